@@ -1,0 +1,1 @@
+"""minitl: transfer learning in NLP from first principles, in pure PyTorch."""

@@ -1,0 +1,61 @@
+"""Write beside, then rename: a reader sees the old file or the new one, never half of one."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from minitl.errors import CheckpointError
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in `path`'s folder; on a clean exit flush it to disk and rename it to `path`.
+
+    On any failure (a full disk, an interrupt) the temporary file is removed and `path` is left as it was.
+    Raises CheckpointError, naming the file, when the operating system refuses the write.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        os.close(handle)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot write here: {error.strerror or error}") from error
+    beside = Path(name)
+    try:
+        yield beside
+        with open(beside, "rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(beside, 0o666 & ~_umask())  # mkstemp makes private files; a checkpoint is as public as its folder
+        os.replace(beside, path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text to `path` atomically."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON to `path` atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_with(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Let `write(temporary_path)` produce the file, then move it to `path` atomically."""
+    with replacing(path) as beside:
+        write(beside)

