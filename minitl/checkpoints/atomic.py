@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,3 +60,29 @@ def write_with(path: str | Path, write: Callable[[Path], None]) -> None:
     """Let `write(temporary_path)` produce the file, then move it to `path` atomically."""
     with replacing(path) as beside:
         write(beside)
+
+
+@contextlib.contextmanager
+def staged_folder(folder: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; on a clean exit move its files into `folder`, replacing older ones.
+
+    On any failure the staged files are removed and `folder` is left as it was. A new `folder` appears in one rename.
+    """
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot write here: {error.strerror or error}") from error
+    try:
+        yield stage
+        stage.chmod(0o777 & ~_umask())
+        if folder.exists():
+            for file in sorted(stage.iterdir()):
+                os.replace(file, folder / file.name)
+        else:
+            os.rename(stage, folder)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

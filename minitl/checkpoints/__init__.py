@@ -1,0 +1,1 @@
+"""Weights in and out: strict reading, atomic writing, names translated both ways."""

@@ -1,0 +1,179 @@
+"""The tensors of a checkpoint folder: one safetensors file or several behind an index, memory-mapped.
+
+    model.safetensors                           everything in one file
+    model.safetensors.index.json                or: {"weight_map": {tensor name: file name}}
+    model-00001-of-00002.safetensors …          and the files it names
+
+Nothing is read before it is asked for, and a tensor that is asked for is a view of the mapped file.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from minitl.checkpoints.atomic import staged_folder, write_json
+from minitl.checkpoints.digest import check_digest, write_digests
+from minitl.errors import CheckpointError
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+class Weights:
+    """Tensors by published name. `shapes` is known without reading data; `[name]` gives a view of the mapped file."""
+
+    def __init__(self, files: Mapping[Path, list[str] | None]) -> None:
+        """`files`: each file and the tensor names that it must hold exactly, None = whatever it holds."""
+        self._handles: dict[str, Any] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for path, expected in files.items():
+            handle = _open(path)
+            names = list(handle.keys())
+            if expected is not None and set(expected) != set(names):
+                raise CheckpointError(_disagreement(path, expected, names))
+            for name in names:
+                self._handles[name] = handle
+                self.shapes[name] = tuple(handle.get_slice(name).get_shape())
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._handles[name].get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.shapes
+
+
+def open_weights(folder: Path) -> Weights:
+    """Open the safetensors file or files of `folder`, digests checked where there are any.
+
+    Raises CheckpointError: no weights, a damaged or truncated file, an index that names files outside the folder,
+    missing files, or tensors that are not where it says.
+    """
+    if (folder / INDEX).exists():
+        return Weights(_shards(folder))
+    if (folder / SINGLE).exists():
+        return Weights({folder / SINGLE: None})
+    if any(folder.glob("pytorch_model*.bin")):
+        raise CheckpointError(
+            f"{folder}: holds only pytorch_model.bin, a pickle, which can run code when read; "
+            f"`minitl convert {folder}` turns it into {SINGLE} without running any"
+        )
+    raise CheckpointError(f"{folder}: holds neither {SINGLE} nor {INDEX}")
+
+
+def save_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: int) -> list[str]:
+    """Write `tensors` under their published names into an existing, private folder; returns the file names written.
+
+    One file up to `max_shard_bytes`, else shards of at most that size (a larger single tensor has one for itself).
+    """
+    shards = _split(tensors, max_shard_bytes)
+    count = len(shards)
+    names = [SINGLE] if count == 1 else [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+    for name, shard in zip(names, shards, strict=True):
+        write_safetensors(shard, folder / name)
+    if count > 1:
+        total = sum(t.numel() * t.element_size() for t in tensors.values())
+        weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+        names.append(INDEX)
+    return names
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write one safetensors file; CheckpointError, naming it, where the operating system refuses."""
+    from safetensors.torch import save_file
+
+    try:
+        save_file({k: t.contiguous() for k, t in tensors.items()}, str(path), metadata={"format": "pt"})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be written: {error}") from error
+
+
+@contextlib.contextmanager
+def saving(folder: str | Path) -> Iterator[Path]:
+    """A staged folder that gets digests of its safetensors files and replaces the weights of an older save."""
+    folder = Path(folder)
+    with staged_folder(folder) as stage:
+        yield stage
+        new = sorted(file.name for file in stage.glob("*.safetensors"))
+        write_digests(stage, new)
+    old = [f for f in (*folder.glob("model*.safetensors"), folder / INDEX) if f.exists()]
+    if any(name.startswith("model") for name in new):
+        fresh_index = len([name for name in new if name.startswith("model")]) > 1
+        for file in old:
+            if file.name not in new and not (file.name == INDEX and fresh_index):
+                file.unlink()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that must hold an object; CheckpointError names the file and the place of a mistake."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _open(path: Path) -> Any:
+    check_digest(path)
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        size = path.stat().st_size if path.exists() else 0
+        raise CheckpointError(f"{path} ({size} bytes): not a whole safetensors file: {error}") from error
+
+
+def _shards(folder: Path) -> dict[Path, list[str] | None]:
+    index = folder / INDEX
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(v, str) for v in weight_map.values()):
+        raise CheckpointError(f"{index}: field 'weight_map' must map tensor names to file names")
+    files: dict[Path, list[str] | None] = {}
+    for tensor, name in weight_map.items():
+        if PurePosixPath(name).name != name or PureWindowsPath(name).name != name or name in ("", ".", ".."):
+            raise CheckpointError(f"{index}: the file name {name!r} of {tensor!r} leads out of the folder")
+        tensors = files.setdefault(folder / name, [])
+        assert tensors is not None
+        tensors.append(tensor)
+    missing = [file.name for file in files if not file.exists()]
+    if missing:
+        raise CheckpointError(f"{index}: names files that are not there: {', '.join(missing)}")
+    return files
+
+
+def _disagreement(path: Path, expected: list[str], found: list[str]) -> str:
+    lacks = ", ".join(sorted(set(expected) - set(found))) or "nothing"
+    extra = ", ".join(sorted(set(found) - set(expected))) or "nothing"
+    return f"{path}: does not hold what {INDEX} says: lacks {lacks}; has besides {extra}"
+
+
+def _split(tensors: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:
+    shards: list[dict[str, Tensor]] = [{}]
+    filled = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if shards[-1] and filled + size > max_bytes:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor
+        filled += size
+    return shards
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """config.json's spelling of a dtype: "float32", "bfloat16"."""
+    return str(dtype).removeprefix("torch.")

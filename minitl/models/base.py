@@ -1,0 +1,174 @@
+"""What every family's model is: a backbone that encodes, and a head that answers."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from minitl.checkpoints.key_map import KeyMap, Pair
+from minitl.errors import InputError
+from minitl.models.config import Config
+from minitl.nn.cache import KeyValueCache
+from minitl.nn.embeddings import as_ids
+from minitl.nn.heads import NoHead
+from minitl.nn.output import Output
+
+
+class Model(nn.Module):
+    """A family derives from this and says how it encodes; `forward` puts the head on top.
+
+    config   the checked config.json
+    task     which head it carries: "backbone", "masked-lm", "causal-lm", "sequence-classification", …
+    layers   the transformer blocks, bottom first, the same attribute in every family
+    head     the task's head (`NoHead` for the backbone)
+    """
+
+    family: ClassVar["Family"]
+    layers: nn.ModuleList
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.task = "backbone"
+        self.head: nn.Module = NoHead()
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Output:
+        """Everything below the head. A family's own signature says which further inputs it knows."""
+        raise TypeError(f"{type(self).__name__} does not say how it encodes")
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        cache: KeyValueCache | None = None,
+    ) -> Output:
+        """Run the model.
+
+        input_ids, token_type_ids, position_ids   integers [batch, length]
+        attention_mask                            [batch, length], 1 = text, 0 = padding; None = all text
+        decoder_input_ids, decoder_attention_mask [batch, target] for encoder-decoders
+        cache                                     keys and values of earlier tokens, for decoders
+
+        Returns `minitl.nn.output.Output`. InputError: an input that the family does not have, an id out of range.
+        """
+        optional = {
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "decoder_input_ids": decoder_input_ids,
+            "decoder_attention_mask": decoder_attention_mask,
+            "cache": cache,
+        }
+        given = {name: value for name, value in optional.items() if value is not None}
+        unknown = set(given) - self.family.inputs
+        if unknown:
+            raise InputError(f"a {self.config.model_type} model takes no {', '.join(sorted(unknown))}")
+        output = self.encode(
+            as_ids(input_ids),
+            attention_mask,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            **given,
+        )
+        return self.head(output, attention_mask)
+
+    @property
+    def key_map(self) -> KeyMap:
+        """The translation between this model's parameter names and the published ones."""
+        return self.family.key_map(self.task)
+
+    def parameter_groups_by_depth(self) -> list[list[nn.Parameter]]:
+        """Parameters from bottom to top: embeddings, each layer, then whatever stands above the layers (norm, pooler).
+
+        The head is not among them. Tied tensors count where they are first met.
+        """
+        depths: list[list[nn.Parameter]] = [[] for _ in range(len(self.layers) + 2)]
+        for name, parameter in self.named_parameters():
+            if name.startswith("embeddings."):
+                depths[0].append(parameter)
+            elif name.startswith("layers."):
+                depths[1 + int(name.split(".")[1])].append(parameter)
+            elif not name.startswith("head."):
+                depths[-1].append(parameter)
+        return depths
+
+    def tie(self) -> None:
+        """Make the members of each tie group one tensor, where the config says that word embeddings are tied."""
+        for group in self.tie_groups():
+            first = self.get_parameter(group[0])
+            for name in group[1:]:
+                module, _, attribute = name.rpartition(".")
+                setattr(self.get_submodule(module), attribute, first)
+
+    def tie_groups(self) -> list[tuple[str, ...]]:
+        """The groups of parameter names that are one tensor in this model."""
+        return list(self.key_map.ties) if self.config.tie_word_embeddings else []
+
+    @torch.no_grad()
+    def initialize(self, modules: Sequence[nn.Module] | None = None) -> None:
+        """Fill `modules` (all, if None) with fresh weights: normal(0, initializer_range), norms 1, biases 0."""
+        for root in [self] if modules is None else modules:
+            for module in root.modules():
+                self._initialize_one(module)
+
+    def _initialize_one(self, module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            module.weight.normal_(0.0, self.config.initializer_range)
+        elif isinstance(getattr(module, "weight", None), nn.Parameter):
+            module.weight.fill_(1.0)  # type: ignore[operator,union-attr]
+        if isinstance(getattr(module, "bias", None), nn.Parameter):
+            module.bias.zero_()  # type: ignore[operator,union-attr]
+        padding = getattr(module, "padding_idx", None)
+        if isinstance(module, nn.Embedding) and padding is not None:
+            module.weight[padding].zero_()
+
+
+@dataclass(frozen=True)
+class Head:
+    """How a task's head of one family is built and stored.
+
+    build           from the config to the module
+    architectures   the published class names of this task; the first is written
+    pairs, ties     the head's part of the key map
+    needs           optional backbone parts without which the head cannot work, e.g. ("pooler",)
+    prefix          where published files of this task use another prefix than the family's
+    """
+
+    build: Callable[[Any], nn.Module]
+    architectures: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    ties: tuple[tuple[str, ...], ...] = ()
+    needs: tuple[str, ...] = ()
+    prefix: str | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """One registry entry: everything that loading and saving must know of a family."""
+
+    config: type[Config]
+    model: type[Model]
+    keys: KeyMap
+    architecture: str  # the published class name of the backbone alone
+    heads: Mapping[str, Head]
+    inputs: frozenset[str] = field(default=frozenset({"position_ids"}))  # what `encode` takes beyond ids and mask
+
+    def key_map(self, task: str) -> KeyMap:
+        if task == "backbone":
+            return self.keys
+        head = self.heads[task]
+        return self.keys.extended(head.pairs, head.ties, head.prefix)
+
+    def architectures(self) -> Iterator[tuple[str, str]]:
+        """(published class name, task) pairs."""
+        yield self.architecture, "backbone"
+        for task, head in self.heads.items():
+            for name in head.architectures:
+                yield name, task

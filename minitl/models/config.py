@@ -1,0 +1,112 @@
+"""config.json as a checked dataclass."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from minitl.errors import ConfigError
+
+
+@dataclass(kw_only=True)
+class Config:
+    """The fields that every family's config.json has; a family adds its own, under the file's names.
+
+    Fields of the file that no code here reads are kept in `extra` and written back unchanged.
+    """
+
+    model_type: ClassVar[str]
+
+    architectures: list[str] | None = None  # the class names under which other libraries know the task
+    id2label: dict[str, str] | None = None  # label names of a classification head, keyed "0", "1", …
+    problem_type: str | None = None  # "regression" or "single_label_classification"
+    tie_word_embeddings: bool = True  # output layer = token embedding
+    initializer_range: float = 0.02  # standard deviation of fresh weights
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str = "config.json") -> Self:
+        """Read a parsed config.json. ConfigError names `where`, the field and what was expected."""
+        hints = typing.get_type_hints(cls)
+        known = [f for f in dataclasses.fields(cls) if f.name != "extra"]
+        missing = [f.name for f in known if f.name not in values and _has_no_default(f)]
+        if missing:
+            raise ConfigError(f"{where}: lacks the field {', '.join(map(repr, missing))} of a {cls.model_type} model")
+        read: dict[str, Any] = {}
+        for f in known:
+            if f.name in values:
+                if not _fits(values[f.name], hints[f.name]):
+                    raise ConfigError(
+                        f"{where}: field {f.name!r} must be {_describe(hints[f.name])}, got {values[f.name]!r}"
+                    )
+                read[f.name] = values[f.name]
+        rest = {k: v for k, v in values.items() if k not in read and k not in ("model_type", "label2id", "num_labels")}
+        if "num_labels" in values and not values.get("id2label"):
+            read["id2label"] = {str(i): f"LABEL_{i}" for i in range(values["num_labels"])}
+        config = cls(**read, extra=rest)
+        config.check(where)
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config.json that other libraries read, fields of `extra` included."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "extra"}
+        values = {k: v for k, v in values.items() if v is not None or k == "pad_token_id"}
+        if self.id2label is not None:
+            values["label2id"] = {name: int(i) for i, name in self.id2label.items()}
+        return {"model_type": self.model_type, **self.extra, **values}
+
+    def check(self, where: str) -> None:
+        """Raise ConfigError where fields contradict each other; families add their own conditions."""
+        if self.id2label is not None and sorted(self.id2label) != sorted(str(i) for i in range(len(self.id2label))):
+            raise ConfigError(f"{where}: field 'id2label' must name the labels 0 to {len(self.id2label) - 1}")
+
+    def require(self, condition: bool, where: str, message: str) -> None:
+        """Raise ConfigError with `message` unless `condition` holds."""
+        if not condition:
+            raise ConfigError(f"{where}: {message}")
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes; the published default is two unnamed ones."""
+        if self.id2label is None:
+            return ["LABEL_0", "LABEL_1"]
+        return [self.id2label[str(i)] for i in range(len(self.id2label))]
+
+
+def _has_no_default(f: "dataclasses.Field[Any]") -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    if hint is Any:
+        return True
+    if hint is float:  # JSON writes 0.0 as 0
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    origin = typing.get_origin(hint)
+    if origin is list:
+        (item,) = typing.get_args(hint)
+        return isinstance(value, list) and all(_fits(v, item) for v in value)
+    if origin is dict:
+        key, item = typing.get_args(hint)
+        return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
+    return isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+    names = {int: "an integer", float: "a number", str: "a string", bool: "true or false", type(None): "null"}
+    if isinstance(hint, types.UnionType):
+        return " or ".join(_describe(option) for option in typing.get_args(hint))
+    origin = typing.get_origin(hint)
+    if origin is not None:
+        return (
+            f"a {'list' if origin is list else 'mapping'} of {' to '.join(_describe(a) for a in typing.get_args(hint))}"
+        )
+    return names.get(hint, str(hint))

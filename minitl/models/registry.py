@@ -1,0 +1,39 @@
+"""Which file holds which family. Adding a family is one file and one line here."""
+
+from importlib import import_module
+
+from minitl.errors import ConfigError, InputError
+from minitl.models.base import Family
+
+# config.json's model_type -> the module whose FAMILY it is; imported when first asked for.
+MODULES = {
+    "bert": "minitl.models.bert",
+    "gpt2": "minitl.models.gpt2",
+    "llama": "minitl.models.llama",
+}
+
+
+def family_of(model_type: object, where: str = "config.json") -> Family:
+    """The family of a config's `model_type`; ConfigError lists the known ones."""
+    if not isinstance(model_type, str) or model_type not in MODULES:
+        raise ConfigError(f"{where}: unknown model_type {model_type!r}; known: {', '.join(sorted(MODULES))}")
+    return import_module(MODULES[model_type]).FAMILY
+
+
+def task_of(family: Family, architectures: list[str] | None, where: str = "config.json") -> str:
+    """The task that config.json's `architectures` names; without that field, the backbone."""
+    if not architectures:
+        return "backbone"
+    for name, task in family.architectures():
+        if name == architectures[0]:
+            return task
+    known = ", ".join(name for name, _ in family.architectures())
+    raise ConfigError(f"{where}: unknown architecture {architectures[0]!r} for this model_type; known: {known}")
+
+
+def check_task(family: Family, task: str) -> None:
+    """InputError, listing the tasks, where the family has no such head."""
+    if task != "backbone" and task not in family.heads:
+        raise InputError(
+            f"{family.config.model_type} has no head for the task {task!r}; it has: backbone, {', '.join(family.heads)}"
+        )

@@ -1,0 +1,1 @@
+"""The parts that models are made of: one idea a file."""

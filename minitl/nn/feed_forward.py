@@ -1,0 +1,32 @@
+"""The position-wise feed-forward network of a transformer layer, plain and gated."""
+
+from torch import Tensor, nn
+
+from minitl.nn.activations import activation
+
+
+class FeedForward(nn.Module):
+    """down(act(up(x)))  (Vaswani et al. 2017, equation 2, with the activation the checkpoint names)."""
+
+    def __init__(self, hidden: int, inner: int, act: str) -> None:
+        super().__init__()
+        self.up = nn.Linear(hidden, inner)
+        self.act = activation(act)
+        self.down = nn.Linear(inner, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:  # [..., hidden] -> [..., inner] -> [..., hidden]
+        return self.down(self.act(self.up(x)))
+
+
+class GatedFeedForward(nn.Module):
+    """down(act(gate(x)) · up(x)): SwiGLU where act is SiLU  (Shazeer 2020, equation 6)."""
+
+    def __init__(self, hidden: int, inner: int, act: str, bias: bool = False) -> None:
+        super().__init__()
+        self.gate = nn.Linear(hidden, inner, bias=bias)
+        self.up = nn.Linear(hidden, inner, bias=bias)
+        self.act = activation(act)
+        self.down = nn.Linear(inner, hidden, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:  # [..., hidden] -> [..., inner] -> [..., hidden]
+        return self.down(self.act(self.gate(x)) * self.up(x))

@@ -1,0 +1,74 @@
+"""Heads: what turns hidden states into an answer. Each takes the backbone's Output and returns it with more fields set."""
+
+from torch import Tensor, nn
+
+from minitl.nn.attention import last_real_token
+from minitl.nn.dropout import Dropout
+from minitl.nn.output import Output
+
+
+class NoHead(nn.Module):
+    """The backbone alone."""
+
+    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
+        return output
+
+
+class PooledClassifier(nn.Module):
+    """classifier(dropout(pooled))  ->  logits [batch, labels]  (Devlin et al. 2019, section 4.1)."""
+
+    def __init__(self, hidden: int, labels: int, dropout_p: float) -> None:
+        super().__init__()
+        self.dropout = Dropout(dropout_p)
+        self.classifier = nn.Linear(hidden, labels)
+
+    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
+        assert output.pooler_output is not None  # the family's registry entry says that this head needs the pooler
+        return output.with_(logits=self.classifier(self.dropout(output.pooler_output)))
+
+
+class LastTokenClassifier(nn.Module):
+    """classifier(last real token)  ->  logits [batch, labels]: what a causal model knows after reading the whole text."""
+
+    def __init__(self, hidden: int, labels: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(hidden, labels, bias=False)
+
+    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:
+        last = last_real_token(attention_mask, output.last_hidden_state)
+        return output.with_(logits=self.classifier(last))
+
+
+class TokenClassifier(nn.Module):
+    """classifier(dropout(hidden))  ->  logits [batch, length, labels]."""
+
+    def __init__(self, hidden: int, labels: int, dropout_p: float) -> None:
+        super().__init__()
+        self.dropout = Dropout(dropout_p)
+        self.classifier = nn.Linear(hidden, labels)
+
+    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
+        return output.with_(logits=self.classifier(self.dropout(output.last_hidden_state)))
+
+
+class SpanHead(nn.Module):
+    """Two scores a token: where the answer starts and where it ends, each [batch, length]  (Devlin et al. 2019, 4.2)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.span = nn.Linear(hidden, 2)
+
+    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
+        start, end = self.span(output.last_hidden_state).unbind(-1)
+        return output.with_(start_logits=start, end_logits=end)
+
+
+class CausalLMHead(nn.Module):
+    """decoder(hidden)  ->  logits over the next token [batch, length, vocabulary]; often tied to the token embedding."""
+
+    def __init__(self, hidden: int, vocabulary: int) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(hidden, vocabulary, bias=False)
+
+    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
+        return output.with_(logits=self.decoder(output.last_hidden_state))

@@ -1,0 +1,66 @@
+"""Which query may look at which key.
+
+Masks are boolean, True = may look, and broadcast over heads: [batch or 1, 1, query or 1, key].
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Either nothing is hidden (both fields empty), or only the future is, or `allowed` says it cell by cell."""
+
+    allowed: Tensor | None = None
+    causal: bool = False
+
+    def cells(self, queries: int, keys: int, device: torch.device) -> Tensor | None:
+        """The mask as an explicit tensor [batch or 1, 1, queries or 1, keys], or None where all is allowed."""
+        if self.causal:
+            return _lower_triangle(queries, keys, device)
+        return self.allowed
+
+
+def bidirectional_mask(attention_mask: Tensor | None) -> Mask:
+    """Hide the padding: `attention_mask` [batch, keys], 1 for text and 0 for padding."""
+    if attention_mask is None or _all_ones_on_cpu(attention_mask):
+        return Mask()
+    real = attention_mask.bool()
+    # A row of padding alone has nothing to look at; let it look at itself so that its softmax is not 0/0.
+    real = real | ~real.any(-1, keepdim=True)
+    return Mask(allowed=real[:, None, None, :])
+
+
+def causal_mask(attention_mask: Tensor | None, queries: int, keys: int, device: torch.device) -> Mask:
+    """Hide the future and the padding.
+
+    `attention_mask` is [batch, keys] or None; `queries` are the last positions of `keys` (fewer where a cache holds
+    the beginning).
+    """
+    if attention_mask is None or _all_ones_on_cpu(attention_mask):
+        if queries == 1:
+            return Mask()
+        return Mask(causal=True) if queries == keys else Mask(allowed=_lower_triangle(queries, keys, device))
+    past = _lower_triangle(queries, keys, device)
+    # A padded query looks at itself, so that its softmax is not 0/0; nobody looks at a padded query in turn.
+    itself = torch.eye(keys, dtype=torch.bool, device=device)[keys - queries :]
+    return Mask(allowed=past & attention_mask.bool()[:, None, None, :] | itself)
+
+
+def positions_from_mask(attention_mask: Tensor | None, queries: int, past: int, device: torch.device) -> Tensor:
+    """Position ids [batch or 1, queries] that count real tokens only, so that left padding shifts nothing."""
+    if attention_mask is None:
+        return torch.arange(past, past + queries, device=device)[None]
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -queries:]
+
+
+def _lower_triangle(queries: int, keys: int, device: torch.device) -> Tensor:
+    ones = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    return ones.tril(diagonal=keys - queries)[None, None]  # [1, 1, query, key]
+
+
+def _all_ones_on_cpu(attention_mask: Tensor) -> bool:
+    # Asking a GPU tensor would wait for the GPU; there the explicit mask is cheaper than the question.
+    return attention_mask.device.type == "cpu" and bool(attention_mask.all())

@@ -1,0 +1,69 @@
+"""What a model returns, and how the per-layer tensors are collected on the way."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Output:
+    """The result of a forward pass; a field is None where the model or the task has none of it.
+
+    last_hidden_state          [batch, length, hidden]    after the last layer and the final norm, if there is one
+    pooler_output              [batch, hidden]            one vector per text
+    logits                     [batch, classes] or [batch, length, classes or vocabulary]
+    start_logits, end_logits   [batch, length]            where an extracted answer begins and ends
+    encoder_last_hidden_state  [batch, source, hidden]    of an encoder-decoder
+    hidden_states              layers + 1 tensors like last_hidden_state, embeddings first
+    attentions                 one tensor a layer, [batch, heads, query, key], rows sum to 1
+    """
+
+    last_hidden_state: Tensor
+    pooler_output: Tensor | None = None
+    logits: Tensor | None = None
+    start_logits: Tensor | None = None
+    end_logits: Tensor | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+    def with_(self, **changes: Any) -> "Output":
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
+
+    def items(self) -> list[tuple[str, Any]]:
+        """The fields that are present, as (name, value) pairs."""
+        return [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) is not None]
+
+
+class Recorder:
+    """Collects hidden states and attention maps, only where they were asked for, so that the others can be freed."""
+
+    def __init__(self, hidden_states: bool, attentions: bool) -> None:
+        self.wants_attentions = attentions
+        self._hidden: list[Tensor] | None = [] if hidden_states else None
+        self._attentions: list[Tensor] | None = [] if attentions else None
+
+    def hidden(self, x: Tensor) -> None:
+        """Note `x` [batch, length, hidden]: the embeddings first, then what each layer put out."""
+        if self._hidden is not None:
+            self._hidden.append(x)
+
+    def attention(self, weights: Tensor | None) -> None:
+        """Note one layer's attention map [batch, heads, query, key]."""
+        if self._attentions is not None and weights is not None:
+            self._attentions.append(weights)
+
+    def normed(self, x: Tensor) -> None:
+        """Replace the last hidden state by its final-norm version `x`, as the published outputs count it."""
+        if self._hidden is not None:
+            self._hidden[-1] = x
+
+    @property
+    def hidden_states(self) -> tuple[Tensor, ...] | None:
+        return None if self._hidden is None else tuple(self._hidden)
+
+    @property
+    def attentions(self) -> tuple[Tensor, ...] | None:
+        return None if self._attentions is None else tuple(self._attentions)
