@@ -27,16 +27,13 @@ class Model(nn.Module):
 
     family: ClassVar["Family"]
     layers: nn.ModuleList
+    encode: Callable[..., Output]  # everything below the head; a family's own signature says which inputs it knows
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         self.task = "backbone"
         self.head: nn.Module = NoHead()
-
-    def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Output:
-        """Everything below the head. A family's own signature says which further inputs it knows."""
-        raise TypeError(f"{type(self).__name__} does not say how it encodes")
 
     def forward(
         self,
@@ -116,18 +113,19 @@ class Model(nn.Module):
         """Fill `modules` (all, if None) with fresh weights: normal(0, initializer_range), norms 1, biases 0."""
         for root in [self] if modules is None else modules:
             for module in root.modules():
-                self._initialize_one(module)
+                _initialize(module, self.config.initializer_range)
 
-    def _initialize_one(self, module: nn.Module) -> None:
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            module.weight.normal_(0.0, self.config.initializer_range)
-        elif isinstance(getattr(module, "weight", None), nn.Parameter):
-            module.weight.fill_(1.0)  # type: ignore[operator,union-attr]
-        if isinstance(getattr(module, "bias", None), nn.Parameter):
-            module.bias.zero_()  # type: ignore[operator,union-attr]
-        padding = getattr(module, "padding_idx", None)
-        if isinstance(module, nn.Embedding) and padding is not None:
-            module.weight[padding].zero_()
+
+def _initialize(module: nn.Module, std: float) -> None:
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, 0.0, std)
+    elif isinstance(weight, nn.Parameter):
+        nn.init.ones_(weight)
+    if isinstance(bias, nn.Parameter):
+        nn.init.zeros_(bias)
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        nn.init.zeros_(module.weight[module.padding_idx])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Dropout (not drawn) stands behind the attention and the feed-forward block, befo
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -137,12 +138,13 @@ class GPT2(Model):
         )
 
     @torch.no_grad()
-    def initialize(self, modules: list[nn.Module] | None = None) -> None:
+    def initialize(self, modules: Sequence[nn.Module] | None = None) -> None:
         super().initialize(modules)
         if modules is None:
             # Each layer adds twice to the residual stream; 1/sqrt(2 · layers) keeps its variance at the top as below.
             std = self.config.initializer_range / math.sqrt(2 * self.config.n_layer)
             for layer in self.layers:
+                assert isinstance(layer, Block)
                 layer.attention.output.weight.normal_(0.0, std)
                 layer.feed_forward.down.weight.normal_(0.0, std)
 

@@ -4,11 +4,12 @@
        ├─ key ───┴─ scores = QKᵀ · scale ─ mask ─ softmax ─ dropout ─┐
        └─ value ─────────────────────────────────────────────────────┴─ ·V ─ output ─►
 
-`attend` is the middle of the picture and is the same in every family. The classes differ in how queries, keys and values
-are made from x, and in nothing else.
+`attend` is the middle of the picture and is the same in every family. The classes differ in how queries, keys and
+values are made from x, and in nothing else.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,8 @@ def attend(
 
     query [batch, heads, queries, head_dim]; key, value [batch, kv_heads, keys, head_dim], where kv_heads divides heads
     and consecutive heads share one key-value head (grouped-query attention, Ainslie et al. 2023).
-    Returns [batch, heads, queries, head_dim] and [batch, heads, queries, keys] or None; both paths give the same numbers.
+    Returns [batch, heads, queries, head_dim] and [batch, heads, queries, keys] or None; both paths give the same
+    numbers.
     """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
@@ -63,16 +65,14 @@ class Attention(nn.Module):
     """
 
     output: nn.Linear
+    # x [batch, length, hidden] -> query [batch, length, heads · head_dim], key and value [..., kv_heads · head_dim]
+    project: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
     def __init__(self, heads: int, kv_heads: int, head_dim: int, dropout_p: float, scale: float | None = None) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim
         self.dropout_p = dropout_p
         self.scale = 1 / math.sqrt(head_dim) if scale is None else scale
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [batch, length, hidden] -> query [batch, length, heads · head_dim], key and value [..., kv_heads · head_dim]."""
-        raise TypeError(f"{type(self).__name__} does not say how queries, keys and values are made")
 
     def forward(
         self,

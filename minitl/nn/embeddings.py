@@ -10,7 +10,7 @@ class Embedding(nn.Embedding):
     """`torch.nn.Embedding` whose rows are named in errors: `what` is "token id", "position", "token type".
 
     Raises InputError where an id is used that has no row. (A published tokenizer may know tokens the model has no row
-    for; only using one is an error.) On a GPU the check would wait for the device, so there CUDA's own assertion stands.
+    for; only using one is an error.) On a GPU the check would wait for the device; CUDA's own assertion stands there.
     """
 
     def __init__(self, rows: int, size: int, what: str, padding_idx: int | None = None) -> None:
@@ -30,7 +30,7 @@ class Embedding(nn.Embedding):
 
 
 def as_ids(ids: Tensor) -> Tensor:
-    """Token ids [batch, length], checked: InputError for another shape, a type that is no integer, or no token at all."""
+    """Token ids [batch, length], checked: InputError for another shape, a type that is no integer, or no token."""
     if ids.dim() != 2 or ids.dtype not in (torch.int64, torch.int32):
         raise InputError(f"input_ids must be integers [batch, length], got {ids.dtype} {list(ids.shape)}")
     if ids.shape[1] == 0:

@@ -1,4 +1,7 @@
-"""Heads: what turns hidden states into an answer. Each takes the backbone's Output and returns it with more fields set."""
+"""Heads: what turns hidden states into an answer.
+
+Each takes the backbone's Output and returns it with more fields set.
+"""
 
 from torch import Tensor, nn
 
@@ -28,7 +31,7 @@ class PooledClassifier(nn.Module):
 
 
 class LastTokenClassifier(nn.Module):
-    """classifier(last real token)  ->  logits [batch, labels]: what a causal model knows after reading the whole text."""
+    """classifier(last real token)  ->  logits [batch, labels]: what a causal model knows after the whole text."""
 
     def __init__(self, hidden: int, labels: int) -> None:
         super().__init__()
@@ -52,7 +55,7 @@ class TokenClassifier(nn.Module):
 
 
 class SpanHead(nn.Module):
-    """Two scores a token: where the answer starts and where it ends, each [batch, length]  (Devlin et al. 2019, 4.2)."""
+    """Two scores a token: where the answer starts and where it ends, each [batch, length] (Devlin et al. 2019, 4.2)."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -64,7 +67,7 @@ class SpanHead(nn.Module):
 
 
 class CausalLMHead(nn.Module):
-    """decoder(hidden)  ->  logits over the next token [batch, length, vocabulary]; often tied to the token embedding."""
+    """decoder(hidden)  ->  logits over the next token [batch, length, vocabulary]; often tied to the embedding."""
 
     def __init__(self, hidden: int, vocabulary: int) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from minitl.errors import ConfigError
 
 
 class RotaryPositions(nn.Module):
-    """cos and sin tables for `rotate` (Su et al. 2021, section 3.2.2; half-split layout, as published checkpoints store it).
+    """cos and sin tables for `rotate` (Su et al. 2021, section 3.2.2), in the half-split layout of published weights.
 
     head_dim   size of one head, even
     theta      the base: pair j of a head turns by position · theta^(-2j/head_dim)
@@ -19,7 +19,7 @@ class RotaryPositions(nn.Module):
 
     def __init__(self, head_dim: int, theta: float, scaling: dict[str, Any] | None = None) -> None:
         super().__init__()
-        # A plain attribute, not a buffer: it follows from the config, so no file holds it and no meta device empties it.
+        # A plain attribute, not a buffer: it follows from the config; no file holds it, no meta device empties it.
         self._frequencies = rotary_frequencies(head_dim, theta, scaling or {})
 
     def forward(self, position_ids: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
