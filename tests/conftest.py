@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+# Speed is never tested: an example that is slow on a busy machine is no failure.
+settings.register_profile("minitl", deadline=None)
+settings.load_profile("minitl")
 
 
 @pytest.fixture(scope="session")
