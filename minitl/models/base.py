@@ -12,7 +12,6 @@ from minitl.errors import InputError
 from minitl.models.config import Config
 from minitl.nn.cache import KeyValueCache
 from minitl.nn.embeddings import as_ids
-from minitl.nn.heads import NoHead
 from minitl.nn.output import Output
 
 
@@ -22,18 +21,20 @@ class Model(nn.Module):
     config   the checked config.json
     task     which head it carries: "backbone", "masked-lm", "causal-lm", "sequence-classification", …
     layers   the transformer blocks, bottom first, the same attribute in every family
-    head     the task's head (`NoHead` for the backbone)
+    head     the task's head (`NoHead` for the backbone); a family sets it last, so that a tensor which the head shares
+             with the embedding is met, saved and counted under the embedding's name
     """
 
     family: ClassVar["Family"]
     layers: nn.ModuleList
+    head: nn.Module
     encode: Callable[..., Output]  # everything below the head; a family's own signature says which inputs it knows
+    new_cache: Callable[[int, int], KeyValueCache]  # of decoders: an empty cache for (batch, capacity)
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         self.task = "backbone"
-        self.head: nn.Module = NoHead()
 
     def forward(
         self,
@@ -80,6 +81,12 @@ class Model(nn.Module):
     def key_map(self) -> KeyMap:
         """The translation between this model's parameter names and the published ones."""
         return self.family.key_map(self.task)
+
+    @property
+    def position_limit(self) -> int | None:
+        """The longest text in tokens, where positions are rows of a learned table; None where they are computed."""
+        table = getattr(getattr(self, "embeddings", None), "position", None)
+        return table.num_embeddings if isinstance(table, nn.Embedding) else None
 
     def parameter_groups_by_depth(self) -> list[list[nn.Parameter]]:
         """Parameters from bottom to top: embeddings, each layer, then whatever stands above the layers (norm, pooler).

@@ -21,7 +21,7 @@ from minitl.nn.attention import SelfAttention
 from minitl.nn.dropout import Dropout
 from minitl.nn.embeddings import Embedding
 from minitl.nn.feed_forward import FeedForward
-from minitl.nn.heads import PooledClassifier, SpanHead, TokenClassifier
+from minitl.nn.heads import NoHead, PooledClassifier, SpanHead, TokenClassifier
 from minitl.nn.masks import Mask, bidirectional_mask
 from minitl.nn.norms import LayerNorm
 from minitl.nn.output import Output, Recorder
@@ -118,6 +118,7 @@ class Bert(Model):
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.pooler: Pooler | None = Pooler(config)  # None where the checkpoint has none
+        self.head = NoHead()
 
     def encode(
         self,

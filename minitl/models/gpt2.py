@@ -22,7 +22,7 @@ from minitl.nn.cache import KeyValueCache, LayerCache
 from minitl.nn.dropout import Dropout
 from minitl.nn.embeddings import Embedding
 from minitl.nn.feed_forward import FeedForward
-from minitl.nn.heads import CausalLMHead, LastTokenClassifier, SpanHead, TokenClassifier
+from minitl.nn.heads import CausalLMHead, LastTokenClassifier, NoHead, SpanHead, TokenClassifier
 from minitl.nn.masks import Mask, causal_mask, positions_from_mask
 from minitl.nn.norms import LayerNorm
 from minitl.nn.output import Output, Recorder
@@ -103,6 +103,7 @@ class GPT2(Model):
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.norm = LayerNorm(config.n_embd, config.layer_norm_epsilon)
+        self.head = NoHead()
 
     def encode(
         self,

@@ -21,7 +21,7 @@ from minitl.nn.attention import SelfAttention
 from minitl.nn.cache import KeyValueCache, LayerCache
 from minitl.nn.embeddings import Embedding
 from minitl.nn.feed_forward import GatedFeedForward
-from minitl.nn.heads import CausalLMHead, LastTokenClassifier, SpanHead, TokenClassifier
+from minitl.nn.heads import CausalLMHead, LastTokenClassifier, NoHead, SpanHead, TokenClassifier
 from minitl.nn.masks import Mask, causal_mask, positions_from_mask
 from minitl.nn.norms import RMSNorm
 from minitl.nn.output import Output, Recorder
@@ -125,6 +125,7 @@ class Llama(Model):
         self.positions = config.rotary()
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.head = NoHead()
 
     def encode(
         self,

@@ -1,0 +1,145 @@
+"""The families against what the peer library computed on the same tiny checkpoints (tests/reference/checkpoints), and
+against published numbers of real ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from minitl.models.base import Model
+from minitl.models.loading import load_model
+from tests.reference import comparison
+
+CHECKPOINTS = Path(__file__).parents[1] / "reference" / "checkpoints"
+NAMES = sorted(folder.name for folder in CHECKPOINTS.iterdir())
+every_checkpoint = pytest.mark.parametrize("name", NAMES)
+
+
+class Reference:
+    """One stored folder: the checkpoint, its task and the peer's numbers, grouped by the first words of their names."""
+
+    def __init__(self, name: str) -> None:
+        self.folder = CHECKPOINTS / name
+        self.task = json.loads((self.folder / "reference.json").read_text())["task"]
+        self.tensors = load_file(self.folder / "expected.safetensors")
+
+    def group(self, prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
+
+    def batches(self) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """(inputs, outputs) padded on the right, and for decoders on the left."""
+        pairs = [(self.group(f"{side}.inputs."), self.group(f"{side}.outputs.")) for side in ("right", "left")]
+        return [pair for pair in pairs if pair[0]]
+
+
+def test_every_family_and_every_head_has_a_stored_reference() -> None:
+    from minitl.models.registry import MODULES, family_of
+
+    stored = {(load_model(CHECKPOINTS / name).config.model_type, Reference(name).task) for name in NAMES}
+    assert stored == {(family, task) for family in MODULES for task in ("backbone", *family_of(family).heads)}
+
+
+@every_checkpoint
+def test_stored_references_stay_small(name: str) -> None:
+    assert sum(file.stat().st_size for file in (CHECKPOINTS / name).iterdir()) <= 300_000
+
+
+@every_checkpoint
+@pytest.mark.parametrize("explicit", [False, True], ids=["task from config.json", "task named"])
+def test_outputs_of_every_layer_equal_the_peers(name: str, explicit: bool) -> None:
+    reference = Reference(name)
+    model = load_model(reference.folder, task=reference.task if explicit else None)
+    assert model.task == reference.task
+    for inputs, expected in reference.batches():
+        errors = comparison.output_errors(comparison.outputs(model, inputs), expected, inputs["attention_mask"])
+        assert len(errors) >= 2 * len(model.layers) + 1
+        comparison.assert_below(errors, 1e-4)
+
+
+@every_checkpoint
+def test_outputs_in_bfloat16_are_near_the_peers_in_float32(name: str) -> None:
+    reference = Reference(name)
+    model = load_model(reference.folder, dtype=torch.bfloat16)
+    for inputs, expected in reference.batches():
+        actual = comparison.outputs(model, inputs)
+        assert all(tensor.dtype == torch.bfloat16 for tensor in actual.values())
+        comparison.assert_below(comparison.output_errors(actual, expected, inputs["attention_mask"]), 2e-2)
+
+
+@every_checkpoint
+def test_loss_and_every_gradient_equal_the_peers(name: str) -> None:
+    reference = Reference(name)
+    model = load_model(reference.folder)
+    loss, gradients = comparison.loss_and_gradients(
+        model, reference.group("training.inputs."), reference.group("training.targets.")
+    )
+    assert comparison.relative_error(loss, reference.tensors["training.loss"]) < 1e-4
+    errors = comparison.gradient_errors(gradients, reference.group("training.gradients."))
+    comparison.assert_below(errors, 1e-4)
+
+
+@every_checkpoint
+def test_both_attention_paths_give_the_same_numbers(name: str) -> None:
+    reference = Reference(name)
+    model = load_model(reference.folder)
+    for inputs, _ in reference.batches():
+        with torch.no_grad():
+            fused = comparison.flat_outputs(model(**inputs, output_hidden_states=True))
+            plain = comparison.flat_outputs(model(**inputs, output_hidden_states=True, output_attentions=True))
+        assert set(plain) - set(fused) == {f"attentions.{i}" for i in range(len(model.layers))}
+        for field, tensor in fused.items():
+            torch.testing.assert_close(tensor, plain[field], rtol=0, atol=1e-5, msg=lambda m, f=field: f"{f}: {m}")
+
+
+@every_checkpoint
+def test_attention_maps_are_distributions_over_real_tokens(name: str) -> None:
+    reference = Reference(name)
+    model = load_model(reference.folder)
+    for inputs, _ in reference.batches():
+        real = inputs["attention_mask"].bool()
+        output = model(**inputs, output_attentions=True)
+        for weights in output.attentions:
+            rows = weights.transpose(1, 2)[real]  # [tokens, heads, keys]
+            torch.testing.assert_close(rows.sum(-1), torch.ones(rows.shape[:2]))
+            padding = ~real[:, None, :].expand(-1, real.shape[1], -1)[real]  # [tokens, keys]
+            assert rows.transpose(1, 2)[padding].eq(0).all()
+
+
+@pytest.mark.parametrize("name", ["llama-causal-lm", "llama-causal-lm-biased"])
+def test_rotary_settings_read_alike_in_their_older_spelling(name: str, tmp_path: Path) -> None:
+    reference = Reference(name)
+    config = json.loads((reference.folder / "config.json").read_text())
+    scaling = config.pop("rope_parameters")
+    config |= {"rope_theta": scaling.pop("rope_theta"), "rope_scaling": scaling}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes((reference.folder / "model.safetensors").read_bytes())
+    inputs = reference.batches()[0][0]
+    old, new = load_model(tmp_path)(**inputs), load_model(reference.folder)(**inputs)
+    assert torch.equal(old.logits, new.logits)
+
+
+@pytest.fixture(scope="module")
+def stories(assets: Path) -> tuple[Model, dict[str, list]]:
+    """A published 260,000-parameter Llama that tells stories, and its answers computed in float64."""
+    folder = assets / "weights" / "stories260K"
+    return load_model(folder), json.loads((folder / "golden_float64.json").read_text())
+
+
+def test_stories260k_gives_its_published_logits(stories: tuple[Model, dict[str, list]]) -> None:
+    model, golden = stories
+    with torch.no_grad():
+        logits = model(torch.tensor([golden["prefix_ids"]])).logits
+    assert comparison.relative_error(logits[0, -1], torch.tensor(golden["last_logits"])) < 1e-5
+
+
+def test_stories260k_tells_its_published_story_token_for_token(stories: tuple[Model, dict[str, list]]) -> None:
+    model, golden = stories
+    expected = golden["greedy_ids"]
+    told, cache = expected[:1], model.new_cache(1, len(expected))
+    while len(told) < len(expected):
+        with torch.no_grad():
+            told.append(int(model(torch.tensor([told[-1:]]), cache=cache).logits[0, -1].argmax()))
+    assert told == expected

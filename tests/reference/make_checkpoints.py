@@ -1,0 +1,158 @@
+"""Write the tiny random checkpoints that the tests compare with, in the environment of the peer library:
+
+    python -m tests.reference.make_checkpoints          (transformers and torch; minitl is not needed)
+
+Each folder under tests/reference/checkpoints/ is a published-layout checkpoint as the peer's save_pretrained writes it,
+with all biases and norm weights moved off 0 and 1, and
+
+    expected.safetensors
+        right.inputs.*    right.outputs.*      a batch padded on the right and every hidden state, attention map, logit
+        left.inputs.*     left.outputs.*       the same padded on the left, for decoders
+        training.inputs.* training.targets.*   a batch to train on, in training mode with dropout 0:
+        training.loss     training.gradients.* the loss, and each parameter's gradient under its published name
+    reference.json        task, seed, and the versions that wrote it
+"""
+
+import json
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.reference import peer
+
+FOLDER = Path(__file__).parent / "checkpoints"
+LIMIT = 300_000  # bytes in one folder
+LENGTHS = [9, 4, 6]
+
+BERT = {
+    "vocab_size": 61,
+    "hidden_size": 24,
+    "num_attention_heads": 3,
+    "num_hidden_layers": 2,
+    "intermediate_size": 40,
+    "max_position_embeddings": 16,
+    "pad_token_id": 0,
+}
+GPT2 = {
+    "vocab_size": 67,
+    "n_embd": 24,
+    "n_head": 3,
+    "n_layer": 2,
+    "n_positions": 16,
+    "pad_token_id": 66,
+    "bos_token_id": 65,
+    "eos_token_id": 66,
+}
+LLAMA = {
+    "vocab_size": 64,
+    "hidden_size": 24,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+    "num_hidden_layers": 2,
+    "intermediate_size": 36,
+    "max_position_embeddings": 64,
+    "pad_token_id": 3,
+}
+# Of four pairs a head: one turns fast and is kept, one lies on the ramp, two are slowed.
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 50.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+GROUPED = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8, "rope_parameters": LLAMA3_ROPE}
+
+# name -> family, task, configuration
+CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "bert-backbone": ("bert", "backbone", BERT | {"num_hidden_layers": 3}),
+    "bert-masked-lm": ("bert", "masked-lm", BERT | {"hidden_act": "gelu_new"}),
+    "bert-sequence-classification": ("bert", "sequence-classification", BERT | {"num_labels": 3}),
+    "bert-token-classification": ("bert", "token-classification", BERT | {"num_labels": 5, "type_vocab_size": 3}),
+    "bert-question-answering": ("bert", "question-answering", BERT | {"hidden_act": "relu", "layer_norm_eps": 1e-3}),
+    "gpt2-backbone": ("gpt2", "backbone", GPT2 | {"n_inner": 36, "n_layer": 3}),
+    "gpt2-causal-lm": ("gpt2", "causal-lm", GPT2),
+    "gpt2-causal-lm-inverse-layer": (
+        "gpt2",
+        "causal-lm",
+        GPT2 | {"scale_attn_by_inverse_layer_idx": True, "n_inner": 36, "n_layer": 3, "activation_function": "relu"},
+    ),
+    "gpt2-sequence-classification": ("gpt2", "sequence-classification", GPT2 | {"num_labels": 1, "n_inner": 36}),
+    "gpt2-token-classification": ("gpt2", "token-classification", GPT2 | {"num_labels": 5, "n_inner": 36}),
+    "gpt2-question-answering": ("gpt2", "question-answering", GPT2 | {"n_inner": 36}),
+    "llama-backbone": ("llama", "backbone", LLAMA | {"num_hidden_layers": 3}),
+    "llama-causal-lm": ("llama", "causal-lm", LLAMA | GROUPED),
+    "llama-causal-lm-tied": ("llama", "causal-lm", LLAMA | {"tie_word_embeddings": True}),
+    "llama-causal-lm-biased": (
+        "llama",
+        "causal-lm",
+        LLAMA
+        | {
+            "attention_bias": True,
+            "mlp_bias": True,
+            "head_dim": 10,
+            "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0},
+        },
+    ),
+    "llama-sequence-classification": ("llama", "sequence-classification", LLAMA | {"num_labels": 4}),
+    "llama-token-classification": ("llama", "token-classification", LLAMA | {"num_labels": 6}),
+    "llama-question-answering": ("llama", "question-answering", LLAMA | {"rope_parameters": LLAMA3_ROPE}),
+}
+
+
+def expected(model: Any, task: str) -> dict[str, Tensor]:
+    """The tensors of expected.safetensors."""
+    tensors: dict[str, Tensor] = {}
+
+    def note(group: str, values: dict[str, Tensor]) -> None:
+        tensors.update(
+            {f"{group}.{name}": value.clone(memory_format=torch.contiguous_format) for name, value in values.items()}
+        )
+
+    for side in ("right", "left") if model.config.model_type in peer.DECODERS else ("right",):
+        inputs = peer.draw_inputs(model, LENGTHS, side)
+        note(f"{side}.inputs", inputs)
+        note(f"{side}.outputs", peer.outputs(model, inputs))
+    inputs = peer.draw_inputs(model, peer.training_lengths(task, LENGTHS), "right")
+    targets = peer.draw_targets(model, task, inputs["attention_mask"])
+    loss, gradients = peer.loss_and_gradients(model, inputs, targets)
+    note("training.inputs", inputs)
+    note("training.targets", targets)
+    note("training.gradients", gradients)
+    tensors["training.loss"] = loss
+    return tensors
+
+
+def make(name: str) -> int:
+    """Write one folder; returns its size in bytes."""
+    family, task, fields = CHECKPOINTS[name]
+    seed = zlib.crc32(name.encode())
+    torch.manual_seed(seed)
+    model = peer.build(family, task, fields)
+    folder = FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    save_file(expected(model, task), folder / "expected.safetensors")
+    about = {"task": task, "seed": seed, "transformers": transformers.__version__, "torch": torch.__version__}
+    (folder / "reference.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def main() -> None:
+    torch.set_num_threads(1)  # one order of summation, the same digits every time
+    sizes = {name: make(name) for name in CHECKPOINTS}
+    for name, size in sizes.items():
+        print(f"{size:8,d}  {name}{'  TOO LARGE' if size > LIMIT else ''}")
+    print(f"{sum(sizes.values()):8,d}  in all")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The peer library's side of the comparison: tiny random models, inputs for them, and what they answer.
+
+Imports transformers and torch and nothing of minitl, so that the expected numbers owe nothing to the code under test.
+"""
+
+import random
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+
+PREFIXES = {"bert": "Bert", "gpt2": "GPT2", "llama": "Llama"}
+SUFFIXES = {
+    "backbone": "Model",
+    "masked-lm": "ForMaskedLM",
+    "causal-lm": "ForCausalLM",
+    "sequence-classification": "ForSequenceClassification",
+    "token-classification": "ForTokenClassification",
+    "question-answering": "ForQuestionAnswering",
+}
+TASKS = {
+    "bert": [task for task in SUFFIXES if task != "causal-lm"],
+    "gpt2": [task for task in SUFFIXES if task != "masked-lm"],
+    "llama": [task for task in SUFFIXES if task != "masked-lm"],
+}
+DECODERS = ("gpt2", "llama")
+
+# Training mode is compared with dropout 0: two libraries never draw the same mask.
+NO_DROPOUT = {
+    "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0},
+    "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "classifier_dropout": 0.0},
+    "llama": {"attention_dropout": 0.0, "classifier_dropout": 0.0},
+}
+
+
+def model_class(family: str, task: str) -> Any:
+    """The peer's class for a family and one of minitl's task names."""
+    name = "GPT2LMHeadModel" if (family, task) == ("gpt2", "causal-lm") else PREFIXES[family] + SUFFIXES[task]
+    return getattr(transformers, name)
+
+
+def build(family: str, task: str, fields: dict[str, Any]) -> Any:
+    """A peer model with random weights from torch's generator, no parameter at a value that hides a mistake."""
+    config = getattr(transformers, PREFIXES[family] + "Config")(**NO_DROPOUT[family], **fields)
+    model = model_class(family, task)(config)
+    model.set_attn_implementation("eager")
+    scatter(model)
+    return model.eval()
+
+
+@torch.no_grad()
+def scatter(model: torch.nn.Module) -> None:
+    """Move norm weights off 1 and biases off 0, and make the matrices large enough that attention has preferences."""
+    embeddings = [id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.normal_(0.0, 0.2)
+        elif parameter.dim() == 1:
+            parameter.uniform_(0.5, 1.5)
+        elif id(parameter) in embeddings:
+            parameter.normal_(0.0, 0.5)
+        else:
+            parameter.normal_(0.0, 0.7 * parameter.shape[1] ** -0.5)
+
+
+def draw_inputs(model: Any, lengths: list[int], side: str) -> dict[str, Tensor]:
+    """Random token ids padded to the longest of `lengths` on `side`, and all else that the peer needs beside them."""
+    config = model.config
+    rows, longest = len(lengths), max(lengths)
+    steps, counts = torch.arange(longest), torch.tensor(lengths)[:, None]
+    mask = (steps < counts if side == "right" else steps >= longest - counts).long()
+    ids = torch.randint(0, config.vocab_size - 1, (rows, longest))
+    ids += ids >= config.pad_token_id  # any token but the padding
+    inputs = {"input_ids": torch.where(mask.bool(), ids, config.pad_token_id), "attention_mask": mask}
+    if config.model_type == "bert":
+        inputs["token_type_ids"] = torch.randint(0, config.type_vocab_size, (rows, longest))
+    elif side == "left":
+        inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)  # the peer counts padding unless it is told
+    return inputs
+
+
+def draw_targets(model: Any, task: str, mask: Tensor) -> dict[str, Tensor]:
+    """What the loss of `task` is measured against, for a batch with this attention mask [batch, length]."""
+    config, (rows, length) = model.config, mask.shape
+    if task == "backbone":  # no loss of its own: a random direction in its outputs
+        hidden = config.hidden_size
+        probe = torch.randn(rows, length, hidden) * mask[..., None]
+        return {"hidden_probe": probe, "pooler_probe": torch.randn(rows, hidden)}
+    if task == "question-answering":
+        return {name: torch.randint(0, length, (rows,)) for name in ("start_positions", "end_positions")}
+    if task == "sequence-classification":
+        regression = config.num_labels == 1
+        return {"labels": torch.randn(rows) if regression else torch.randint(0, config.num_labels, (rows,))}
+    classes = config.num_labels if task == "token-classification" else config.vocab_size
+    labels = torch.randint(0, classes, (rows, length))
+    counted = mask.bool()
+    if task == "masked-lm":
+        counted = counted & (torch.rand(rows, length) < 0.5)
+        counted[:, 0] = True  # so that no draw leaves nothing to predict
+    return {"labels": labels.masked_fill(~counted, -100)}
+
+
+@torch.no_grad()
+def outputs(model: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Everything the peer puts out in eval mode, under the names of minitl's Output; layers as `hidden_states.0`, …"""
+    model.eval()
+    result = model(**inputs, output_hidden_states=True, output_attentions=True)
+    flat: dict[str, Tensor] = {}
+    for name in ("last_hidden_state", "pooler_output", "logits", "start_logits", "end_logits"):
+        if result.get(name) is not None:
+            flat[name] = result[name]
+    for name in ("hidden_states", "attentions"):
+        flat.update({f"{name}.{i}": tensor for i, tensor in enumerate(result[name])})
+    return flat
+
+
+def loss_and_gradients(
+    model: Any, inputs: dict[str, Tensor], targets: dict[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The peer's own loss in training mode, and the gradient of every parameter under its published name."""
+    model.train()
+    model.zero_grad()
+    if "hidden_probe" in targets:
+        result = model(**inputs)
+        loss = (result.last_hidden_state * targets["hidden_probe"]).sum()
+        if result.get("pooler_output") is not None:
+            loss = loss + (result.pooler_output * targets["pooler_probe"]).sum()
+    else:
+        loss = model(**inputs, **targets).loss
+    loss.backward()
+    model.eval()
+    return loss.detach(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+def training_lengths(task: str, lengths: list[int]) -> list[int]:
+    """Lengths of the batch to train on: the peer's span loss counts padding among the answers, so that has none."""
+    return [max(lengths)] * len(lengths) if task == "question-answering" else lengths
+
+
+def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
+    """A random configuration of a family: every choice that its config.json offers, at toy size."""
+    draw = {"bert": _draw_bert, "gpt2": _draw_gpt2, "llama": _draw_llama}[family]
+    vocabulary = dice.randint(40, 90)
+    fields = draw(dice) | {"vocab_size": vocabulary, "pad_token_id": dice.randrange(vocabulary)}
+    fields |= {"bos_token_id": dice.randrange(vocabulary), "eos_token_id": dice.randrange(vocabulary)}
+    if task.endswith("classification"):
+        fields["num_labels"] = dice.randint(1 if task.startswith("sequence") else 2, 5)
+    return fields
+
+
+def _draw_bert(dice: random.Random) -> dict[str, Any]:
+    heads = dice.choice([1, 2, 3, 5])
+    return {
+        "hidden_size": heads * dice.randint(4, 9),
+        "num_attention_heads": heads,
+        "num_hidden_layers": dice.randint(1, 3),
+        "intermediate_size": dice.randint(17, 60),
+        "max_position_embeddings": dice.randint(16, 40),
+        "type_vocab_size": dice.randint(1, 3),
+        "hidden_act": dice.choice(["gelu", "gelu_new", "relu", "silu"]),
+        "layer_norm_eps": dice.choice([1e-12, 1e-5, 1e-3]),
+    }
+
+
+def _draw_gpt2(dice: random.Random) -> dict[str, Any]:
+    heads = dice.choice([1, 2, 3, 5])
+    return {
+        "n_embd": heads * dice.randint(4, 9),
+        "n_head": heads,
+        "n_layer": dice.randint(1, 3),
+        "n_inner": dice.choice([None, 19, 50]),
+        "n_positions": dice.randint(16, 40),
+        "activation_function": dice.choice(["gelu", "gelu_new", "relu", "silu"]),
+        "layer_norm_epsilon": dice.choice([1e-12, 1e-5, 1e-3]),
+        "scale_attn_weights": dice.random() < 0.8,
+        "scale_attn_by_inverse_layer_idx": dice.random() < 0.5,
+        "tie_word_embeddings": dice.random() < 0.8,
+    }
+
+
+def _draw_llama(dice: random.Random) -> dict[str, Any]:
+    kv_heads, sharing, size = dice.choice([1, 2, 3]), dice.choice([1, 2, 3]), 2 * dice.randint(2, 5)
+    heads = kv_heads * sharing
+    rope: dict[str, Any] = {"rope_theta": dice.choice([100.0, 10000.0, 500000.0])}
+    kind = rope["rope_type"] = dice.choice(["default", "linear", "llama3"])
+    if kind != "default":
+        rope["factor"] = dice.choice([2.0, 8.0])
+    if kind == "llama3":
+        rope |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+    return {
+        "hidden_size": heads * size,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": dice.choice([None, size + 2]),
+        "num_hidden_layers": dice.randint(1, 3),
+        "intermediate_size": dice.randint(17, 60),
+        "max_position_embeddings": 64,
+        "hidden_act": dice.choice(["silu", "gelu"]),
+        "rms_norm_eps": dice.choice([1e-6, 1e-3]),
+        "rope_parameters": rope,
+        "attention_bias": dice.random() < 0.5,
+        "mlp_bias": dice.random() < 0.5,
+        "tie_word_embeddings": dice.random() < 0.5,
+    }
