@@ -1,0 +1,60 @@
+"""The result files as one Markdown table: `python -m benchmarks.table`."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.protocol import RESULTS
+
+HEADER = """\
+| measured | minitl | compared with | times as fast |
+|---|---|---|---|"""
+
+
+def markdown(results: Sequence[dict[str, Any]]) -> str:
+    """A table with one line for each comparison, then one line on where and how each file was measured.
+
+    Times are medians with the interquartile range in brackets; "times as fast" is the median, over the rounds, of the
+    other side's time divided by ours in the same round.
+    """
+    lines = [line for result in results for row in result["rows"] for line in _lines(result["title"], row)]
+    return "\n".join([HEADER, *lines, "", *(_origin(result) for result in results)])
+
+
+def _lines(title: str, row: dict[str, Any]) -> list[str]:
+    ours = next(iter(row["sides"]))
+    return [
+        f"| {title}: {row['case']} | {_figure(row, ours)} | {other}: {_figure(row, other)} "
+        f"| {ratio['median']:.2f} [{ratio['iqr']:.2f}] |"
+        for other, ratio in row["ratios"].items()
+    ]
+
+
+def _figure(row: dict[str, Any], side: str) -> str:
+    seconds = row["sides"][side]["seconds"]
+    memory = row["sides"][side]["peak_memory_bytes"]
+    parts = [_duration(seconds["median"], seconds["iqr"])]
+    if row["amount"] is not None:
+        parts.append(f"{row['amount'] / seconds['median']:,.0f} {row['unit']}/s")
+    if memory is not None:
+        parts.append(f"{memory / 2**20:,.0f} MiB")
+    return ", ".join(parts)
+
+
+def _duration(median: float, spread: float) -> str:
+    """Seconds where there are some, else milliseconds."""
+    return f"{median:.2f} s [{spread:.2f}]" if median >= 1 else f"{median * 1e3:.1f} ms [{spread * 1e3:.1f}]"
+
+
+def _origin(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    runs = min(len(side["seconds"]["runs"]) for row in result["rows"] for side in row["sides"].values())
+    return (
+        f"- {result['title']}: `{result['command']}`, {runs} runs a side, {result['date'][:10]}, {machine['cpu']}, "
+        f"{machine['cores']} cores, {machine['threads']} threads, {machine['memory_bytes'] / 2**30:.0f} GiB, "
+        f"torch {result['versions']['minitl']['torch']}"
+    )
+
+
+if __name__ == "__main__":
+    print(markdown([json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]))
