@@ -1,0 +1,80 @@
+"""Byte-level byte-pair encoding (Radford et al. 2019, GPT-2; RoBERTa and BART use it too).
+
+    text ─ split by GPT-2's pattern ─ UTF-8 bytes, each shown as one printable character ─ merge pairs by rank
+
+Published as vocab.json + merges.txt, or as GPT-2's original encoder.json + vocab.bpe. The ids of the latter can be
+rebuilt from vocab.bpe alone: the 256 bytes, then one token per merge, then the end token.
+"""
+
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from minitl.errors import TokenizerError
+from minitl.tokenization.settings import Settings, read_json, reporting
+
+Merges = list[tuple[str, str]]
+
+
+def byte_alphabet() -> list[str]:
+    """The 256 characters that stand for bytes, in GPT-2's order: printable Latin-1 first, then the rest of the bytes.
+
+    Bytes without a printable form of their own take the characters from U+0100 on.
+    """
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = 256 - len(printable)
+    return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(others)]
+
+
+def read_merges(path: Path) -> Merges:
+    """The pairs of merges.txt or vocab.bpe, best first. Raises TokenizerError naming file and line."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenizerError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    merges = []
+    for number, line in enumerate(lines, start=1):
+        if not line or line.startswith("#version"):
+            continue
+        pair = line.split(" ")
+        if len(pair) != 2 or not all(pair):
+            raise TokenizerError(f"{path}: line {number}: expected two tokens with one space between, found {line!r}")
+        merges.append((pair[0], pair[1]))
+    return merges
+
+
+def read_vocabulary(path: Path) -> dict[str, int]:
+    """Token to id from vocab.json; ids must be the numbers from 0 to the number of tokens - 1, each once."""
+    vocabulary = read_json(path)
+    if not isinstance(vocabulary, dict) or not vocabulary:
+        raise TokenizerError(f"{path}: expected a JSON object from tokens to ids")
+    owner: dict[int, str] = {}
+    for token, number in vocabulary.items():
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(vocabulary):
+            raise TokenizerError(
+                f"{path}: the id of {token!r} must be an integer from 0 to {len(vocabulary) - 1}, found {number!r}"
+            )
+        if number in owner:
+            raise TokenizerError(f"{path}: {owner[number]!r} and {token!r} both have the id {number}")
+        owner[number] = token
+    return vocabulary
+
+
+def rebuild_vocabulary(merges: Merges, end_token: str) -> dict[str, int]:
+    """GPT-2's own ids from its merges alone."""
+    tokens = [*byte_alphabet(), *(left + right for left, right in merges), end_token]
+    return {token: number for number, token in enumerate(tokens)}
+
+
+def build(vocabulary: dict[str, int], merges: Merges, path: Path, settings: Settings) -> Tokenizer:
+    """A byte-level BPE tokenizer without special tokens and template; `path` is the merges' file, for messages."""
+    for left, right in merges:
+        for token in (left, right, left + right):
+            if token not in vocabulary:
+                raise TokenizerError(f"{path}: the merge {left!r} {right!r} needs {token!r}, not in the vocabulary")
+    with reporting(path):
+        model = models.BPE(vocabulary, merges, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False)
+    backend = Tokenizer(model)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.get("add_prefix_space", bool, False))
+    backend.decoder = decoders.ByteLevel()
+    return backend

@@ -1,0 +1,272 @@
+"""The tokenizer that the rest of the library calls, whichever algorithm and files are behind it."""
+
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from tokenizers import Encoding, pre_tokenizers
+from tokenizers import Tokenizer as Backend
+from torch import Tensor
+
+from minitl.checkpoints.atomic import write_json, write_text
+from minitl.errors import InputError
+from minitl.tokenization.batch import Batch, collate
+from minitl.tokenization.settings import ROLES
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+REPLACEMENT = "\ufffd"
+
+Padding = bool | Literal["max_length"]
+
+
+class Tokenizer:
+    """Texts to `Batch`es and ids to text.
+
+    A lone surrogate, which no UTF-8 text can hold, is read as U+FFFD: one character for one, so offsets stay valid.
+    `padding_side` and `truncation_side` ("right" or "left") may be set. Safe to call from several threads.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        special_tokens: dict[str, str],
+        *,
+        model_max_length: int | None = None,
+        padding_side: str = "right",
+        truncation_side: str = "right",
+        token_types: bool = False,
+        chat_template: Any = None,
+    ) -> None:
+        """`special_tokens` maps roles (bos, eos, unk, sep, pad, cls, mask) to tokens; made by `load_tokenizer`."""
+        self._backend = backend
+        self._special_tokens = special_tokens
+        self._lock = threading.Lock()  # the truncation of a call is state of the shared backend
+        self.model_max_length = model_max_length
+        self.padding_side = padding_side
+        self.truncation_side = truncation_side
+        self.token_types = token_types
+        self.chat_template = chat_template
+
+    # Encoding
+
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
+        max_length: int | None = None,
+        padding: Padding = True,
+        truncation: bool = True,
+    ) -> Batch:
+        """Encode texts, or texts with their second texts `pairs`, as tensors [batch, length].
+
+        `max_length` counts special tokens; None means `model_max_length`, or no limit where that is unset.
+        `padding`: True to the longest row, "max_length" to that length, False not at all (rows must then be equally
+        long). Truncation takes tokens from the longer of two texts first. Raises InputError on contradictory input.
+        """
+        self._check_sides()
+        length = None
+        if padding == "max_length":
+            length = max_length if max_length is not None else self.model_max_length
+            if length is None:
+                raise InputError('padding="max_length" needs max_length: this tokenizer has no model_max_length')
+        encodings = self._encode(texts, pairs, self._limit(max_length, pairs is not None, truncation), offsets=True)
+        return self._collate(encodings, length, padding)
+
+    def encode_words(
+        self,
+        words: Sequence[Sequence[str]],
+        max_length: int | None = None,
+        padding: Padding = True,
+        truncation: bool = True,
+    ) -> Batch:
+        """Encode texts given as lists of words; `word_ids` of the result index each list, offsets each word.
+
+        Every word is read as following a space, as in running text. Arguments as in `__call__`.
+        """
+        self._check_sides()
+        length = max_length or self.model_max_length if padding == "max_length" else None
+        if padding == "max_length" and length is None:
+            raise InputError('padding="max_length" needs max_length: this tokenizer has no model_max_length')
+        for row, text in enumerate(words):
+            if isinstance(text, str) or not all(isinstance(word, str) for word in text):
+                raise InputError(f"words[{row}] must be a list of strings, found {text!r:.60}")
+        inputs = [list(text) for text in words]
+        encodings = self._run(inputs, self._limit(max_length, False, truncation), offsets=True, words=True)
+        return self._collate(encodings, length, padding)
+
+    def encode(
+        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, max_length: int | None = None
+    ) -> list[list[int]]:
+        """The ids of each text, special tokens included, truncated as in `__call__` and not padded."""
+        limit = self._limit(max_length, pairs is not None, truncation=True)
+        return [encoding.ids for encoding in self._encode(texts, pairs, limit, offsets=False)]
+
+    def _limit(self, max_length: int | None, paired: bool, truncation: bool) -> int | None:
+        """The length to truncate to, or None."""
+        limit = max_length if max_length is not None else self.model_max_length
+        if limit is None or not truncation:
+            return None
+        specials = self._backend.num_special_tokens_to_add(paired)
+        if limit <= specials:
+            raise InputError(f"max_length={limit} leaves no room beside the {specials} special tokens")
+        return limit
+
+    def _encode(
+        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None, limit: int | None, *, offsets: bool
+    ) -> list[Encoding]:
+        if isinstance(texts, str):
+            texts = [texts]
+            pairs = [pairs] if isinstance(pairs, str) else pairs
+        _check_strings("texts", texts)
+        if pairs is None:
+            return self._run(texts, limit, offsets=offsets)
+        _check_strings("pairs", pairs)
+        if len(texts) != len(pairs):
+            raise InputError(f"{len(texts)} texts and {len(pairs)} pairs: expected as many of each")
+        return self._run(list(zip(texts, pairs, strict=True)), limit, offsets=offsets)
+
+    def _run(self, inputs: Sequence[Any], limit: int | None, *, offsets: bool, words: bool = False) -> list[Encoding]:
+        with self._lock:
+            self._set_truncation(limit)
+            encode = self._backend.encode_batch if offsets else self._backend.encode_batch_fast
+            original = self._backend.pre_tokenizer
+            if words and isinstance(original, pre_tokenizers.ByteLevel):  # else "a", "b" would be read as "ab"
+                self._backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+            try:
+                return encode(inputs, is_pretokenized=words)
+            except TypeError:  # checked to be strings: what is left is a lone surrogate
+                return encode(_without_surrogates(inputs), is_pretokenized=words)
+            finally:
+                if words:
+                    self._backend.pre_tokenizer = original
+
+    def _set_truncation(self, limit: int | None) -> None:
+        current = self._backend.truncation
+        if limit is None:
+            if current is not None:
+                self._backend.no_truncation()
+        elif current is None or (current["max_length"], current["direction"]) != (limit, self.truncation_side):
+            self._backend.enable_truncation(limit, strategy="longest_first", direction=self.truncation_side)
+
+    def _collate(self, encodings: list[Encoding], length: int | None, padding: Padding) -> Batch:
+        if padding is False and len({len(encoding) for encoding in encodings}) > 1:
+            raise InputError("rows of different lengths make no tensor: use padding=True, or one text at a time")
+        return collate(encodings, length, self.pad_token_id, self.padding_side, self.token_types)
+
+    def _check_sides(self) -> None:
+        for name in ("padding_side", "truncation_side"):
+            if getattr(self, name) not in ("left", "right"):
+                raise InputError(f"{name} must be 'left' or 'right', found {getattr(self, name)!r}")
+
+    # Vocabulary
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens, added ones included: the rows that an embedding needs."""
+        return self._backend.get_vocab_size(with_added_tokens=True)
+
+    def token_to_id(self, token: str) -> int | None:
+        """The id of a token as the vocabulary spells it ("##ing", "Ġthe", "▁the"), or None."""
+        return self._backend.token_to_id(SURROGATE.sub(REPLACEMENT, token))
+
+    def id_to_token(self, number: int) -> str | None:
+        """The vocabulary's spelling of an id, or None."""
+        return self._backend.id_to_token(number) if number >= 0 else None
+
+    def add_tokens(self, tokens: Sequence[str]) -> int:
+        """Append tokens to the vocabulary, matched whole from now on; those it has are left. How many were new."""
+        _check_strings("tokens", tokens)
+        if not all(token.strip() for token in tokens):
+            raise InputError("a token to add must not be empty or blank")
+        new = [token for token in dict.fromkeys(tokens) if self.token_to_id(token) is None]
+        with self._lock:
+            return self._backend.add_tokens([SURROGATE.sub(REPLACEMENT, token) for token in new])
+
+    def _role_id(self, role: str) -> int | None:
+        return self._backend.token_to_id(self._special_tokens[role]) if role in self._special_tokens else None
+
+    @property
+    def pad_token_id(self) -> int | None:
+        """The id that fills short rows, always masked: the pad token, or the end token where there is none."""
+        own = self._role_id("pad")
+        return own if own is not None else self.eos_token_id
+
+    @property
+    def bos_token_id(self) -> int | None:
+        return self._role_id("bos")
+
+    @property
+    def eos_token_id(self) -> int | None:
+        return self._role_id("eos")
+
+    @property
+    def unk_token_id(self) -> int | None:
+        return self._role_id("unk")
+
+    @property
+    def sep_token_id(self) -> int | None:
+        return self._role_id("sep")
+
+    @property
+    def cls_token_id(self) -> int | None:
+        return self._role_id("cls")
+
+    @property
+    def mask_token_id(self) -> int | None:
+        return self._role_id("mask")
+
+    # Back to text, and to disk
+
+    def decode(self, ids: Sequence[int] | Tensor, skip_special_tokens: bool = False) -> str:
+        """The text of one row of ids; ids beyond the vocabulary yield nothing. Raises InputError on negative ids."""
+        numbers = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+        if any(not isinstance(number, int) or number < 0 for number in numbers):
+            raise InputError("decode takes one row of token ids, none of them negative")
+        return self._backend.decode(numbers, skip_special_tokens=skip_special_tokens)
+
+    def save(self, folder: str | Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json into `folder`, as other libraries read them.
+
+        tokenizer.json holds algorithm, special tokens and template, so the configuration names the class that takes
+        it as it is, and repeats none of the switches that made it.
+        """
+        with self._lock:
+            self._set_truncation(None)
+            content = self._backend.to_str(pretty=True)
+        inputs = ["input_ids", *(["token_type_ids"] if self.token_types else []), "attention_mask"]
+        config: dict[str, Any] = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_input_names": inputs,
+            "model_max_length": self.model_max_length if self.model_max_length is not None else int(1e30),
+            "padding_side": self.padding_side,
+            "truncation_side": self.truncation_side,
+            "clean_up_tokenization_spaces": False,
+        }
+        config |= {f"{role}_token": self._special_tokens[role] for role in ROLES if role in self._special_tokens}
+        if self.chat_template is not None:
+            config["chat_template"] = self.chat_template
+        write_text(Path(folder) / "tokenizer.json", content)
+        write_json(Path(folder) / "tokenizer_config.json", config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+
+def _check_strings(name: str, values: Sequence[str]) -> None:
+    if isinstance(values, str):
+        raise InputError(f"{name} must be a list of strings beside a list, found one string")
+    for position, value in enumerate(values):
+        if not isinstance(value, str):
+            raise InputError(f"{name}[{position}] must be a string, found {type(value).__name__}")
+
+
+def _without_surrogates(value: Any) -> Any:
+    """The same strings, lists and pairs with U+FFFD for each lone surrogate."""
+    if isinstance(value, str):
+        return SURROGATE.sub(REPLACEMENT, value)
+    return type(value)(_without_surrogates(item) for item in value)
