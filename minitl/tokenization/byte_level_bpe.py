@@ -7,6 +7,7 @@ rebuilt from vocab.bpe alone: the 256 bytes, then one token per merge, then the 
 """
 
 from pathlib import Path
+from typing import cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -32,15 +33,16 @@ def read_merges(path: Path) -> Merges:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise TokenizerError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    merges = []
-    for number, line in enumerate(lines, start=1):
-        if not line or line.startswith("#version"):
-            continue
-        pair = line.split(" ")
-        if len(pair) != 2 or not all(pair):
-            raise TokenizerError(f"{path}: line {number}: expected two tokens with one space between, found {line!r}")
-        merges.append((pair[0], pair[1]))
-    return merges
+    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    if any(len(pair) != 2 or "" in pair for pair in merges):
+        number, line = next((n, line) for n, line in enumerate(lines, 1) if not _is_merge(line))
+        raise TokenizerError(f"{path}: line {number}: expected two tokens with one space between, found {line!r}")
+    return cast(Merges, merges)
+
+
+def _is_merge(line: str) -> bool:
+    pair = line.split(" ")
+    return not line or line.startswith("#version") or (len(pair) == 2 and all(pair))
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
@@ -50,13 +52,12 @@ def read_vocabulary(path: Path) -> dict[str, int]:
         raise TokenizerError(f"{path}: expected a JSON object from tokens to ids")
     owner: dict[int, str] = {}
     for token, number in vocabulary.items():
-        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(vocabulary):
+        if type(number) is not int or not 0 <= number < len(vocabulary):
             raise TokenizerError(
                 f"{path}: the id of {token!r} must be an integer from 0 to {len(vocabulary) - 1}, found {number!r}"
             )
-        if number in owner:
+        if owner.setdefault(number, token) is not token:
             raise TokenizerError(f"{path}: {owner[number]!r} and {token!r} both have the id {number}")
-        owner[number] = token
     return vocabulary
 
 
@@ -68,10 +69,9 @@ def rebuild_vocabulary(merges: Merges, end_token: str) -> dict[str, int]:
 
 def build(vocabulary: dict[str, int], merges: Merges, path: Path, settings: Settings) -> Tokenizer:
     """A byte-level BPE tokenizer without special tokens and template; `path` is the merges' file, for messages."""
-    for left, right in merges:
-        for token in (left, right, left + right):
-            if token not in vocabulary:
-                raise TokenizerError(f"{path}: the merge {left!r} {right!r} needs {token!r}, not in the vocabulary")
+    for token in {token for pair in merges for token in (*pair, "".join(pair))} - vocabulary.keys():
+        left, right = next(pair for pair in merges if token in (*pair, "".join(pair)))
+        raise TokenizerError(f"{path}: the merge {left!r} {right!r} needs {token!r}, not in the vocabulary")
     with reporting(path):
         model = models.BPE(vocabulary, merges, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False)
     backend = Tokenizer(model)

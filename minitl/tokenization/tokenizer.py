@@ -65,12 +65,7 @@ class Tokenizer:
         `padding`: True to the longest row, "max_length" to that length, False not at all (rows must then be equally
         long). Truncation takes tokens from the longer of two texts first. Raises InputError on contradictory input.
         """
-        self._check_sides()
-        length = None
-        if padding == "max_length":
-            length = max_length if max_length is not None else self.model_max_length
-            if length is None:
-                raise InputError('padding="max_length" needs max_length: this tokenizer has no model_max_length')
+        length = self._padded_length(max_length, padding)
         encodings = self._encode(texts, pairs, self._limit(max_length, pairs is not None, truncation), offsets=True)
         return self._collate(encodings, length, padding)
 
@@ -85,10 +80,7 @@ class Tokenizer:
 
         Every word is read as following a space, as in running text. Arguments as in `__call__`.
         """
-        self._check_sides()
-        length = max_length or self.model_max_length if padding == "max_length" else None
-        if padding == "max_length" and length is None:
-            raise InputError('padding="max_length" needs max_length: this tokenizer has no model_max_length')
+        length = self._padded_length(max_length, padding)
         for row, text in enumerate(words):
             if isinstance(text, str) or not all(isinstance(word, str) for word in text):
                 raise InputError(f"words[{row}] must be a list of strings, found {text!r:.60}")
@@ -155,10 +147,19 @@ class Tokenizer:
             raise InputError("rows of different lengths make no tensor: use padding=True, or one text at a time")
         return collate(encodings, length, self.pad_token_id, self.padding_side, self.token_types)
 
-    def _check_sides(self) -> None:
+    def _padded_length(self, max_length: int | None, padding: Padding) -> int | None:
+        """The length that `padding` asks for, or None where the longest row decides; checks the sides on the way."""
         for name in ("padding_side", "truncation_side"):
             if getattr(self, name) not in ("left", "right"):
                 raise InputError(f"{name} must be 'left' or 'right', found {getattr(self, name)!r}")
+        if padding in (True, False):
+            return None
+        if padding != "max_length":
+            raise InputError(f'padding must be True, False or "max_length", found {padding!r}')
+        length = max_length if max_length is not None else self.model_max_length
+        if length is None:
+            raise InputError('padding="max_length" needs max_length: this tokenizer has no model_max_length')
+        return length
 
     # Vocabulary
 

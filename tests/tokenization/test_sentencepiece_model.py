@@ -11,7 +11,6 @@ from minitl.errors import TokenizerError
 from minitl.tokenization import Tokenizer, load_tokenizer
 from minitl.tokenization.sentencepiece_model import merges_of
 
-PLAIN = {"tokenizer_class": "PreTrainedTokenizerFast"}
 TEXT = st.text(st.sampled_from("abcdehlmorstw ,.\n\tïß東京é①ﬁ😀x\u3000"), max_size=40)
 
 

@@ -122,6 +122,8 @@ def test_padding_choices(bert):
     assert bert([])["input_ids"].shape == (0, 0)
     with pytest.raises(InputError, match="different lengths"):
         bert(["a", "a b"], padding=False)
+    with pytest.raises(InputError, match="padding must be"):
+        bert("a", padding="longest")
     with pytest.raises(InputError, match="max_length=3"):
         bert("a b c", padding="max_length", max_length=3, truncation=False)
 
