@@ -69,9 +69,10 @@ def rebuild_vocabulary(merges: Merges, end_token: str) -> dict[str, int]:
 
 def build(vocabulary: dict[str, int], merges: Merges, path: Path, settings: Settings) -> Tokenizer:
     """A byte-level BPE tokenizer without special tokens and template; `path` is the merges' file, for messages."""
-    for token in {token for pair in merges for token in (*pair, "".join(pair))} - vocabulary.keys():
-        left, right = next(pair for pair in merges if token in (*pair, "".join(pair)))
-        raise TokenizerError(f"{path}: the merge {left!r} {right!r} needs {token!r}, not in the vocabulary")
+    unknown = {token for pair in merges for token in (*pair, "".join(pair))} - vocabulary.keys()
+    if unknown:
+        pair, token = next((pair, token) for pair in merges for token in (*pair, "".join(pair)) if token in unknown)
+        raise TokenizerError(f"{path}: the merge {pair[0]!r} {pair[1]!r} needs {token!r}, not in the vocabulary")
     with reporting(path):
         model = models.BPE(vocabulary, merges, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False)
     backend = Tokenizer(model)
