@@ -31,3 +31,14 @@ class InputError(MinitlError):
 
 class TrainingError(MinitlError):
     """Training that cannot go on: a loss that is not finite, a resume that does not match."""
+
+
+class Interrupted(MinitlError):
+    """Work was stopped by a signal after its state was saved, and can be resumed.
+
+    `signum` is the signal; the command line exits with 128 + signum (130 for Ctrl-C, 143 for SIGTERM).
+    """
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.signum = signum

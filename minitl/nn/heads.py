@@ -20,6 +20,8 @@ class NoHead(nn.Module):
 class PooledClassifier(nn.Module):
     """classifier(dropout(pooled))  ->  logits [batch, labels]  (Devlin et al. 2019, section 4.1)."""
 
+    reads_tokens = False  # the pooled output is enough for it
+
     def __init__(self, hidden: int, labels: int, dropout_p: float) -> None:
         super().__init__()
         self.dropout = Dropout(dropout_p)

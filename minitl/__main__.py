@@ -1,0 +1,7 @@
+"""`python -m minitl VERB …`."""
+
+import sys
+
+from minitl.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,69 @@
+"""`minitl VERB …`: find the verb's file, run it, turn errors into one line and an exit code.
+
+Exit codes: 0 ok, 1 failed, 2 usage, 130 and 143 interrupted (Ctrl-C, SIGTERM) and resumable.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from minitl import __version__
+from minitl.errors import Interrupted, MinitlError
+
+# verb -> (module, what it does); a module is imported only when its verb is called.
+VERBS = {
+    "reproduce": ("minitl.cli.reproduce", "run the transfer-learning study and write its report"),
+    "train": ("minitl.cli.train", "fine-tune a checkpoint on your own data"),
+    "evaluate": ("minitl.cli.evaluate", "measure a model on a labelled data set"),
+    "predict": ("minitl.cli.predict", "label texts with a trained classifier"),
+    "generate": ("minitl.cli.generate", "continue a text with a causal language model"),
+    "embed": ("minitl.cli.embed", "turn texts into sentence vectors"),
+    "pull": ("minitl.cli.pull", "fetch a checkpoint from the hub into weights/"),
+    "convert": ("minitl.cli.convert", "turn pytorch_model.bin into safetensors"),
+    "merge": ("minitl.cli.merge", "merge a LoRA adapter into its base model"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(argv)
+    args = parser.parse_args(argv)
+    try:
+        return int(args.run(args))
+    except Interrupted as error:
+        print(f"minitl: {error}", file=sys.stderr)
+        return 128 + error.signum
+    except MinitlError as error:
+        print(f"minitl: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("minitl: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="minitl",
+        description="Transfer learning in NLP from first principles.",
+        epilog="`minitl VERB --help` says more about a verb.",
+    )
+    parser.add_argument("--version", action="version", version=f"minitl {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    called = next((word for word in argv if not word.startswith("-")), None)
+    for verb, (module, summary) in VERBS.items():
+        if verb == called:
+            import_module(module).add_parser(verbs)
+        else:
+            verbs.add_parser(verb, help=summary, add_help=False)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""`minitl reproduce`: the study, its progress, its table and its report."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minitl.cli.progress import Bars
+from minitl.errors import Interrupted
+
+if TYPE_CHECKING:
+    from minitl.experiments.study import Run
+    from minitl.training.log import Listener
+
+
+def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "reproduce",
+        help="run the transfer-learning study and write its report",
+        description="Train one classifier five ways (random initialisation, frozen features, gradual unfreezing, LoRA, "
+        "full fine-tuning), compare them in a table, and write runs/NAME/report.html.",
+    )
+    parser.add_argument(
+        "--data",
+        default="embedded",
+        help="a data set: a name, a file or folder, a hub id (default: the embedded reviews)",
+    )
+    parser.add_argument("--model", help="a checkpoint folder or hub id (default: all-MiniLM-L6-v2 from its package)")
+    parser.add_argument("--name", help="the study's folder under --out (default: demo, or the data set's name)")
+    parser.add_argument("--labels", type=int, help="training examples (default: all, at most 2000)")
+    parser.add_argument(
+        "--curve", type=int, nargs="*", help="smaller numbers of labels for the curve (default: 50 200)"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run of each arm per seed (default: 0)")
+    parser.add_argument("--arms", nargs="+", help="only these of: scratch frozen gradual lora full")
+    parser.add_argument("--search", action="store_true", help="choose each arm's rate among three on validation data")
+    parser.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 over float32 weights")
+    parser.add_argument("--quick", action="store_true", help="a check in a minute or two: 200 labels, no curve")
+    parser.add_argument(
+        "--restart", action="store_true", help="begin anew instead of going on with an unfinished study"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="where studies are kept (default: runs)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from minitl.experiments.reproduce import Request, explain_interruption, reproduce
+    from minitl.experiments.terminal import print_table
+
+    curve = [] if args.quick else [50, 200]
+    name = args.name or ("demo" if args.data == "embedded" else Path(args.data).stem)
+    request = Request(
+        name=name,
+        data=args.data,
+        source=args.model,
+        labels=args.labels or (200 if args.quick else None),
+        curve=curve if args.curve is None else args.curve,
+        seeds=args.seeds,
+        arms=args.arms,
+        search=args.search,
+        autocast="bfloat16" if args.bf16 else "float32",
+        restart=args.restart,
+        out=args.out,
+        command=shlex.join(["minitl", *sys.argv[1:]]),
+    )
+    console = Console()
+    try:
+        with Bars(console) as bars:
+            results, folder = reproduce(request, _Titles(bars))
+    except Interrupted as error:
+        raise Interrupted(explain_interruption(request, error), error.signum) from error
+    console.print()
+    print_table(results, console, folder / "report.html")
+    return 0
+
+
+class _Titles:
+    """Names each training of the study for its bar."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+
+    def run(self, run: "Run", number: int, of: int, searching: bool) -> "Listener":
+        what = f"rate {run.arm.learning_rate:g}" if searching else f"seed {run.seed}"
+        return self._bars.training(f"{number:>3}/{of} {run.arm.name:<8} {run.labels:>5} labels  {what}")

@@ -1,0 +1,1 @@
+"""What a model is taught: one file per task."""

@@ -1,0 +1,23 @@
+"""How a model learns: one loop, and what is given to it."""
+
+from minitl.training.evaluation import evaluate, predict
+from minitl.training.fit import Result, fit
+from minitl.training.log import History, Listener, Step, Validation
+from minitl.training.settings import Settings
+from minitl.training.strategies import FROZEN, FULL, GRADUAL, Strategy
+
+__all__ = [
+    "FROZEN",
+    "FULL",
+    "GRADUAL",
+    "History",
+    "Listener",
+    "Result",
+    "Settings",
+    "Step",
+    "Strategy",
+    "Validation",
+    "evaluate",
+    "fit",
+    "predict",
+]

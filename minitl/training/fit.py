@@ -1,0 +1,267 @@
+"""The training loop. There is one; strategies and tasks are what is given to it."""
+
+import contextlib
+import math
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minitl.data import Example, length_grouped_batches
+from minitl.errors import InputError, Interrupted, TrainingError
+from minitl.models.base import Model
+from minitl.tasks.task import Task
+from minitl.training.evaluation import run_over
+from minitl.training.feeds import FeatureFeed, Feed, TextFeed
+from minitl.training.interrupt import stop_between_steps
+from minitl.training.log import History, Listener, Step, Validation
+from minitl.training.memory import peak_memory
+from minitl.training.optimizer import make_optimizer, make_schedule
+from minitl.training.settings import Settings
+from minitl.training.state import Progress, discard_state, learning, load_state, save_state
+from minitl.training.strategies import FULL, Strategy
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `fit` returns; the model itself holds the best weights.
+
+    best_epoch    the epoch, from 1, whose validation metric was best; the last one without a validation split
+    metrics       the validation metrics of that epoch, "loss" among them; empty without a validation split
+    steps         optimiser steps taken
+    seconds       wall-clock time, evaluation included, over all parts of an interrupted training
+    peak_memory   bytes
+    """
+
+    best_epoch: int
+    metrics: dict[str, float]
+    steps: int
+    seconds: float
+    peak_memory: int
+    history: History
+
+
+def fit(
+    model: Model,
+    train: Sequence[Example],
+    validation: Sequence[Example] | None = None,
+    *,
+    task: Task,
+    settings: Settings | None = None,
+    strategy: Strategy = FULL,
+    folder: str | Path | None = None,
+    listener: Listener | None = None,
+    resume: bool = False,
+) -> Result:
+    """Train `model` on `train`; evaluate on `validation` after each epoch and end with the weights that did best there.
+
+    task       collation, loss and metric; its head must be the model's
+    settings   epochs, rates, seeds (`Settings()` for None)
+    strategy   which parameters learn, and from when on
+    folder     where the log is kept, and after each epoch the state of the unfinished training
+    listener   told of each step, for progress bars
+    resume     go on from the state in `folder` if there is one: the result is that of an unbroken run
+
+    Raises DataError (an empty split, a label out of range), InputError (the wrong head), TrainingError (a loss that is
+    not finite: the best weights so far are put back), Interrupted (Ctrl-C or SIGTERM: the state was saved).
+    """
+    settings = settings or Settings()
+    _check(model, task, train, validation)
+    torch.manual_seed(settings.seed)
+    strategy.prepare(model)
+    with peak_memory(next(model.parameters()).device) as peak, stop_between_steps() as stop:
+        run = _Training(model, task, train, validation, settings, strategy, None if folder is None else Path(folder))
+        run.begin(resume, listener)
+        while run.progress.epoch < settings.epochs:
+            model.train()
+            for window in run.windows_left():
+                strategy.open(model, run.progress.step / run.steps)
+                step = run.step(window)
+                if listener:
+                    listener.on_step(step)
+                if stop.signum is not None:
+                    raise run.interrupted(stop.signum)
+            validated = run.end_epoch()
+            if listener and validated:
+                listener.on_validation(validated)
+        run.end()
+    return run.result(peak.bytes)
+
+
+class _Training:
+    """What one call of `fit` works with: the parts that stay, and the progress that moves."""
+
+    def __init__(
+        self,
+        model: Model,
+        task: Task,
+        train: Sequence[Example],
+        validation: Sequence[Example] | None,
+        settings: Settings,
+        strategy: Strategy,
+        folder: Path | None,
+    ) -> None:
+        self.model, self.task, self.settings, self.folder = model, task, settings, folder
+        self.optimizer = make_optimizer(model, settings, _may_learn(model, strategy))
+        self.learning = learning(self.optimizer, model)
+        self.feed = _feed(model, task, train, strategy, settings)
+        self.validation_feed = _feed(model, task, validation, strategy, settings) if validation else None
+        batches = math.ceil(len(train) / settings.batch_size)
+        self.windows_per_epoch = math.ceil(batches / settings.accumulation)
+        self.steps = settings.epochs * self.windows_per_epoch
+        self.rate = make_schedule(settings, self.steps)
+        self.identity = _identity(task, settings, strategy, train, validation)
+        self.progress = Progress()
+        self.started = time.perf_counter()
+
+    def begin(self, resume: bool, listener: Listener | None) -> None:
+        """Take up an interrupted training, if that is wanted and there is one."""
+        if resume and self.folder is not None:
+            self.progress = load_state(self.folder, self.model, self.optimizer, self.identity) or self.progress
+        self.started -= self.progress.seconds
+        if listener:
+            listener.on_start(self.steps, self.progress.step)
+
+    def windows_left(self) -> list[list[list[int]]]:
+        """The epoch's optimiser steps still to take, each a list of batches, each a list of example indices."""
+        settings, every = self.settings, self.settings.accumulation
+        batches = length_grouped_batches(self.feed.lengths, settings.batch_size, settings.seed, self.progress.epoch)
+        return [batches[i : i + every] for i in range(self.progress.window * every, len(batches), every)]
+
+    def step(self, window: list[list[int]]) -> Step:
+        """Accumulate the gradients of the window's batches, clip, and step at the schedule's rate."""
+        progress, total = self.progress, 0.0
+        count = sum(len(batch) for batch in window)
+        for batch in window:
+            with _autocast(self.model, self.settings):
+                output, targets = self.feed(batch)
+                loss, _ = self.task.loss(output, targets)
+            # Divided by the whole window's examples, not batch by batch: a short batch must not weigh like a full one.
+            (loss / count).backward()
+            total += loss.item()
+        self._stop_unless_finite(total)
+        learnable = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(learnable, self.settings.clip or math.inf)
+        rate = self.rate(progress.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        progress.window, progress.step = progress.window + 1, progress.step + 1
+        epoch = progress.epoch + progress.window / self.windows_per_epoch
+        step = Step(progress.step, epoch, total / count, rate, float(norm))
+        if progress.step % self.settings.log_every == 0 or progress.step == self.steps:
+            progress.history.steps.append(step)
+        return step
+
+    def end_epoch(self) -> Validation | None:
+        """Evaluate, remember the weights if they are the best so far, and save the state."""
+        progress, validation = self.progress, None
+        progress.epoch, progress.window = progress.epoch + 1, 0
+        if self.validation_feed is not None:
+            answers, targets, loss = run_over(
+                self.model, self.validation_feed, self.task, self.settings.eval_batch_size
+            )
+            metrics = self.task.score(answers, targets)
+            validation = Validation(progress.step, progress.epoch, loss, metrics)
+            progress.history.validations.append(validation)
+            # Small splits often tie in accuracy; then the lower loss is the better model.
+            if (key := (metrics[self.task.metric], -loss)) > progress.best_key:
+                progress.best_key, progress.best_epoch = key, progress.epoch
+                named = self.model.named_parameters()
+                progress.best = {name: p.detach().clone() for name, p in named if name in self.learning}
+        if progress.epoch < self.settings.epochs:
+            self._save()
+        return validation
+
+    def end(self) -> None:
+        """Put the best weights in place; the log stays, the state of the finished training goes."""
+        self._restore_best()
+        self.model.eval()
+        self.progress.seconds = time.perf_counter() - self.started
+        if self.folder is not None:
+            self.progress.history.write(self.folder)
+            discard_state(self.folder)
+
+    def interrupted(self, signum: int) -> Interrupted:
+        self._save()
+        where = "without a folder nothing was saved" if self.folder is None else f"the state is in {self.folder}"
+        return Interrupted(f"stopped after step {self.progress.step} of {self.steps}; {where}", signum)
+
+    def result(self, peak_memory: int) -> Result:
+        progress = self.progress
+        best = next((v for v in progress.history.validations if v.epoch == progress.best_epoch), None)
+        metrics = {} if best is None else {"loss": best.loss, **best.metrics}
+        best_epoch = progress.best_epoch or self.settings.epochs
+        return Result(best_epoch, metrics, progress.step, progress.seconds, peak_memory, progress.history)
+
+    def _save(self) -> None:
+        self.progress.seconds = time.perf_counter() - self.started
+        if self.folder is not None:
+            save_state(self.folder, self.model, self.optimizer, self.progress, self.identity)
+            self.progress.history.write(self.folder)
+
+    def _stop_unless_finite(self, loss: float) -> None:
+        if math.isfinite(loss):
+            return
+        self._restore_best()
+        progress = self.progress
+        kept = f"the weights of epoch {progress.best_epoch} were put back" if progress.best else "no epoch was complete"
+        raise TrainingError(
+            f"the loss is {loss} at step {progress.step + 1} of {self.steps} (epoch {progress.epoch + 1}); {kept}; "
+            f"the learning rate was {self.rate(progress.step):.2g}, and a lower one may help"
+        )
+
+    def _restore_best(self) -> None:
+        with torch.no_grad():
+            for name, value in self.progress.best.items():
+                self.model.get_parameter(name).copy_(value)
+
+
+def _feed(model: Model, task: Task, examples: Sequence[Example], strategy: Strategy, settings: Settings) -> Feed:
+    device = next(model.parameters()).device
+    if strategy.backbone_is_constant:
+        return FeatureFeed(model, task, examples, device, settings.eval_batch_size)
+    return TextFeed(model, task, examples, device)
+
+
+def _may_learn(model: Model, strategy: Strategy) -> set[str]:
+    """Names of the parameters that learn at any time of the training."""
+    strategy.open(model, 1.0)
+    names = {name for name, p in model.named_parameters() if p.requires_grad}
+    strategy.open(model, 0.0)
+    return names
+
+
+def _check(model: Model, task: Task, train: Sequence[Example], validation: Sequence[Example] | None) -> None:
+    if model.task != task.name:
+        raise InputError(f"the task {task.name} needs a model with that head; this one's is {model.task}")
+    task.check(train, "training")
+    if validation:
+        task.check(validation, "validation")
+
+
+def _identity(
+    task: Task,
+    settings: Settings,
+    strategy: Strategy,
+    train: Sequence[Example],
+    validation: Sequence[Example] | None,
+) -> dict[str, Any]:
+    """What an interrupted training must share with the one that goes on from it."""
+
+    def digest(examples: Sequence[Example] | None) -> int:
+        return zlib.crc32(repr(list(examples or [])).encode("utf-8", "surrogatepass"))
+
+    data = {"training": digest(train), "validation": digest(validation)}
+    return {"task": task.describe(), "settings": settings.to_dict(), "strategy": repr(strategy), "data": data}
+
+
+def _autocast(model: Model, settings: Settings) -> contextlib.AbstractContextManager[Any]:
+    if settings.autocast == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(next(model.parameters()).device.type, dtype=torch.bfloat16)

@@ -1,0 +1,54 @@
+"""How much memory a piece of work took at its peak."""
+
+import contextlib
+import ctypes
+import gc
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass
+class Peak:
+    """`bytes` is known once the work is done: on a GPU what tensors took there, else the process's resident set."""
+
+    bytes: int = 0
+
+
+@contextlib.contextmanager
+def peak_memory(device: torch.device) -> Iterator[Peak]:
+    """Measure the block: `with peak_memory(device) as peak: …`, then `peak.bytes`.
+
+    On Linux the kernel's high-water mark is reset first, so that earlier work in the same process does not count; where
+    that is not possible, the peak is that of the whole process so far.
+    """
+    peak = Peak()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        yield peak
+        peak.bytes = torch.cuda.max_memory_allocated(device)
+        return
+    _forget_earlier_work()
+    yield peak
+    peak.bytes = _high_water_mark()
+
+
+def _forget_earlier_work() -> None:
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library, or a kernel that forbids it
+            ctypes.CDLL(None).malloc_trim(0)
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def _high_water_mark() -> int:
+    if sys.platform == "linux":
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,53 @@
+"""How long and how fast to train: the numbers that are not the model, the data or the strategy."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from minitl.errors import InputError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Defaults are BERT's fine-tuning recipe (Devlin et al. 2019, appendix A.3) where it has one.
+
+    epochs            passes over the training examples
+    batch_size        examples per forward pass
+    accumulation      batches per optimiser step; the loss is normalised over all their real targets
+    learning_rate     peak of the schedule
+    weight_decay      of AdamW, on matrices only: biases and norms are not decayed
+    warmup            share of the steps over which the rate rises linearly from 0
+    schedule          "linear" or "cosine" fall to 0, or "constant", after the warm-up
+    clip              largest norm of the whole gradient; 0 = no clipping
+    autocast          "float32", or "bfloat16" for matrix products in half precision over float32 weights
+    seed              of batch order, dropout and fresh adapters
+    eval_batch_size   examples per forward pass when evaluating
+    log_every         optimiser steps between two lines of the log
+    """
+
+    epochs: int = 3
+    batch_size: int = 32
+    accumulation: int = 1
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    schedule: str = "linear"
+    clip: float = 1.0
+    autocast: str = "float32"
+    seed: int = 0
+    eval_batch_size: int = 64
+    log_every: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulation", "eval_batch_size", "log_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, allowed in (("schedule", ("linear", "cosine", "constant")), ("autocast", ("float32", "bfloat16"))):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 <= self.warmup <= 1:
+            raise InputError(f"warmup is a share of the steps, from 0 to 1, got {self.warmup}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,57 @@
+"""Which parameters learn, and from when on. A strategy is data that `fit` reads."""
+
+from dataclasses import dataclass
+
+from minitl.adapters import LoraConfig, add_lora
+from minitl.errors import InputError
+from minitl.models.base import Model
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """The head always learns; this says how much of the backbone learns with it.
+
+    name       as it appears in logs
+    openings   (from this share of the training on, this share of the backbone learns, counted from the top)
+    lora       adapters instead: the backbone stays frozen, its adapters and the head learn
+    """
+
+    name: str
+    openings: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+    lora: LoraConfig | None = None
+
+    def __post_init__(self) -> None:
+        starts = [start for start, _ in self.openings]
+        if not starts or starts[0] != 0.0 or starts != sorted(starts):
+            raise InputError(f"strategy {self.name!r}: openings must begin at 0.0 and rise, got {self.openings}")
+        if any(not 0 <= share <= 1 for _, share in self.openings):
+            raise InputError(f"strategy {self.name!r}: an opening's share lies between 0 and 1, got {self.openings}")
+
+    @property
+    def backbone_is_constant(self) -> bool:
+        """Nothing below the head ever changes, so its outputs need be computed only once."""
+        return self.lora is None and all(share == 0 for _, share in self.openings)
+
+    def prepare(self, model: Model) -> None:
+        """Place adapters, if there are any, and set what learns at the beginning."""
+        if self.lora is not None:
+            add_lora(model, self.lora)
+        else:
+            self.open(model, 0.0)
+
+    def open(self, model: Model, progress: float) -> None:
+        """Set `requires_grad` for the moment `progress` of the training, from 0 to 1."""
+        if self.lora is not None:
+            return
+        share = [share for start, share in self.openings if start <= progress][-1]
+        depths = model.parameter_groups_by_depth()
+        frozen = len(depths) - round(share * len(depths))
+        for depth, parameters in enumerate(depths):
+            for parameter in parameters:
+                parameter.requires_grad_(depth >= frozen)
+
+
+FULL = Strategy("full")
+FROZEN = Strategy("frozen", ((0.0, 0.0),))
+# Howard & Ruder 2018, section 3.3: the head first, then layer by layer downwards; everything by half of the training.
+GRADUAL = Strategy("gradual", ((0.0, 0.0), (0.1, 0.25), (0.2, 0.5), (0.35, 0.75), (0.5, 1.0)))
