@@ -1,0 +1,40 @@
+"""`minitl merge`: merge a LoRA adapter into its base model."""
+
+import argparse
+from pathlib import Path
+
+from minitl.cli.options import FACTS
+
+
+def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "merge",
+        help="merge a LoRA adapter into its base model",
+        description="Add the adapter's update to the base's weights (in float32) and write an ordinary checkpoint.",
+    )
+    parser.add_argument("adapter", type=Path, help="a folder with a LoRA adapter, or one that `minitl train` wrote")
+    parser.add_argument("destination", type=Path, help="the folder to write")
+    parser.add_argument("--base", help="the base model (default: the one that `minitl train` noted)")
+    parser.add_argument("--task", help="the model's task (default: what the base's config.json says)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from minitl.adapters import load_adapter, merge_lora, remove_lora
+    from minitl.checkpoints.weights import read_json
+    from minitl.errors import InputError
+    from minitl.models.loading import load_model, save_model
+    from minitl.tokenization import load_tokenizer
+
+    facts = read_json(args.adapter / FACTS) if (args.adapter / FACTS).exists() else {}
+    base = args.base or facts.get("base")
+    if base is None:
+        raise InputError(f"{args.adapter} does not say what its base is: name it with --base")
+    task = args.task or ("sequence-classification" if facts else None)
+    model = load_model(base, task, labels=facts.get("labels"))
+    load_adapter(model, args.adapter / "adapter" if facts else args.adapter)
+    merge_lora(model, keep_base=False)
+    remove_lora(model)
+    save_model(model, args.destination, load_tokenizer(base))
+    print(args.destination)
+    return 0

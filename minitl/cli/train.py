@@ -1,0 +1,129 @@
+"""`minitl train`: fine-tune a checkpoint on labelled texts."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minitl.cli.options import FACTS, add_data_options, read_data
+from minitl.errors import DataError, Interrupted
+
+if TYPE_CHECKING:
+    from minitl.training import Settings, Strategy
+
+STRATEGIES = ("full", "frozen", "gradual", "lora")
+
+
+def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "train",
+        help="fine-tune a checkpoint on your own data",
+        description="Fine-tune a text classifier. Writes OUT/model or OUT/adapter, OUT/training.json and the logs. "
+        "Called again after an interruption, it goes on where it was.",
+    )
+    parser.add_argument("model", help="a checkpoint folder or hub id")
+    add_data_options(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the result")
+    parser.add_argument("--strategy", choices=STRATEGIES, default="full", help="what learns (default: full)")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--accumulation", type=int, default=1, help="batches per optimiser step")
+    parser.add_argument("--learning-rate", type=float, help="default: 1e-4; 1e-3 for lora, 1e-2 for frozen")
+    parser.add_argument("--schedule", choices=("linear", "cosine", "constant"), default="linear")
+    parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps")
+    parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--max-length", type=int, default=128, help="tokens a text is cut to")
+    parser.add_argument("--rank", type=int, default=16, help="of LoRA")
+    parser.add_argument("--alpha", type=float, default=32, help="of LoRA")
+    parser.add_argument("--dropout", type=float, default=0.1, help="of LoRA")
+    parser.add_argument("--targets", nargs="+", default=["all-linear"], help="layers with LoRA (default: all-linear)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 over float32 weights")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import torch
+    from rich.console import Console
+
+    from minitl.adapters import save_adapter
+    from minitl.checkpoints.atomic import write_json
+    from minitl.cli.progress import Bars
+    from minitl.models.loading import load_model, save_model
+    from minitl.tasks.sequence_classification import SequenceClassification
+    from minitl.tokenization import load_tokenizer
+    from minitl.training import evaluate, fit
+
+    data = read_data(args)
+    if not data.label_names:
+        raise DataError(f"{args.data}: has no class labels to learn")
+    settings, strategy = _settings(args), _strategy(args)
+    torch.manual_seed(args.seed)
+    model = load_model(args.model, "sequence-classification", labels=data.label_names, device=args.device)
+    tokenizer = load_tokenizer(args.model)
+    task = SequenceClassification(tokenizer, data.label_names, args.max_length)
+    console = Console()
+    try:
+        with Bars(console) as bars:
+            result = fit(
+                model,
+                data.train,
+                data.validation,
+                task=task,
+                settings=settings,
+                strategy=strategy,
+                folder=args.out,
+                listener=bars.training(f"{args.strategy} on {data.name}"),
+                resume=True,
+            )
+    except Interrupted as error:
+        raise Interrupted(f"{error}; the same command goes on from there", error.signum) from error
+    if strategy.lora is not None:
+        save_adapter(model, args.out / "adapter")
+    else:
+        save_model(model, args.out / "model", tokenizer)
+    facts: dict[str, Any] = {
+        "base": args.model,
+        "strategy": args.strategy,
+        "labels": data.label_names,
+        "settings": settings.to_dict(),
+        "best_epoch": result.best_epoch,
+        "validation": result.metrics,
+        "seconds": result.seconds,
+        "peak_memory_bytes": result.peak_memory,
+    }
+    if data.test:
+        facts["test"] = evaluate(model, data.test, task=task, batch_size=settings.eval_batch_size)
+    write_json(args.out / FACTS, facts)
+    for split in ("validation", "test"):
+        if facts.get(split):
+            console.print(f"{split}: " + "  ".join(f"{k} {v:.4f}" for k, v in facts[split].items()), highlight=False)
+    console.print(f"saved in {args.out}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> "Settings":
+    from minitl.training import Settings
+
+    usual = {"lora": 1e-3, "frozen": 1e-2}.get(args.strategy, 1e-4)
+    return Settings(
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        accumulation=args.accumulation,
+        learning_rate=usual if args.learning_rate is None else args.learning_rate,
+        weight_decay=args.weight_decay,
+        warmup=args.warmup,
+        schedule=args.schedule,
+        autocast="bfloat16" if args.bf16 else "float32",
+        seed=args.seed,
+    )
+
+
+def _strategy(args: argparse.Namespace) -> "Strategy":
+    from minitl.adapters import LoraConfig
+    from minitl.training import FROZEN, FULL, GRADUAL, Strategy
+
+    if args.strategy == "lora":
+        targets = "all-linear" if args.targets == ["all-linear"] else args.targets
+        return Strategy("lora", lora=LoraConfig(args.rank, args.alpha, args.dropout, targets))
+    return {"full": FULL, "frozen": FROZEN, "gradual": GRADUAL}[args.strategy]
