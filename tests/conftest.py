@@ -34,3 +34,30 @@ def minilm() -> Path:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+WORDS = ["good", "bad", "fine", "poor", "film", "book", "food", "hotel", "was", "the", "a", "very", "not", "and", "but", "really", "day", "we", "it"]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random BERT with a WordPiece vocabulary of a few words, saved in the published layout."""
+    from minitl import load_tokenizer, new_model, save_model
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    files = tmp_path_factory.mktemp("vocabulary")
+    (files / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    (files / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
+    torch.manual_seed(0)
+    config = {
+        "model_type": "bert",
+        "vocab_size": len(vocabulary),
+        "hidden_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 3,
+        "intermediate_size": 32,
+        "max_position_embeddings": 32,
+    }
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    save_model(new_model(config), folder, load_tokenizer(files))
+    return folder

@@ -1,0 +1,294 @@
+"""The loop: what it learns, what it leaves alone, and what it does when something goes wrong."""
+
+import csv
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from minitl import LoraConfig, fit
+from minitl.data import Example
+from minitl.errors import DataError, InputError, Interrupted, TrainingError
+from minitl.models.base import Model
+from minitl.nn.dropout import Dropout
+from minitl.tasks.sequence_classification import SequenceClassification
+from minitl.training import FROZEN, FULL, GRADUAL, Settings, Step, Strategy, Validation, evaluate, predict
+
+LORA = Strategy("lora", lora=LoraConfig(r=4, alpha=8, dropout=0.1, target_modules="all-linear"))
+QUICK = Settings(epochs=3, batch_size=8, learning_rate=3e-3)
+Make = Callable[[], Model]
+
+
+def weights(model: Model) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def without_dropout(model: Model) -> Model:
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.p = 0.0
+        if hasattr(module, "dropout_p"):
+            module.dropout_p = 0.0
+    return model
+
+
+class Listening:
+    """Records what it hears, and sends a signal after step `stop_at`."""
+
+    def __init__(self, stop_at: int = -1, signum: int = signal.SIGINT) -> None:
+        self.stop_at, self.signum = stop_at, signum
+        self.steps: list[Step] = []
+        self.validations: list[Validation] = []
+        self.started: tuple[int, int] | None = None
+
+    def on_start(self, steps: int, done: int) -> None:
+        self.started = (steps, done)
+
+    def on_step(self, step: Step) -> None:
+        self.steps.append(step)
+        if step.step == self.stop_at:
+            os.kill(os.getpid(), self.signum)
+
+    def on_validation(self, validation: Validation) -> None:
+        self.validations.append(validation)
+
+
+@pytest.mark.parametrize("strategy", [FULL, GRADUAL, LORA], ids=lambda s: s.name)
+def test_learns_the_task(classifier: Make, task: SequenceClassification, examples: list[Example], strategy: Strategy):
+    settings = replace(QUICK, epochs=12, learning_rate=2e-2 if strategy.lora else 5e-3)
+    model = classifier()
+    fit(model, examples, task=task, settings=settings, strategy=strategy)
+    assert evaluate(model, examples, task=task)["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("strategy", [FULL, FROZEN, GRADUAL, LORA], ids=lambda s: s.name)
+def test_the_same_seed_gives_the_same_model(
+    classifier: Make, task: SequenceClassification, examples: list[Example], strategy: Strategy
+):
+    runs = []
+    for _ in range(2):
+        model = classifier()
+        fit(model, examples, examples[:10], task=task, settings=QUICK, strategy=strategy)
+        runs.append(weights(model))
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "stop_at", "signum"),  # stop at the first step, at an epoch's last, and in the middle of one
+    [
+        (FULL, 1, signal.SIGINT),
+        (FULL, 6, signal.SIGTERM),
+        (FULL, 11, signal.SIGINT),
+        (FROZEN, 8, signal.SIGINT),
+        (GRADUAL, 5, signal.SIGTERM),
+        (LORA, 11, signal.SIGINT),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_resumed_training_equals_an_unbroken_one(
+    classifier: Make,
+    task: SequenceClassification,
+    examples: list[Example],
+    tmp_path: Path,
+    strategy: Strategy,
+    stop_at: int,
+    signum: int,
+):
+    unbroken = classifier()
+    result = fit(unbroken, examples, examples[:10], task=task, settings=QUICK, strategy=strategy)
+    with pytest.raises(Interrupted) as stopped:
+        fit(
+            classifier(),
+            examples,
+            examples[:10],
+            task=task,
+            settings=QUICK,
+            strategy=strategy,
+            folder=tmp_path,
+            listener=Listening(stop_at, signum),
+        )
+    assert stopped.value.signum == signum
+    resumed, listening = classifier(), Listening()
+    again = fit(
+        resumed,
+        examples,
+        examples[:10],
+        task=task,
+        settings=QUICK,
+        strategy=strategy,
+        folder=tmp_path,
+        listener=listening,
+        resume=True,
+    )
+    assert listening.started == (18, stop_at)
+    assert [s.step for s in listening.steps] == list(range(stop_at + 1, 19))
+    expected, found = weights(unbroken), weights(resumed)
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    assert again.history == result.history
+    assert again.metrics == result.metrics
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_a_resumed_training_must_be_the_same_one(
+    classifier: Make, task: SequenceClassification, examples: list[Example], tmp_path: Path
+):
+    with pytest.raises(Interrupted):
+        fit(classifier(), examples, task=task, settings=QUICK, folder=tmp_path, listener=Listening(2))
+    for changed in ({"settings": replace(QUICK, learning_rate=1e-3)}, {"strategy": FROZEN}):
+        with pytest.raises(TrainingError, match=next(iter(changed))):
+            fit(classifier(), examples, task=task, **{"settings": QUICK, **changed}, folder=tmp_path, resume=True)
+    with pytest.raises(TrainingError, match="data"):
+        fit(classifier(), examples[:-1], task=task, settings=QUICK, folder=tmp_path, resume=True)
+
+
+def test_accumulated_batches_equal_one_large_batch(
+    classifier: Make, task: SequenceClassification, examples: list[Example]
+):
+    """Also where the last batch is short: 12 = 8 + 4, which a mean of means would weigh wrongly."""
+    models = []
+    for batch_size, accumulation in ((12, 1), (8, 2)):
+        model = without_dropout(classifier())
+        settings = Settings(
+            epochs=1, batch_size=batch_size, accumulation=accumulation, learning_rate=1e-2, schedule="constant"
+        )
+        fit(model, examples[:12], task=task, settings=settings)
+        models.append(weights(model))
+    for name, value in models[0].items():
+        torch.testing.assert_close(models[1][name], value, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_a_frozen_backbone_is_left_bit_for_bit(classifier: Make, task: SequenceClassification, examples: list[Example]):
+    model = classifier()
+    before = weights(model)
+    fit(model, examples, task=task, settings=QUICK, strategy=FROZEN)
+    changed = {name for name, value in weights(model).items() if not torch.equal(value, before[name])}
+    assert changed == {"head.classifier.weight", "head.classifier.bias"}
+
+
+def test_cached_features_train_the_head_as_the_whole_model_would(
+    classifier: Make, task: SequenceClassification, examples: list[Example]
+):
+    """Same data, same head, dropout off: through the cache, and through a backbone opened only after the end."""
+    almost_never = Strategy("frozen without cache", ((0.0, 0.0), (1.0, 1.0)))
+    models = []
+    for strategy in (FROZEN, almost_never):
+        model = without_dropout(classifier())
+        fit(model, examples, task=task, settings=QUICK, strategy=strategy)
+        models.append(weights(model))
+    for name, value in models[0].items():
+        torch.testing.assert_close(models[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_lora_leaves_the_base_bit_for_bit(classifier: Make, task: SequenceClassification, examples: list[Example]):
+    model = classifier()
+    before = weights(model)
+    fit(model, examples, task=task, settings=QUICK, strategy=LORA)
+    after = weights(model)
+    kept = [name for name in before if not name.startswith("head.")]
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    assert any("lora_B" in name and bool(value.any()) for name, value in after.items())
+
+
+def test_the_best_epoch_on_validation_is_what_remains(
+    classifier: Make, task: SequenceClassification, examples: list[Example]
+):
+    model, validation = classifier(), examples[:15]
+    settings = replace(QUICK, epochs=6, learning_rate=2e-2)
+    result = fit(model, examples[15:], validation, task=task, settings=settings)
+    curve = result.history.validations
+    best = max(curve, key=lambda v: (v.metrics["accuracy"], -v.loss))
+    assert result.best_epoch == best.epoch
+    measured = evaluate(model, validation, task=task)
+    assert measured["accuracy"] == best.metrics["accuracy"]
+    assert measured["loss"] == pytest.approx(best.loss, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_at_its_step_and_puts_the_best_weights_back(
+    classifier: Make, task: SequenceClassification, examples: list[Example], tmp_path: Path
+):
+    class Sabotage(Listening):
+        def on_step(self, step: Step) -> None:
+            super().on_step(step)
+            if step.step == 8:  # in the second epoch
+                with torch.no_grad():
+                    model.layers[0].feed_forward.up.weight.fill_(float("nan"))
+
+        def on_validation(self, validation: Validation) -> None:
+            super().on_validation(validation)
+            self.good = weights(model)
+
+    model, listening = classifier(), Sabotage()
+    with pytest.raises(TrainingError, match=r"nan at step 9 of 18 \(epoch 2\).*epoch 1 were put back"):
+        fit(model, examples, examples[:10], task=task, settings=QUICK, folder=tmp_path, listener=listening)
+    assert all(torch.equal(value, listening.good[name]) for name, value in weights(model).items())
+    assert (tmp_path / "state.safetensors").exists()  # of the end of epoch 1
+
+
+def test_predictions_keep_the_order_and_need_no_labels(
+    classifier: Make, task: SequenceClassification, examples: list[Example]
+):
+    model = classifier()
+    whole = predict(model, [Example(e.text) for e in examples], task=task, batch_size=7)
+    singly = torch.cat([predict(model, [e], task=task) for e in examples])
+    torch.testing.assert_close(whole, singly, rtol=1e-5, atol=1e-6)
+    assert whole.shape == (44, 2)
+
+
+def test_the_log_tells_every_step_and_validation(
+    classifier: Make, task: SequenceClassification, examples: list[Example], tmp_path: Path
+):
+    result = fit(classifier(), examples, examples[:10], task=task, settings=QUICK, folder=tmp_path)
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in events] == (["step"] * 6 + ["validation"]) * 3
+    with open(tmp_path / "steps.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["loss"]) for r in rows] == [s.loss for s in result.history.steps]
+    assert [int(r["step"]) for r in rows] == list(range(1, 19))
+
+
+def test_bfloat16_products_keep_float32_weights_and_learn(
+    classifier: Make, task: SequenceClassification, examples: list[Example]
+):
+    model = classifier()
+    settings = replace(QUICK, epochs=12, learning_rate=5e-3, autocast="bfloat16")
+    fit(model, examples, task=task, settings=settings)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert evaluate(model, examples, task=task)["accuracy"] > 0.9
+
+
+def test_bad_input_is_refused_before_any_step(classifier: Make, task: SequenceClassification, tiny: Path):
+    from minitl import load_model
+
+    good = [Example("good film", label=1)]
+    with pytest.raises(DataError, match="training split is empty"):
+        fit(classifier(), [], task=task)
+    with pytest.raises(DataError, match="training example 1: label 2 is not one of 0 to 1"):
+        fit(classifier(), [*good, Example("bad film", label=2)], task=task)
+    with pytest.raises(DataError, match="validation example 0: label None"):
+        fit(classifier(), good, [Example("film")], task=task)
+    with pytest.raises(InputError, match="needs a model with that head; this one's is backbone"):
+        fit(load_model(tiny), good, task=task)
+    with pytest.raises(DataError, match="evaluation split is empty"):
+        evaluate(classifier(), [], task=task)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"schedule": "cubic"},
+        {"learning_rate": 0.0},
+        {"warmup": 1.5},
+        {"autocast": "int8"},
+    ],
+    ids=str,
+)
+def test_settings_that_mean_nothing_are_refused(wrong: dict[str, object]):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Settings(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,76 @@
+"""Schedules and parameter groups."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from minitl.errors import InputError
+from minitl.models.base import Model
+from minitl.training import FULL, GRADUAL, Settings, Strategy
+from minitl.training.optimizer import make_optimizer, make_schedule
+
+
+@given(st.integers(1, 500), st.floats(0, 1), st.sampled_from(["linear", "cosine", "constant"]))
+def test_the_rate_rises_to_its_peak_once_and_never_rises_again(steps: int, warmup: float, schedule: str):
+    chosen = Settings(learning_rate=0.1, warmup=warmup, schedule=schedule)
+    rate = make_schedule(chosen, steps)
+    rates = [rate(step) for step in range(steps)]
+    rise = round(warmup * steps)
+    assert all(0 < r <= 0.1 + 1e-12 for r in rates)
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[:rise] == sorted(rates[:rise])
+    assert rates[rise:] == sorted(rates[rise:], reverse=True)
+    if schedule != "constant" and rise < steps:
+        assert rate(steps) == pytest.approx(0.0, abs=1e-12)  # the step after the last would not move
+
+
+def test_biases_and_norms_are_not_decayed(classifier: Callable[[], Model]):
+    model = classifier()
+    names = {name for name, _ in model.named_parameters()}
+    optimizer = make_optimizer(model, Settings(weight_decay=0.1), names)
+    decayed = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    for name, parameter in model.named_parameters():
+        plain = name.endswith("bias") or "norm" in name
+        assert decayed[id(parameter)] == (0.0 if plain else 0.1), name
+
+
+def test_only_what_may_learn_is_optimised(classifier: Callable[[], Model]):
+    model = classifier()
+    optimizer = make_optimizer(model, Settings(), {"head.classifier.weight"})
+    assert [p.shape for g in optimizer.param_groups for p in g["params"]] == [torch.Size([2, 24])]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each moment sets all the model's switches
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
+def test_gradual_unfreezing_only_ever_opens_from_the_top(classifier: Callable[[], Model], moments: list[float]):
+    model = classifier()
+    opened: list[set[str]] = []
+    for moment in sorted(moments):
+        GRADUAL.open(model, moment)
+        opened.append({name for name, p in model.named_parameters() if p.requires_grad})
+    for earlier, later in zip(opened, opened[1:], strict=False):
+        assert earlier <= later
+    for names in opened:
+        depths = model.parameter_groups_by_depth()
+        trained = [all(p.requires_grad for p in group) for group in depths]
+        assert trained == sorted(trained)  # frozen below, trained above
+        assert any(name.startswith("head.") for name in names)
+
+
+def test_everything_learns_by_the_end_of_gradual_unfreezing(classifier: Callable[[], Model]):
+    model = classifier()
+    GRADUAL.open(model, 0.0)
+    assert {n.split(".")[0] for n, p in model.named_parameters() if p.requires_grad} == {"head"}
+    GRADUAL.open(model, 1.0)
+    assert all(p.requires_grad for p in model.parameters())
+    FULL.open(model, 0.0)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("openings", [(), ((0.5, 1.0),), ((0.0, 0.0), (0.8, 1.0), (0.4, 0.5)), ((0.0, 2.0),)])
+def test_openings_must_begin_at_the_start_and_rise(openings: tuple[tuple[float, float], ...]):
+    with pytest.raises(InputError, match="openings|opening's share"):
+        Strategy("odd", openings)
