@@ -142,6 +142,7 @@ def last_real_token(attention_mask: Tensor | None, x: Tensor) -> Tensor:
     """The vector of each row's last real token: x [batch, length, hidden] -> [batch, hidden], padded on either side."""
     if attention_mask is None:
         return x[:, -1]
-    length = attention_mask.shape[1]
-    last = length - 1 - attention_mask.bool().int().flip(-1).argmax(-1)  # argmax finds the first 1 from the right
+    length = x.shape[1]
+    recent = attention_mask[:, -length:]  # with a cache, x holds the new tokens alone
+    last = length - 1 - recent.bool().int().flip(-1).argmax(-1)  # argmax finds the first 1 from the right
     return x[torch.arange(x.shape[0], device=x.device), last]

@@ -95,8 +95,10 @@ def draw_targets(model: Any, task: str, mask: Tensor) -> dict[str, Tensor]:
     classes = config.num_labels if task == "token-classification" else config.vocab_size
     labels = torch.randint(0, classes, (rows, length))
     counted = mask.bool()
+    if task == "causal-lm":
+        counted[:, 1:] &= mask[:, :-1].bool()  # after left padding, the first token has nothing to be predicted from
     if task == "masked-lm":
-        counted = counted & (torch.rand(rows, length) < 0.5)
+        counted &= torch.rand(rows, length) < 0.5
         counted[:, 0] = True  # so that no draw leaves nothing to predict
     return {"labels": labels.masked_fill(~counted, -100)}
 

@@ -1,0 +1,75 @@
+import math
+
+import pytest
+import torch
+
+from minitl.nn.attention import FusedSelfAttention, SelfAttention, attend, last_real_token
+from minitl.nn.masks import Mask, bidirectional_mask, causal_mask
+
+MASK = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
+MASKS = {
+    "none": Mask(),
+    "causal": Mask(causal=True),
+    "padding": bidirectional_mask(MASK),
+    "both": causal_mask(MASK, 5, 5, torch.device("cpu")),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+@pytest.mark.parametrize("kv_heads", [1, 2, 6])
+def test_attention_is_its_formula_in_both_paths(mask: Mask, kv_heads: int) -> None:
+    query, key, value = torch.randn(2, 6, 5, 4), torch.randn(2, kv_heads, 5, 4), torch.randn(2, kv_heads, 5, 4)
+    fused, nothing = attend(query, key, value, mask, 0.3, 0.0, want_weights=False)
+    plain, weights = attend(query, key, value, mask, 0.3, 0.0, want_weights=True)
+    assert nothing is None
+    torch.testing.assert_close(fused, plain)
+    allowed = mask.cells(5, 5, torch.device("cpu"))
+    for head in range(6):
+        shared = head // (6 // kv_heads)  # consecutive heads share a key-value head
+        scores = query[:, head] @ key[:, shared].transpose(1, 2) * 0.3
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed[:, 0], -math.inf)
+        torch.testing.assert_close(weights[:, head], scores.softmax(-1))
+        torch.testing.assert_close(plain[:, head], scores.softmax(-1) @ value[:, shared])
+
+
+def test_dropout_falls_on_the_weights_and_keeps_the_expectation() -> None:
+    query, key, value = torch.randn(1, 1, 1, 4), torch.randn(1, 1, 6, 4), torch.randn(1, 1, 6, 4)
+    exact, _ = attend(query, key, value, Mask(), 0.5, 0.0, want_weights=False)
+    draws = 4000
+    many = [x.expand(draws, -1, -1, -1) for x in (query, key, value)]
+    dropped, _ = attend(*many, Mask(), 0.5, 0.4, want_weights=False)
+    assert dropped.std(0).min() > 0.05
+    torch.testing.assert_close(dropped.mean(0, keepdim=True), exact, rtol=0, atol=0.1)
+
+
+def test_the_fused_projection_is_three_projections_side_by_side() -> None:
+    fused, separate = FusedSelfAttention(12, 3, 0.0), SelfAttention(12, 3, 0.0)
+    for i, part in enumerate((separate.query, separate.key, separate.value)):
+        part.weight.data = fused.qkv.weight.data[12 * i : 12 * (i + 1)]
+        part.bias.data = fused.qkv.bias.data[12 * i : 12 * (i + 1)]
+    separate.output.load_state_dict(fused.output.state_dict())
+    x = torch.randn(2, 5, 12)
+    torch.testing.assert_close(fused(x, Mask())[0], separate(x, Mask())[0])
+
+
+def test_without_a_bias_no_projection_has_one() -> None:
+    attention = SelfAttention(12, 3, 0.0, kv_heads=1, head_dim=6, bias=False)
+    assert {name for name, _ in attention.named_parameters()} == {
+        f"{part}.weight" for part in ("query", "key", "value", "output")
+    }
+    assert attention.key.weight.shape == (6, 12)
+    assert attention(torch.randn(2, 5, 12), Mask())[0].shape == (2, 5, 12)
+
+
+def test_the_last_real_token_is_found_whichever_side_is_padded() -> None:
+    x = torch.arange(12.0).view(3, 4, 1)
+    mask = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 1, 0]])
+    assert last_real_token(mask, x).flatten().tolist() == [1.0, 7.0, 10.0]
+    assert last_real_token(None, x).flatten().tolist() == [3.0, 7.0, 11.0]
+
+
+def test_with_a_cache_the_last_real_token_is_among_the_new_ones() -> None:
+    x = torch.arange(4.0).view(2, 2, 1)  # two new tokens of five
+    mask = torch.tensor([[1, 1, 1, 1, 0], [0, 0, 1, 1, 1]])
+    assert last_real_token(mask, x).flatten().tolist() == [0.0, 3.0]
