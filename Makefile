@@ -11,7 +11,7 @@ BENCHMARKS  := $(filter-out __init__ protocol table,$(basename $(notdir $(wildca
 
 # Data and weights that lie beside the checkout, where there are any: the tests that need them skip otherwise.
 ifeq ($(origin MINITL_ASSETS),undefined)
-  BESIDE := $(shell cd ../shared 2>/dev/null && pwd)
+  BESIDE := $(shell cd ../shared 2>/dev/null && pwd -P)
   ifneq ($(BESIDE),)
     test test-all test-reference bench: export MINITL_ASSETS = $(BESIDE)
   endif

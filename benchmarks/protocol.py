@@ -201,12 +201,13 @@ def save(name: str, title: str, rows: Sequence[dict[str, Any]]) -> Path:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory in bytes, threads used, and system."""
+    """Processor, cores, memory in bytes, threads used, system, and the load average of the last five minutes."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "threads": threads(),
+        "load_average": os.getloadavg()[1],
         "system": f"{platform.system()} {platform.machine()}",
     }
 

@@ -52,6 +52,7 @@ def _origin(result: dict[str, Any]) -> str:
     return (
         f"- {result['title']}: `{result['command']}`, {runs} runs a side, {result['date'][:10]}, {machine['cpu']}, "
         f"{machine['cores']} cores, {machine['threads']} threads, {machine['memory_bytes'] / 2**30:.0f} GiB, "
+        f"load average {machine['load_average']:.1f}, "
         f"torch {result['versions']['minitl']['torch']}"
     )
 
