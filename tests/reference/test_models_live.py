@@ -1,0 +1,171 @@
+"""The families against the peer library, live: freshly drawn configurations, forward, backward and in both directions.
+
+Runs where the peer library is installed beside minitl: `make test-reference`.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from minitl.checkpoints.weights import open_weights
+from minitl.models.generation import generate
+from minitl.models.loading import load_model, new_model, save_model
+from tests.reference import comparison
+
+pytestmark = pytest.mark.reference
+pytest.importorskip("transformers", reason="the peer library lives in an environment of its own")
+
+from tests.reference import peer  # noqa: E402 - it imports transformers, which may be absent
+
+DRAWS = range(10)
+PAIRS = [(family, task) for family, tasks in peer.TASKS.items() for task in tasks]
+every_head = pytest.mark.parametrize(("family", "task"), PAIRS)
+every_draw = pytest.mark.parametrize("draw", DRAWS)
+decoders = pytest.mark.parametrize("family", peer.DECODERS)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    yield
+    logging.enable_progress_bar()
+
+
+def drawn(family: str, task: str, draw: int) -> tuple[random.Random, dict[str, Any]]:
+    """The dice of one test case and the configuration they fell on."""
+    torch.manual_seed(draw)
+    dice = random.Random(f"{family} {task} {draw}")
+    return dice, peer.draw_fields(family, task, dice)
+
+
+def draw_lengths(dice: random.Random) -> list[int]:
+    return [dice.randint(2, 12), dice.randint(1, 12), dice.randint(1, 12)]
+
+
+def sides(family: str) -> tuple[str, ...]:
+    return ("right", "left") if family in peer.DECODERS else ("right",)
+
+
+@every_draw
+@every_head
+def test_outputs_loss_and_gradients_equal_the_peers(family: str, task: str, draw: int, tmp_path: Path) -> None:
+    dice, fields = drawn(family, task, draw)
+    theirs = peer.build(family, task, fields)
+    theirs.save_pretrained(tmp_path)
+    ours = load_model(tmp_path)
+    assert ours.task == task
+    for side in sides(family):
+        lengths = draw_lengths(dice)
+        inputs = peer.draw_inputs(theirs, lengths, side)
+        errors = comparison.output_errors(
+            comparison.outputs(ours, inputs), peer.outputs(theirs, inputs), inputs["attention_mask"]
+        )
+        comparison.assert_below(errors, 1e-4)
+
+        inputs = peer.draw_inputs(theirs, peer.training_lengths(task, lengths), side)
+        targets = peer.draw_targets(theirs, task, inputs["attention_mask"])
+        expected_loss, expected = peer.loss_and_gradients(theirs, inputs, targets)
+        loss, gradients = comparison.loss_and_gradients(ours, inputs, targets)
+        assert comparison.relative_error(loss, expected_loss) < 1e-4
+        comparison.assert_below(comparison.gradient_errors(gradients, expected), 1e-4)
+
+
+@every_draw
+@every_head
+def test_saved_models_give_the_peer_identical_outputs(family: str, task: str, draw: int, tmp_path: Path) -> None:
+    dice, fields = drawn(family, task, draw)
+    ours = new_model({"model_type": family, **peer.NO_DROPOUT[family], **fields}, task)
+    peer.scatter(ours)
+    save_model(ours, tmp_path)
+    theirs, info = peer.model_class(family, task).from_pretrained(
+        tmp_path, output_loading_info=True, attn_implementation="eager"
+    )
+    assert not info["missing_keys"]
+    assert not info["mismatched_keys"]
+    # A BERT of the published layout may hold a pooler that the task has no use for; the peer then says so.
+    assert {name for name in info["unexpected_keys"] if not name.startswith("bert.pooler.")} == set()
+    inputs = peer.draw_inputs(theirs, draw_lengths(dice), dice.choice(sides(family)))
+    errors = comparison.output_errors(
+        comparison.outputs(ours, inputs), peer.outputs(theirs, inputs), inputs["attention_mask"]
+    )
+    comparison.assert_below(errors, 1e-5)
+
+
+@every_head
+def test_a_checkpoint_of_the_peers_comes_back_bit_for_bit(family: str, task: str, tmp_path: Path) -> None:
+    _, fields = drawn(family, task, draw=0)
+    theirs = peer.build(family, task, fields)
+    theirs.save_pretrained(tmp_path / "theirs")
+    save_model(load_model(tmp_path / "theirs"), tmp_path / "ours")
+    before, after = open_weights(tmp_path / "theirs"), open_weights(tmp_path / "ours")
+    assert set(after) == set(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    config = type(theirs.config)
+    given, kept = (config.from_pretrained(tmp_path / folder).to_diff_dict() for folder in ("theirs", "ours"))
+    assert {field: kept[field] for field in given} == given
+
+
+@every_draw
+@decoders
+def test_greedy_continuations_of_left_padded_prompts_equal_the_peers(family: str, draw: int, tmp_path: Path) -> None:
+    dice, fields = drawn(family, "causal-lm", draw)
+    theirs = peer.build(family, "causal-lm", fields)
+    theirs.save_pretrained(tmp_path)
+    ours = load_model(tmp_path)
+    lengths = [dice.randint(1, 8) for _ in range(4)]
+    inputs = peer.draw_inputs(theirs, lengths, "left")
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    end = fields["eos_token_id"]
+    for _ in range(2):
+        expected = theirs.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=8,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=fields["pad_token_id"],
+        )
+        ours.config = replace(ours.config, eos_token_id=end)
+        assert generate(ours, ids, mask, max_new_tokens=8).tolist() == expected.tolist()
+        end = int(expected[0, ids.shape[1] + 2])  # once more, with an end that at least one text comes to
+
+
+def test_minilm_gives_the_peers_hidden_states(minilm: Path) -> None:
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    texts = [
+        "A short text.",
+        "Rivers carve their valleys over thousands of years, grain by grain.",
+        "Naïve café 東京 🙂",
+    ]
+    inputs = dict(tokenizer(texts, padding=True, return_tensors="pt"))
+    theirs = AutoModel.from_pretrained(minilm, attn_implementation="eager")
+    errors = comparison.output_errors(
+        comparison.outputs(load_model(minilm), inputs), peer.outputs(theirs, inputs), inputs["attention_mask"]
+    )
+    assert len(errors) == 15  # 7 hidden states, 6 attention maps, the last hidden state and the pooled vector
+    comparison.assert_below(errors, 1e-5)
+
+
+def test_the_stored_references_are_what_the_tool_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors.torch import load_file
+
+    from tests.reference import make_checkpoints
+
+    stored = make_checkpoints.FOLDER
+    monkeypatch.setattr(make_checkpoints, "FOLDER", tmp_path)
+    name = "llama-causal-lm-tied"
+    make_checkpoints.make(name)
+    for file in ("model.safetensors", "expected.safetensors"):
+        fresh, old = load_file(tmp_path / name / file), load_file(stored / name / file)
+        assert set(fresh) == set(old)
+        for key, tensor in old.items():
+            torch.testing.assert_close(fresh[key], tensor, rtol=1e-4, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
