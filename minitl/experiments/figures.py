@@ -1,0 +1,278 @@
+"""The report's plots: matplotlib draws, the page colours.
+
+Each function returns an inline `<svg>` without fixed colours: matplotlib draws in placeholder colours, and `_themed`
+replaces them by the page's CSS variables, so that one drawing serves light and dark. Text stays text, in the page's
+font. Wide and narrow drawings of one figure differ in size, not in content; the page shows the one that fits.
+"""
+
+import html
+import io
+import math
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from minitl.experiments.claims import SCRATCH_RANGE, TRANSFER_RANGE
+from minitl.experiments.summary import SCRATCH, Arm, Study, interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, RULE, PAPER, BAND = "#010203", "#010204", "#010205", "#010206", "#010207"
+ARM_ORDER = ("scratch", "frozen", "gradual", "lora", "full")
+ARM_COLOURS = ("#010210", "#010211", "#010212", "#010213", "#010214")
+MARKERS = ("X", "s", "^", "D", "o")  # colour is never the only sign
+_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--panel", BAND: "--band"} | {
+    colour: f"--arm-{index}" for index, colour in enumerate(ARM_COLOURS)
+}
+MOST_POINTS = 400  # a longer loss curve is thinned: the page stays small, the eye sees no difference
+SMOOTHING = 0.6  # weight of the past in the smoothed loss
+_STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "font.size": 11,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": RULE,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "xtick.major.pad": 7,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+}
+
+
+def colour_index(study: Study, name: str) -> int:
+    """The place of an arm in the palette: its own in every figure of every study, whichever arms were run."""
+    if name in ARM_ORDER:
+        return ARM_ORDER.index(name)
+    return next(index for index, arm in enumerate(study.arms) if arm.name == name) % len(ARM_COLOURS)
+
+
+def accuracy_against_guide(study: Study, narrow: bool = False) -> str:
+    """Each arm's accuracy on all labels with its 95% interval, over the range that the guide gives at 1,000 labels."""
+    with _drawing():
+        rows = len(study.arms)
+        figure, axes = _figure(narrow, wide=(8.4, 0.75 + 0.45 * rows), small=(3.9, 0.7 + 0.6 * rows))
+        for row, arm in enumerate(study.arms):
+            low, high = SCRATCH_RANGE if arm.name == SCRATCH else TRANSFER_RANGE
+            axes.barh(row, (high - low) * 100, left=low * 100, height=0.62, color=BAND)
+            mean = arm.accuracy.mean
+            if not math.isfinite(mean):
+                continue
+            bottom, top = interval(mean, study.test_size)
+            colour = ARM_COLOURS[colour_index(study, arm.name)]
+            axes.plot([bottom * 100, top * 100], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
+            marker = MARKERS[colour_index(study, arm.name)]
+            axes.plot(mean * 100, row, marker, color=colour, markersize=9, markeredgecolor=PAPER, markeredgewidth=1.2)
+            axes.text(1.02, row, f"{mean * 100:.1f}", transform=axes.get_yaxis_transform(), va="center")
+        axes.set_yticks(range(rows), [arm.short for arm in study.arms])
+        axes.tick_params(axis="y", labelcolor=INK)
+        if narrow:  # the names go above their rows, where there is room
+            axes.set_yticks([])
+            for row, arm in enumerate(study.arms):
+                axes.text(0, row - 0.36, arm.short, transform=axes.get_yaxis_transform(), va="bottom", fontsize=10)
+        axes.set_ylim(rows - 0.5, -0.9 if narrow else -0.5)
+        lows = [interval(arm.accuracy.mean, study.test_size)[0] for arm in study.arms if arm.accuracy]
+        axes.set_xlim(math.floor(min([0.5, *lows]) * 10) * 10, 100)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("test accuracy, %")
+        label = "; ".join(f"{arm.short} {_percent(arm.accuracy.mean)}" for arm in study.arms)
+        return _svg(figure, "forest", narrow, f"Dot plot of test accuracy on all labels: {label}.")
+
+
+def accuracy_by_labels(study: Study, narrow: bool = False) -> str:
+    """Accuracy against the number of labels (log axis): mean over seeds, its spread as a band, every seed as a dot."""
+    with _drawing():
+        figure, axes = _figure(narrow, wide=(8.4, 4.3), small=(3.9, 3.7))
+        counts = sorted({labels for by_labels in study.curve.values() for labels in by_labels})
+        ends: list[tuple[float, Arm, str]] = []
+        for arm in study.arms:
+            points = {n: found for n, found in study.curve.get(arm.name, {}).items() if found}
+            if not points:
+                continue
+            colour, marker = _look(study, arm)
+            _line_with_spread(axes, points, colour, marker)
+            if max(points) == counts[-1]:
+                ends.append((points[counts[-1]].mean * 100, arm, colour))
+        axes.axhline(study.baseline * 100, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+        name = f"{study.baseline_name} {study.baseline:.0%}"
+        axes.annotate(
+            name, (1, study.baseline * 100), (-3, 4), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+            ha="right", color=MUTED, fontsize=10,
+        )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.minorticks_off()
+        axes.grid(axis="x", visible=False)
+        axes.set_xlabel("labels to train on (log scale)")
+        axes.set_ylabel("" if narrow else "test accuracy, %")
+        if not narrow:
+            _name_line_ends(axes, ends, counts[-1])
+        return _svg(figure, "labels", narrow, _describe_curve(study))
+
+
+def loss_curve(study: Study, arm: Arm) -> str:
+    """One arm's training loss, raw and smoothed, with its validation loss after each epoch; every seed a line."""
+    with _drawing():
+        figure, axes = _figure(True, wide=(0, 0), small=(3.9, 2.5))
+        colour, marker = _look(study, arm)
+        for run in arm.runs:
+            epochs, losses = _finite(run.get("curve"), "epoch", "loss")
+            step = max(1, math.ceil(len(losses) / MOST_POINTS))
+            axes.plot(epochs[::step], losses[::step], color=colour, alpha=0.3, linewidth=0.9)
+            axes.plot(epochs[::step], _smoothed(losses)[::step], color=colour, linewidth=1.6)
+            epochs, losses = _finite(run.get("validation"), "epoch", "loss")
+            size = 6 if len(epochs) <= 10 else 3
+            axes.plot(epochs, losses, marker, color=PAPER, markeredgecolor=INK, markeredgewidth=1.2, markersize=size)
+        axes.set_ylim(0, _highest_loss(study) * 1.05)
+        axes.set_xlim(left=0)
+        axes.locator_params(axis="x", integer=True, nbins=8)
+        axes.set_xlabel("epoch")
+        first = arm.runs[0] if arm.runs else {}
+        _, train = _finite(first.get("curve"), "epoch", "loss")
+        _, held_out = _finite(first.get("validation"), "epoch", "loss")
+        label = f"Loss of {arm.short}."
+        if train:
+            label += f" Training from {train[0]:.2f} to {train[-1]:.2f}."
+        if held_out:
+            label += " Validation after each epoch: " + ", ".join(f"{loss:.2f}" for loss in held_out) + "."
+        return _svg(figure, f"loss-{colour_index(study, arm.name)}", True, label)
+
+
+def has_losses(arm: Arm) -> bool:
+    """Whether any run of the arm logged a finite loss, to draw."""
+    return any(_finite(run.get(part), "epoch", "loss")[1] for run in arm.runs for part in ("curve", "validation"))
+
+
+def _line_with_spread(axes: "Axes", points: dict[int, Any], colour: str, marker: str) -> None:
+    counts = list(points)
+    means = [points[count].mean * 100 for count in counts]
+    spreads = [points[count].spread * 100 if math.isfinite(points[count].spread) else 0.0 for count in counts]
+    if any(spreads):
+        below = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
+        above = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
+        axes.fill_between(counts, below, above, color=colour, alpha=0.14, linewidth=0)
+        for count in counts:
+            values = [value * 100 for value in points[count].values]
+            axes.plot([count] * len(values), values, ".", color=colour, alpha=0.5, markersize=4)
+    axes.plot(
+        counts, means, f"-{marker}", color=colour, linewidth=2, markersize=7.5, markeredgecolor=PAPER, markeredgewidth=1
+    )
+
+
+def _name_line_ends(axes: "Axes", ends: list[tuple[float, Arm, str]], last: int) -> None:
+    """Write each arm's name at the end of its line, pushed apart where lines end close together."""
+    low, high = axes.get_ylim()
+    ends = sorted(ends, key=lambda end: end[0])
+    heights = _apart([height for height, _, _ in ends], gap=(high - low) * 0.062)
+    for height, (_, arm, colour) in zip(heights, ends, strict=True):
+        axes.annotate(
+            arm.short, (last, height), (11, 0), textcoords="offset points", va="center", color=colour,
+            fontweight="bold", annotation_clip=False,
+        )  # fmt: skip
+
+
+def _apart(heights: list[float], gap: float) -> list[float]:
+    """Ascending heights moved, each as little as its neighbours allow, until any two are about `gap` apart."""
+    heights = list(heights)
+    for _ in range(100):
+        for below in range(len(heights) - 1):
+            overlap = gap - (heights[below + 1] - heights[below])
+            if overlap > 0:
+                heights[below] -= overlap / 2
+                heights[below + 1] += overlap / 2
+    return heights
+
+
+def _look(study: Study, arm: Arm) -> tuple[str, str]:
+    index = colour_index(study, arm.name)
+    return ARM_COLOURS[index], MARKERS[index]
+
+
+def _describe_curve(study: Study) -> str:
+    parts = [
+        f"{arm.short}: " + ", ".join(f"{_percent(m.mean)} at {n:,}" for n, m in study.curve[arm.name].items())
+        for arm in study.arms
+        if arm.name in study.curve
+    ]
+    return "Line plot of test accuracy against the number of labels. " + ". ".join(parts) + "."
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if math.isfinite(share) else "not measured"
+
+
+def _finite(points: list[dict[str, Any]] | None, x: str, y: str) -> tuple[list[float], list[float]]:
+    kept = [(point[x], point[y]) for point in points or [] if point[y] is not None and math.isfinite(point[y])]
+    return [pair[0] for pair in kept], [pair[1] for pair in kept]
+
+
+def _smoothed(values: list[float]) -> list[float]:
+    """Exponential moving average without the pull towards zero at the start (Kingma & Ba 2015, section 3)."""
+    smooth, past, weight = [], 0.0, 0.0
+    for value in values:
+        past = SMOOTHING * past + (1 - SMOOTHING) * value
+        weight = SMOOTHING * weight + (1 - SMOOTHING)
+        smooth.append(past / weight)
+    return smooth
+
+
+def _highest_loss(study: Study) -> float:
+    """The top of every loss plot, so that the arms compare by eye."""
+    losses = [
+        loss
+        for arm in study.arms
+        for run in arm.runs
+        for part in ("curve", "validation")
+        for loss in _finite(run.get(part), "epoch", "loss")[1]
+    ]
+    return max(losses, default=1.0)
+
+
+def _drawing() -> Any:
+    import matplotlib
+
+    return matplotlib.rc_context(_STYLE)  # type: ignore[arg-type]
+
+
+def _figure(narrow: bool, wide: tuple[float, float], small: tuple[float, float]) -> "tuple[Figure, Axes]":
+    """A figure outside pyplot, in inches at 72 units each, as SVG counts them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=small if narrow else wide, layout="constrained")
+    figure.patch.set_alpha(0)
+    return figure, figure.add_subplot()
+
+
+def _svg(figure: "Figure", name: str, narrow: bool, label: str) -> str:
+    """Render to an `<svg>` element that is safe beside others in one page: its ids carry the figure's name."""
+    import matplotlib
+
+    drawn = io.StringIO()
+    prefix = f"{name}-{'narrow' if narrow else 'wide'}"
+    with matplotlib.rc_context({"svg.hashsalt": prefix}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's browser has its own fonts
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    text = drawn.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", text)
+    box = re.search(r'viewBox="[^"]*"', text)
+    assert box is not None  # matplotlib writes one
+    opening = f'<svg {box.group()} role="img" aria-label="{html.escape(label)}">'
+    return _themed(re.sub(r"<svg[^>]*>", lambda _: opening, text, count=1)).strip()
+
+
+def _themed(svg: str) -> str:
+    return re.sub(r"#0102[0-9a-f]{2}", lambda found: f"var({_VARIABLES[found.group()]})", svg)
