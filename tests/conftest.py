@@ -36,7 +36,27 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-WORDS = ["good", "bad", "fine", "poor", "film", "book", "food", "hotel", "was", "the", "a", "very", "not", "and", "but", "really", "day", "we", "it"]
+WORDS = [
+    "good",
+    "bad",
+    "fine",
+    "poor",
+    "film",
+    "book",
+    "food",
+    "hotel",
+    "was",
+    "the",
+    "a",
+    "very",
+    "not",
+    "and",
+    "but",
+    "really",
+    "day",
+    "we",
+    "it",
+]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import json
 import shutil
 import statistics
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -222,6 +223,7 @@ def _results(
             "train": len(dataset.train),
             "validation": len(dataset.validation),
             "test": len(dataset.test),
+            "majority": _majority(dataset),
             "label_names": dataset.label_names,
         },
         "machine": describe_machine(),
@@ -237,6 +239,12 @@ def _results(
     }
 
 
+def _majority(dataset: Dataset) -> float:
+    """The share of the test set's most frequent label: what always giving one answer would score."""
+    counts = Counter(example.label for example in dataset.test)
+    return max(counts.values()) / len(dataset.test)
+
+
 def _arm_results(arm: Arm, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     first = lines[0]
     return {
@@ -247,7 +255,11 @@ def _arm_results(arm: Arm, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "trainable": first["trainable"],
         "total": first["total"],
         "percent": 100 * first["trainable"] / first["total"],
-        "runs": [{k: v for k, v in line.items() if k != "predicted"} for line in lines],
+        # Only the first seed's model is kept; the others' would be as large.
+        "runs": [
+            {**{k: v for k, v in line.items() if k != "predicted"}, "saved_bytes": first["saved_bytes"]}
+            for line in lines
+        ],
     }
 
 

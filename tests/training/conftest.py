@@ -15,7 +15,10 @@ from minitl.tasks.sequence_classification import SequenceClassification
 
 @pytest.fixture
 def examples() -> list[Example]:
-    rng, rest = random.Random(0), ["film", "book", "food", "hotel", "was", "the", "a", "very", "and", "really", "day", "we", "it"]
+    rng, rest = (
+        random.Random(0),
+        ["film", "book", "food", "hotel", "was", "the", "a", "very", "and", "really", "day", "we", "it"],
+    )
     made = []
     for i in range(44):
         words = rng.choices(rest, k=rng.randint(2, 9))

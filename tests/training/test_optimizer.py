@@ -1,6 +1,7 @@
 """Schedules and parameter groups."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def test_gradual_unfreezing_only_ever_opens_from_the_top(classifier: Callable[[]
     for moment in sorted(moments):
         GRADUAL.open(model, moment)
         opened.append({name for name, p in model.named_parameters() if p.requires_grad})
-    for earlier, later in zip(opened, opened[1:], strict=False):
+    for earlier, later in pairwise(opened):
         assert earlier <= later
     for names in opened:
         depths = model.parameter_groups_by_depth()
@@ -72,5 +73,5 @@ def test_everything_learns_by_the_end_of_gradual_unfreezing(classifier: Callable
 
 @pytest.mark.parametrize("openings", [(), ((0.5, 1.0),), ((0.0, 0.0), (0.8, 1.0), (0.4, 0.5)), ((0.0, 2.0),)])
 def test_openings_must_begin_at_the_start_and_rise(openings: tuple[tuple[float, float], ...]):
-    with pytest.raises(InputError, match="openings|opening's share"):
+    with pytest.raises(InputError, match=r"openings|opening's share"):
         Strategy("odd", openings)

@@ -1,0 +1,79 @@
+"""Put the measured tables into README.md, between their markers: `python -m benchmarks.readme`.
+
+    <!-- study: sst2 -->        the table of benchmarks/results/studies/sst2.json
+    <!-- benchmarks -->         the table of benchmarks/results/*.json
+    <!-- end -->                where a table ends
+
+With --check nothing is written; the exit status is 1 where the page and the results differ.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from benchmarks.protocol import RESULTS, ROOT
+from benchmarks.table import markdown
+from minitl.experiments.formats import MISSING, duration, megabytes, percent, rate, share_trained, with_spread
+from minitl.experiments.summary import read_study
+
+README = ROOT / "README.md"
+STUDIES = RESULTS / "studies"
+BLOCK = re.compile(r"(<!-- (study: (?P<study>\S+)|benchmarks) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def study_table(path: Path) -> str:
+    """One study as a Markdown table, and a line on what was run."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    study = read_study(results)
+    lines = [
+        "| regime | accuracy % | F1 % | learning rate | trainable | seconds | peak memory | saved |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for arm in study.arms:
+        f1, seconds = arm.measured("f1"), arm.measured("seconds")
+        memory, saved = arm.measured("peak_memory_mb"), arm.measured("saved_bytes")
+        lines.append(
+            f"| {arm.title} | {with_spread(arm.accuracy.mean, arm.accuracy.spread)} | {with_spread(f1.mean, f1.spread)} "
+            f"| {rate(arm.learning_rate)} | {arm.trainable:,} ({share_trained(arm.percent)}) "
+            f"| {seconds.mean:,.1f} | {memory.largest:,.0f} MB | {megabytes(saved.mean) if saved else MISSING} |"
+        )
+    data, machine = results["data"], results["machine"]
+    seeds = f"mean ± standard deviation over {study.seeds} seeds" if study.seeds > 1 else "one seed"
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{study.full_labels:,} labels of {data['name']}, {study.test_size:,} test examples (majority class "
+            f"{percent(study.baseline)}), {seeds}; `{results['command']}`, {duration(results['total_seconds'])} on "
+            f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, {results['created'][:10]}.",
+            "",
+        ]
+    )
+
+
+def benchmark_table() -> str:
+    return markdown([json.loads(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob("*.json"))]) + "\n"
+
+
+def filled(page: str) -> str:
+    """`page` with every marked table made anew from the committed results."""
+
+    def table(found: re.Match[str]) -> str:
+        body = study_table(STUDIES / f"{found['study']}.json") if found["study"] else benchmark_table()
+        return found[1] + body + found[4]
+
+    return BLOCK.sub(table, page)
+
+
+def main() -> int:
+    page = README.read_text(encoding="utf-8")
+    wanted = filled(page)
+    if "--check" in sys.argv[1:]:
+        return int(page != wanted)
+    README.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
