@@ -38,6 +38,12 @@ def test_the_expectation_is_exact_where_p_is_rounded() -> None:
     assert share == pytest.approx(1 - p, abs=2**-17)
 
 
+def test_the_rarest_survivor_still_survives() -> None:
+    p = 1 - 2**-16  # one of the 65,536 values that are drawn
+    kept = int(dropout(torch.ones(1 << 22), p, training=True).count_nonzero())
+    assert 64 - 5 * 8 < kept < 64 + 5 * 8  # a Poisson count of mean 64
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_gradient_is_the_scaled_mask(dtype: torch.dtype) -> None:
     x = torch.randn(37, 5, dtype=dtype, requires_grad=True)
