@@ -1,0 +1,68 @@
+"""LoRA: a frozen linear layer and a trained update of low rank (Hu et al. 2021, arXiv:2106.09685, equation 3).
+
+    x ─┬─ W, b (frozen) ──────────────────────────(+)─► y
+       └─ dropout ─ A [r, in] ─ B [out, r] ─ · s ──┘
+
+    y = xWᵀ + b + s · dropout(x) Aᵀ Bᵀ,      s = alpha / r
+
+W has out · in numbers, the update only r · (in + out). B starts at zero, so that the layer starts as the base was.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from minitl_kernels import dropout
+from torch import Tensor, nn
+
+from minitl.adapters.config import LoraConfig
+
+
+class LowRank(nn.Module):
+    """One update s · BA. A and B are float32 whatever the base: small steps must not round away."""
+
+    def __init__(self, config: LoraConfig, weight: Tensor) -> None:
+        super().__init__()
+        wide, narrow = weight.shape  # out, in
+        self.scaling, self.dropout_p = config.scaling, config.dropout
+        self.lora_A = nn.Parameter(torch.empty(config.r, narrow, dtype=torch.float32, device=weight.device))
+        self.lora_B = nn.Parameter(torch.zeros(wide, config.r, dtype=torch.float32, device=weight.device))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # as nn.Linear begins
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """y + s · dropout(x)AᵀBᵀ, computed in y's type and in its memory. x [tokens, in], y [tokens, out]."""
+        x = dropout(x, self.dropout_p, self.training)
+        low = F.linear(x, self.lora_A.to(x.dtype))  # [tokens, r]
+        # One product that adds to y as it goes: the update itself, as large as y, is never in memory.
+        return y.addmm_(low.to(y.dtype), self.lora_B.to(y.dtype).t(), alpha=self.scaling)
+
+    def delta(self) -> Tensor:
+        """s · BA in float32, [out, in]."""
+        return self.scaling * (self.lora_B.float() @ self.lora_A.float())
+
+
+class LoraLinear(nn.Linear):
+    """A linear layer that holds updates by name and adds the active one.
+
+    It takes over the base's own tensors, so that their names, and all that refers to them, stay as they were.
+    """
+
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__(base.in_features, base.out_features, base.bias is not None, device="meta")
+        self.weight, self.bias = base.weight, base.bias
+        self.adapters = nn.ModuleDict()
+        self.active: str | None = None  # None = the base alone
+        self.train(base.training)
+
+    def forward(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
+        if self.active is None:
+            return F.linear(x, self.weight, self.bias)
+        rows = x.reshape(-1, self.in_features)  # [tokens, in]
+        y = self.adapters[self.active](rows, F.linear(rows, self.weight, self.bias))
+        return y.view(*x.shape[:-1], self.out_features)
+
+    def plain(self) -> nn.Linear:
+        """The layer without its updates, as it was before, around the same tensors."""
+        linear = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
+        linear.weight, linear.bias = self.weight, self.bias
+        return linear.train(self.training)

@@ -1,0 +1,83 @@
+"""Merging: W + s · BA as one weight, so that an adapted model costs no more than its base, and the way back.
+
+The sum is taken in float32 and rounded once. The way back is to put the base's own tensor in its place again, for
+W + Δ − Δ is not W in floating point.
+"""
+
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from minitl.adapters.layer import LoraLinear, LowRank
+from minitl.adapters.placement import Adapter, adapter_of, adapters_of, swap
+from minitl.errors import InputError
+from minitl.models.base import Model
+
+
+@torch.no_grad()
+def merge_lora(model: Model, keep_base: bool = True) -> None:
+    """Merge the active adapter into the weights, in place.
+
+    keep_base   keep the base's weights for `unmerge_lora`; False frees their memory
+
+    After `remove_lora` the merged model is an ordinary one and can be saved as such. InputError, with nothing merged:
+    no adapter is active, one is merged already, or a value of the sum is not finite in the base's type.
+    """
+    adapters = adapters_of(model)
+    if adapters.merged:
+        raise InputError(f"the adapter {adapters.active!r} is merged already")
+    if adapters.active is None:
+        raise InputError("no adapter is active; use_adapter chooses the one to merge")
+    adapter = adapter_of(model, adapters.active)
+    _check_finite(model, adapter, adapters.active)  # beforehand, so that two copies of the model are never in memory
+    for path in adapter.places:
+        layer = _layer(model, path)
+        merged = nn.Parameter(merged_weight(layer, adapters.active), requires_grad=False)
+        base = swap(model, f"{path}.weight", merged)
+        if keep_base:
+            adapters.kept[f"{path}.weight"] = base
+        layer.active = None
+    adapters.merged = True
+
+
+@torch.no_grad()
+def unmerge_lora(model: Model) -> None:
+    """Put the base's weights back, bit for bit; the adapter acts beside them again.
+
+    InputError where nothing is merged, or the base was not kept.
+    """
+    adapters = adapters_of(model)
+    if not adapters.merged or adapters.active is None:
+        raise InputError("no adapter is merged")
+    adapter = adapter_of(model, adapters.active)
+    if not adapters.kept:
+        raise InputError("the base's weights were freed by merge_lora(keep_base=False); load the model again")
+    for name, parameter in adapters.kept.items():
+        swap(model, name, parameter)
+    adapters.kept.clear()
+    for path in adapter.places:
+        _layer(model, path).active = adapters.active
+    adapters.merged = False
+
+
+def merged_weight(layer: LoraLinear, name: str) -> Tensor:
+    """W + s · BA of the update `name`, in W's type."""
+    update = layer.adapters[name]
+    assert isinstance(update, LowRank)
+    return (layer.weight.float() + update.delta()).to(layer.weight.dtype)
+
+
+def _check_finite(model: Model, adapter: Adapter, name: str) -> None:
+    weights = ((f"{path}.weight", merged_weight(_layer(model, path), name)) for path in adapter.places)
+    bad = [place for place, value in chain(weights, adapter.own.items()) if not value.isfinite().all()]
+    if bad:
+        raise InputError(
+            f"the adapter {name!r} is not merged: there are values that are not finite in {', '.join(bad)}"
+        )
+
+
+def _layer(model: Model, path: str) -> LoraLinear:
+    layer = model.get_submodule(path)
+    assert isinstance(layer, LoraLinear)
+    return layer

@@ -1,0 +1,138 @@
+"""From the names a person writes, or a file of PEFT holds, to modules of the model.
+
+A name stands for every module whose path ends with it, first among the published paths, then among this library's:
+
+    "query"            bert.encoder.layer.0.attention.self.query, …
+    "attention.query"  layers.0.attention.query, …
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+
+from minitl.errors import InputError
+from minitl.models.base import Model
+
+ALL_LINEAR = "all-linear"
+FUSED = "qkv"  # the uniform name of a projection that holds query, key and value
+_PARTS_OF_FUSED = {"query", "key", "value", "q_proj", "k_proj", "v_proj", "q", "k", "v"}
+
+
+def find_targets(model: Model, targets: Sequence[str] | str | None) -> list[str]:
+    """The paths, in the model's order, of the linear layers that `targets` (see LoraConfig) names.
+
+    Raises InputError where a name or the expression matches no linear layer, listing those there are.
+    """
+    linears = linear_layers(model)
+    if targets is None:
+        return [path for path in linears if path.rpartition(".")[2] in ("query", "value", FUSED)]
+    if targets == ALL_LINEAR:
+        return [path for path in linears if re.search(r"\.\d+\.", path)]  # what stands in a numbered layer
+    if isinstance(targets, str):
+        found = _matching(model, targets, linears)
+        unknown = [] if found else [targets]
+    else:
+        by_name = {name: _ending_with(model, name, linears) for name in targets}
+        found = {path for paths in by_name.values() for path in paths}
+        unknown = [name for name, paths in by_name.items() if not paths]
+    if unknown or not found:
+        raise InputError(_unknown_targets(model, targets, unknown, linears))
+    return [path for path in linears if path in found]
+
+
+def find_saved(model: Model, names: Sequence[str]) -> dict[str, list[str]]:
+    """For each of `names` the paths of the modules with parameters of their own at or below a module of that name.
+
+    As in PEFT, the published path of the named module need only end with the name's letters.
+    """
+    modules = [path for path, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))]
+    found: dict[str, list[str]] = {}
+    for name in names:
+        published = [p for p in modules if any(above.endswith(name) for above in _ancestors(_published(model, p)))]
+        found[name] = published or [p for p in modules if any(_ends(above, name) for above in _ancestors(p))]
+    return found
+
+
+def saved_candidates(model: Model) -> str:
+    """The names that `find_saved` knows, once for all layers, to be listed in an error."""
+    paths = [path for path, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))]
+    return _listed(model, paths)
+
+
+def shortest_names(model: Model, paths: Sequence[str]) -> list[str]:
+    """Short published names that together stand for exactly the layers `paths`, for PEFT's `target_modules`."""
+    published = {path: _published(model, path) for path in linear_layers(model)}
+    others = [name for path, name in published.items() if path not in paths]
+    return sorted({_shortest_ending(published[path], others) for path in paths})
+
+
+def _shortest_ending(path: str, others: Sequence[str]) -> str:
+    """The fewest last parts of `path` with which none of `others` ends."""
+    endings = [ending for ending in reversed(_endings(path)) if not any(_ends(other, ending) for other in others)]
+    return endings[0]
+
+
+def linear_layers(model: Model) -> list[str]:
+    """The paths of the linear layers that have a published name, head included, in the model's order."""
+    return [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear) and model.key_map.to_published(path) is not None
+    ]
+
+
+def _published(model: Model, path: str) -> str:
+    return model.key_map.to_published(path) or path
+
+
+def _matching(model: Model, expression: str, paths: Iterable[str]) -> set[str]:
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise InputError(f"target_modules {expression!r} is not a regular expression: {error}") from error
+    return {path for path in paths if pattern.fullmatch(_published(model, path))}
+
+
+def _ending_with(model: Model, name: str, paths: Sequence[str]) -> list[str]:
+    # With the prefix, also for a backbone, so that names from a model with a head fit here too.
+    published = [p for p in paths if _ends(model.key_map.to_published(p, with_prefix=True) or p, name)]
+    return published or [path for path in paths if _ends(path, name)]
+
+
+def _ends(path: str, name: str) -> bool:
+    return path == name or path.endswith(f".{name}")
+
+
+def _ancestors(path: str) -> list[str]:
+    """`path` and the paths of the modules that it lies in."""
+    parts = path.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def _endings(path: str) -> list[str]:
+    """`path` and what is left of it without its first parts."""
+    parts = path.split(".")
+    return [".".join(parts[start:]) for start in range(len(parts))]
+
+
+def _unknown_targets(model: Model, targets: Sequence[str] | str, unknown: Sequence[str], linears: Sequence[str]) -> str:
+    kind = model.config.model_type
+    if isinstance(targets, str):
+        problem = f"target_modules {targets!r}, a regular expression, matches no whole path of a linear layer"
+        problem += f" such as {_published(model, linears[0])}; single names go in a list"
+    elif not unknown:
+        problem = "target_modules names nothing"
+    else:
+        problem = f"no linear layer of this {kind} model is called {', '.join(map(repr, unknown))}"
+        fused = next((path for path in linears if _ends(path, FUSED)), None)
+        if fused is not None and _PARTS_OF_FUSED.intersection(unknown):
+            own = _published(model, fused).rpartition(".")[2]
+            problem += f": it holds query, key and value in one projection, called {own!r}"
+    return f"{problem}. There are: {_listed(model, linears)}; or {ALL_LINEAR!r}"
+
+
+def _listed(model: Model, paths: Iterable[str]) -> str:
+    """published name (uniform name), …, without what comes before the layer's number, each once."""
+    names = [tuple(re.sub(r"^.*\.\d+\.", "", p) for p in (_published(model, path), path)) for path in paths]
+    return ", ".join(ours if ours == theirs else f"{theirs} ({ours})" for theirs, ours in dict.fromkeys(names))

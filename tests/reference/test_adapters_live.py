@@ -1,0 +1,184 @@
+"""Adapters of PEFT act here as they do there, and ours act there, live: `make test-reference`."""
+
+import copy
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from minitl import LoraConfig, add_lora, load_adapter, load_model, merge_lora, save_adapter
+from minitl.models.base import Model
+
+pytestmark = pytest.mark.reference
+pytest.importorskip("transformers", reason="the peer library lives in an environment of its own")
+peft = pytest.importorskip("peft", reason="the peer library lives in an environment of its own")
+
+from tests.reference import peer  # noqa: E402 - it imports transformers, which may be absent
+
+SIZES: dict[str, dict[str, Any]] = {
+    "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32},
+    "llama": {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 24,
+        "attention_bias": True,
+    },
+}
+TASKS = {
+    "sequence-classification": "SEQ_CLS",
+    "token-classification": "TOKEN_CLS",
+    "causal-lm": "CAUSAL_LM",
+    "masked-lm": None,
+    "backbone": "FEATURE_EXTRACTION",
+}
+HEADS = [
+    *((family, task) for family in SIZES for task in ("sequence-classification", "token-classification", "backbone")),
+    ("bert", "masked-lm"),
+    ("gpt2", "causal-lm"),
+    ("llama", "causal-lm"),
+]
+SOME_LINEARS = {"bert": ["key", "output.dense"], "gpt2": ["c_attn", "mlp.c_proj"], "llama": ["k_proj", "down_proj"]}
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "rslora": {"r": 5, "use_rslora": True, "dropout": 0.3},
+    "all biases": {"bias": "all", "r": 20},
+    "its layers' biases": {"bias": "lora_only", "alpha": 3.5},
+    "some linears": {"target_modules": SOME_LINEARS},
+    "saved modules": {
+        "modules_to_save": {"bert": ["intermediate.dense"], "gpt2": ["c_fc", "wte"], "llama": ["embed_tokens"]}
+    },
+}
+CASES = [(*head, kind) for head in HEADS for kind in KINDS]
+every_case = pytest.mark.parametrize(("family", "task", "kind"), CASES)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.enable_progress_bar()
+
+
+def build(family: str, task: str, folder: Path) -> tuple[Any, Model]:
+    """The same random model on both sides."""
+    fields = {"vocab_size": 48, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    torch.manual_seed(1)
+    theirs = peer.build(family, task, {**SIZES[family], **fields})
+    theirs.save_pretrained(folder / "base")
+    theirs = peer.model_class(family, task).from_pretrained(folder / "base", attn_implementation="eager")
+    return theirs.eval(), load_model(folder / "base")
+
+
+def fields_for(family: str, kind: str) -> dict[str, Any]:
+    """LoraConfig's fields of one kind, those that differ between families chosen."""
+    chosen = {key: value[family] if isinstance(value, dict) else value for key, value in KINDS[kind].items()}
+    return copy.deepcopy(chosen)  # the peer appends to the lists that it is given
+
+
+def peft_config(task: str, fields: dict[str, Any]) -> Any:
+    renamed = {"alpha": "lora_alpha", "dropout": "lora_dropout"}
+    return peft.LoraConfig(task_type=TASKS[task], **{renamed.get(key, key): value for key, value in fields.items()})
+
+
+def train_a_little(model: nn.Module) -> None:
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+
+
+@torch.no_grad()
+def outputs(model: nn.Module) -> Tensor:
+    ids = torch.tensor([[7, 8, 9, 10, 11, 0, 0], [12, 13, 14, 15, 16, 17, 18]])
+    mask = (ids != 0).long()
+    out = model.eval()(input_ids=ids, attention_mask=mask)
+    answer = getattr(out, "logits", None)
+    answer = out.last_hidden_state if answer is None else answer
+    return answer if answer.dim() == 2 else answer[mask.bool()]
+
+
+def assert_near(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+@every_case
+def test_pefts_adapters_act_here_as_there(family: str, task: str, kind: str, tmp_path: Path) -> None:
+    theirs, ours = build(family, task, tmp_path)
+    base = outputs(ours)
+    assert_near(base, outputs(theirs))
+    adapted = peft.get_peft_model(theirs, peft_config(task, fields_for(family, kind)))
+    train_a_little(adapted)
+    adapted.save_pretrained(tmp_path / "adapter")
+    expected = outputs(adapted)
+    assert float((expected - base).abs().max()) > 0.01 * float(base.abs().max())
+    load_adapter(ours, tmp_path / "adapter")
+    assert_near(outputs(ours), expected)
+    merge_lora(ours)
+    assert_near(outputs(ours), expected)
+
+
+@every_case
+def test_our_adapters_act_there_as_here(family: str, task: str, kind: str, tmp_path: Path) -> None:
+    theirs, ours = build(family, task, tmp_path)
+    add_lora(ours, LoraConfig(**fields_for(family, kind)))
+    train_a_little(ours)
+    save_adapter(ours, tmp_path / "adapter")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        adapted = peft.PeftModel.from_pretrained(theirs, tmp_path / "adapter")
+    assert_near(outputs(adapted), outputs(ours))
+    # and nothing in the file was left over: the peer writes the same adapter back
+    adapted.save_pretrained(tmp_path / "again")
+    fresh = load_model(tmp_path / "base")
+    load_adapter(fresh, tmp_path / "again")
+    assert torch.equal(outputs(fresh), outputs(ours))
+
+
+@pytest.mark.parametrize(("family", "task"), HEADS)
+def test_default_targets_are_pefts(family: str, task: str, tmp_path: Path) -> None:
+    theirs, ours = build(family, task, tmp_path)
+    adapted = peft.get_peft_model(theirs, peft_config(task, {}))
+    add_lora(ours, LoraConfig())
+    marks = (".lora_A", ".lora_B")
+    expected = {name.split(m)[0] for name, _ in adapted.named_parameters() for m in marks if m in name}
+    actual = {name.split(".adapters.")[0] for name, _ in ours.named_parameters() if ".adapters." in name}
+    assert {f"base_model.model.{ours.key_map.to_published(path)}" for path in actual} == expected
+
+
+@pytest.mark.parametrize("family", SIZES)
+def test_loss_gradients_equal_pefts(family: str, tmp_path: Path) -> None:
+    theirs, ours = build(family, "sequence-classification", tmp_path)
+    fields = {"target_modules": SOME_LINEARS[family], "r": 3}
+    adapted = peft.get_peft_model(theirs, peft_config("sequence-classification", fields))
+    train_a_little(adapted)
+    adapted.save_pretrained(tmp_path / "adapter")
+    load_adapter(ours, tmp_path / "adapter")
+    ids = torch.tensor([[7, 8, 9, 10, 11], [12, 13, 14, 15, 16]])
+    for model in (adapted, ours):
+        model.train()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.square().sum().backward()
+    expected = {
+        name.replace(".default", "").replace(".modules_to_save", ""): p.grad
+        for name, p in adapted.named_parameters()
+        if p.grad is not None
+    }
+    actual = {
+        f"base_model.model.{ours.key_map.to_published(name)}".replace(".adapters.default", "")
+        + (".weight" if "lora_" in name else ""): p.grad
+        for name, p in ours.named_parameters()
+        if p.grad is not None
+    }
+    assert set(actual) == set(expected)
+    for name, gradient in actual.items():
+        assert_near(gradient, expected[name])
