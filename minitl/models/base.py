@@ -20,6 +20,7 @@ class Model(nn.Module):
 
     config   the checked config.json
     task     which head it carries: "backbone", "masked-lm", "causal-lm", "sequence-classification", …
+    source   the folder or hub id it was loaded from; None for a new model
     layers   the transformer blocks, bottom first, the same attribute in every family
     head     the task's head (`NoHead` for the backbone); a family sets it last, so that a tensor which the head shares
              with the embedding is met, saved and counted under the embedding's name
@@ -35,6 +36,7 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.task = "backbone"
+        self.source: str | None = None
 
     def forward(
         self,
