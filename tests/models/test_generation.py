@@ -1,0 +1,247 @@
+"""Greedy decoding against the model run anew for each token; sampling against the probabilities it draws from."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from minitl.errors import InputError
+from minitl.models.base import Model
+from minitl.models.generation import generate, keep_top_k, keep_top_p, penalize_repetition
+from minitl.models.loading import new_model
+
+VOCABULARY, POSITIONS = 31, 40
+# Weights far larger than usual, so that the scores of a tiny random model lie well apart.
+GPT2 = {"model_type": "gpt2", "vocab_size": VOCABULARY, "n_positions": POSITIONS, "n_embd": 16, "n_layer": 2}
+GPT2 |= {"n_head": 2, "initializer_range": 0.4, "eos_token_id": None}
+LLAMA = {"model_type": "llama", "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24}
+LLAMA |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.4}
+LLAMA |= {"eos_token_id": None}
+FAMILIES = {"gpt2": GPT2, "llama": LLAMA}
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> Model:
+    return new_model(FAMILIES[request.param], "causal-lm")
+
+
+@pytest.fixture
+def gpt2() -> Model:
+    return new_model(GPT2, "causal-lm")
+
+
+def prompts(batch: int, length: int) -> Tensor:
+    return torch.randint(VOCABULARY, (batch, length))
+
+
+def with_end(model: Model, end: int | list[int] | None, pad: int | None = None) -> Model:
+    model.config = replace(model.config, eos_token_id=end, pad_token_id=pad)
+    return model
+
+
+def continued_without_cache(model: Model, ids: Tensor, new: int, penalty: float = 1.0) -> Tensor:
+    """The definition of greedy decoding: read the whole text anew for each token."""
+    for _ in range(new):
+        with torch.no_grad():
+            scores = model(ids).logits[:, -1]
+        for row, text in enumerate(ids):
+            for token in set(text.tolist()):
+                score = scores[row, token]
+                scores[row, token] = score / penalty if score > 0 else score * penalty
+        ids = torch.cat((ids, scores.argmax(-1, keepdim=True)), dim=1)
+    return ids
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.7, 0.6])
+def test_greedy_decoding_with_the_cache_equals_reading_the_text_anew(model: Model, penalty: float) -> None:
+    ids = prompts(3, 5)
+    assert torch.equal(
+        generate(model, ids, max_new_tokens=12, repetition_penalty=penalty),
+        continued_without_cache(model, ids, 12, penalty),
+    )
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.7])
+def test_left_padding_and_its_token_change_nothing(model: Model, penalty: float) -> None:
+    texts = [prompts(1, length) for length in (7, 3, 1)]
+    ids, mask = torch.full((3, 7), 9), torch.zeros(3, 7, dtype=torch.long)
+    for row, text in enumerate(texts):
+        ids[row, 7 - text.shape[1] :], mask[row, 7 - text.shape[1] :] = text, 1
+    together = generate(model, ids, mask, max_new_tokens=10, repetition_penalty=penalty)
+    for row, text in enumerate(texts):
+        alone = generate(model, text, max_new_tokens=10, repetition_penalty=penalty)
+        assert torch.equal(together[row, 7:], alone[0, text.shape[1] :])
+    assert torch.equal(together[:, :7], ids)
+
+
+def test_only_the_last_position_goes_through_the_head(model: Model) -> None:
+    lengths: list[int] = []
+    model.head.register_forward_pre_hook(lambda _, arguments: lengths.append(arguments[0].last_hidden_state.shape[1]))
+    generate(model, prompts(2, 6), max_new_tokens=4)
+    assert lengths == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("pad", [None, 7])
+def test_a_finished_row_is_filled_and_the_others_go_on(model: Model, pad: int | None) -> None:
+    ids = prompts(6, 4)
+    free = generate(model, ids, max_new_tokens=10)
+    ends = [int(free[0, 6])]  # some token that the first row writes
+    stopped = generate(with_end(model, ends[0], pad), ids, max_new_tokens=10)
+    filler = ends[0] if pad is None else pad
+    written = []
+    for row, wanted in zip(stopped[:, 4:].tolist(), free[:, 4:].tolist(), strict=True):
+        length = wanted.index(ends[0]) + 1 if ends[0] in wanted else 10
+        written.append(length)
+        assert row == (wanted[:length] + [filler] * 10)[: len(row)]
+    assert written[0] <= 3
+    assert stopped.shape[1] == 4 + max(written)
+
+
+def test_any_of_several_end_tokens_ends_a_row(gpt2: Model) -> None:
+    ids = prompts(1, 4)
+    free = generate(gpt2, ids, max_new_tokens=10)[0].tolist()
+    absent = next(token for token in range(VOCABULARY) if token not in free[4:])
+    stopped = generate(with_end(gpt2, [absent, free[6]]), ids, max_new_tokens=10)[0].tolist()
+    assert stopped == free[: free.index(free[6], 4) + 1]
+
+
+def test_one_seed_gives_one_text_and_leaves_other_random_numbers_alone(model: Model) -> None:
+    ids = prompts(2, 4)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = generate(model, ids, max_new_tokens=12, do_sample=True, seed=1)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(first, generate(model, ids, max_new_tokens=12, do_sample=True, seed=1))
+    assert not torch.equal(first, generate(model, ids, max_new_tokens=12, do_sample=True, seed=2))
+
+
+def test_without_a_seed_torchs_own_governs_the_draws(gpt2: Model) -> None:
+    texts = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        texts.append(generate(gpt2, torch.tensor([[1, 2]]), max_new_tokens=20, do_sample=True))
+    assert torch.equal(texts[0], texts[1])
+    assert not torch.equal(texts[0], texts[2])
+
+
+def test_sampling_from_one_candidate_is_greedy(model: Model) -> None:
+    ids = prompts(2, 4)
+    greedy = generate(model, ids, max_new_tokens=8)
+    for narrow in ({"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-4}):
+        assert torch.equal(generate(model, ids, max_new_tokens=8, do_sample=True, seed=0, **narrow), greedy), narrow
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"), [(1.0, None, None), (2.5, None, None), (2.5, 5, None), (2.5, None, 0.7)]
+)
+def test_draws_follow_the_models_probabilities(
+    gpt2: Model, temperature: float, top_k: int | None, top_p: float | None
+) -> None:
+    ids, draws = prompts(1, 4), 20_000
+    shape = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    drawn = generate(gpt2, ids.expand(draws, -1), max_new_tokens=1, do_sample=True, seed=0, **shape)[:, -1]
+    with torch.no_grad():
+        probabilities = (gpt2(ids).logits[0, -1] / temperature).softmax(-1)
+    ranked, order = probabilities.sort(descending=True)
+    kept = top_k or VOCABULARY
+    if top_p is not None:  # as many as it takes to reach top_p
+        kept = 1 + next(i for i in range(VOCABULARY) if float(ranked[: i + 1].sum()) >= top_p)
+    expected = torch.zeros(VOCABULARY)
+    expected[order[:kept]] = ranked[:kept] / ranked[:kept].sum()
+    frequencies = drawn.bincount(minlength=VOCABULARY) / draws
+    assert (frequencies[expected == 0] == 0).all()
+    assert (frequencies - expected).abs().max() < 5 * 0.5 / draws**0.5  # five standard deviations at most
+
+
+scores_of_a_row = st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=12, unique=True).map(torch.tensor)
+
+
+@given(scores_of_a_row, st.integers(1, 15))
+def test_top_k_keeps_the_k_highest(scores: Tensor, k: int) -> None:
+    kept = keep_top_k(scores[None], k)[0].isfinite()
+    assert set(kept.nonzero()[:, 0].tolist()) == set(scores.argsort(descending=True)[:k].tolist())
+
+
+@given(scores_of_a_row, st.floats(0.01, 1.0))
+def test_the_nucleus_reaches_p_and_would_not_without_its_least_likely_token(scores: Tensor, p: float) -> None:
+    kept = keep_top_p(scores[None], p)[0].isfinite()
+    probabilities = scores.softmax(-1)
+    inside = probabilities[kept]
+    assert inside.sum() >= p - 1e-5
+    assert inside.sum() - inside.min() < p + 1e-5
+    assert inside.min() >= probabilities[~kept].max() if not kept.all() else True
+
+
+@given(scores_of_a_row, st.floats(1.01, 3.0), st.data())
+def test_the_penalty_lowers_the_tokens_of_the_text_and_no_others(
+    scores: Tensor, penalty: float, data: st.DataObject
+) -> None:
+    text = data.draw(st.lists(st.integers(0, len(scores) - 1), min_size=1, max_size=8))
+    lowered = penalize_repetition(scores[None], torch.tensor([text]), penalty)[0]
+    for token, (before, after) in enumerate(zip(scores.tolist(), lowered.tolist(), strict=True)):
+        if token not in text:
+            assert after == before
+        else:
+            assert after == pytest.approx(before / penalty if before > 0 else before * penalty, rel=1e-5)
+
+
+def test_the_result_may_be_trained_on(gpt2: Model) -> None:
+    ids = generate(gpt2, prompts(1, 3), max_new_tokens=3)
+    gpt2(ids).logits.sum().backward()
+    assert gpt2.embeddings.token.weight.grad is not None
+
+
+def test_a_text_may_fill_the_table_of_positions_and_not_outgrow_it(gpt2: Model) -> None:
+    ids = prompts(1, 10)
+    assert generate(gpt2, ids, max_new_tokens=POSITIONS - 10).shape == (1, POSITIONS)
+    with pytest.raises(InputError, match=r"10 tokens and max_new_tokens=31 make 41.* gpt2 .*positions for 40"):
+        generate(gpt2, ids, max_new_tokens=POSITIONS - 9)
+
+
+def test_rotary_positions_have_no_end() -> None:
+    llama = new_model(LLAMA | {"max_position_embeddings": 8}, "causal-lm")
+    assert generate(llama, prompts(1, 6), max_new_tokens=10).shape == (1, 16)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, got 0"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
+        ({"temperature": -1.0}, "temperature must be above 0"),
+        ({"temperature": float("nan")}, "temperature must be above 0"),
+        ({"top_k": 0}, "top_k must be at least 1"),
+        ({"top_p": 0.0}, "top_p must be above 0 and at most 1"),
+        ({"top_p": 1.1}, "top_p must be above 0 and at most 1, got 1.1"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty must be above 0"),
+    ],
+)
+def test_arguments_out_of_range_are_named(gpt2: Model, arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        generate(gpt2, prompts(1, 3), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("ids", "mask", "message"),
+    [
+        ([[]], None, "input_ids holds no token"),
+        ([[1, 2], [3, 4]], [[1, 1], [0, 0]], "prompt of row 1 is empty"),
+        ([[1, 2], [3, 4]], [[1, 1], [1, 0]], "row 1 has padding after its text: pad prompts on the left"),
+        ([[1, 2, 3]], [[1, 0, 1]], "row 0 has padding after its text"),
+        ([[1, 2, 3]], [[1, 1]], r"attention_mask must be \[batch, length\] like input_ids, \[1, 3\], got \[1, 2\]"),
+        ([[1, 99]], None, "token id 99 is beyond the embedding"),
+    ],
+)
+def test_prompts_that_cannot_be_continued_are_refused(gpt2: Model, ids: list, mask: list | None, message: str) -> None:
+    attention_mask = None if mask is None else torch.tensor(mask)
+    with pytest.raises(InputError, match=message):
+        generate(gpt2, torch.tensor(ids, dtype=torch.long), attention_mask, max_new_tokens=4)
+
+
+def test_a_model_without_the_head_is_refused() -> None:
+    with pytest.raises(InputError, match=r'"causal-lm" head; this gpt2 model has the task "backbone"'):
+        generate(new_model(GPT2), prompts(1, 3))
