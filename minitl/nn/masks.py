@@ -45,7 +45,7 @@ def causal_mask(attention_mask: Tensor | None, queries: int, keys: int, device: 
         return Mask(causal=True) if queries == keys else Mask(allowed=_lower_triangle(queries, keys, device))
     past = _lower_triangle(queries, keys, device)
     # A padded query looks at itself, so that its softmax is not 0/0; nobody looks at a padded query in turn.
-    itself = torch.eye(keys, dtype=torch.bool, device=device)[keys - queries :]
+    itself = torch.arange(keys - queries, keys, device=device)[:, None] == torch.arange(keys, device=device)
     return Mask(allowed=past & attention_mask.bool()[:, None, None, :] | itself)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
@@ -134,6 +134,7 @@ def encoder(transformer: Path, tmp_path_factory: pytest.TempPathFactory) -> Sent
 texts_of_any_length = st.lists(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), min_size=1, max_size=12)
 
 
+@settings(max_examples=25)
 @given(texts_of_any_length, st.integers(1, 5))
 def test_neither_order_nor_neighbours_nor_batch_size_matter(
     encoder: SentenceEncoder, texts: list[str], batch_size: int

@@ -1,0 +1,72 @@
+"""`minitl embed`: turn texts into sentence vectors."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minitl.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "embed",
+        help="turn texts into sentence vectors",
+        description="Write one vector a text, in the order of the texts.",
+    )
+    parser.add_argument("model", help="a sentence encoder: a folder with modules.json, or a hub id")
+    texts = parser.add_mutually_exclusive_group()
+    texts.add_argument("texts", nargs="*", default=[], metavar="TEXT", help="the texts (default: standard input)")
+    texts.add_argument("--file", type=Path, help="a file with one text a line, in UTF-8")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="vectors.npy: a float32 matrix [texts, size]; vectors.jsonl: an object with text and vector a line",
+    )
+    parser.add_argument("--prompt", help="put before each text (default: what the checkpoint asks for)")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="texts read at once (default: 64)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from minitl.models.sentence import load_sentence_encoder
+
+    if args.out.suffix not in (".npy", ".jsonl"):
+        raise InputError(f"--out {args.out}: expected a name that ends in .npy or .jsonl")
+    texts = args.texts or _lines(args.file)
+    encoder = load_sentence_encoder(args.model)
+    vectors = encoder.encode(texts, batch_size=args.batch_size, prompt=args.prompt)
+    _write(texts, vectors, args.out)
+    print(f"{len(texts)} vectors of size {encoder.dim}: {args.out}")
+    return 0
+
+
+def _lines(file: Path | None) -> list[str]:
+    """The texts of `file`, or of standard input, one a line."""
+    name = str(file or "standard input")
+    try:
+        text = sys.stdin.read() if file is None else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{name}: not readable as UTF-8 text: {error}") from error
+    if not text:
+        raise DataError(f"{name}: holds no text; expected one a line")
+    return text.removesuffix("\n").split("\n")
+
+
+def _write(texts: list[str], vectors: "Tensor", path: Path) -> None:
+    import numpy as np
+
+    from minitl.checkpoints.atomic import replacing
+
+    with replacing(path) as beside, open(beside, "wb") as file:
+        if path.suffix == ".npy":
+            np.save(file, vectors.numpy())
+            return
+        for text, vector in zip(texts, vectors.tolist(), strict=True):
+            line = json.dumps({"text": text, "vector": vector}, ensure_ascii=False)
+            file.write(line.encode("utf-8", "backslashreplace") + b"\n")
