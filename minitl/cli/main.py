@@ -30,8 +30,7 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser(argv)
-    args = parser.parse_args(argv)
+    args = _parse(argv)
     try:
         return int(args.run(args))
     except Interrupted as error:
@@ -46,6 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _parser(argv)
+    args, rest = parser.parse_known_args(argv)
+    if rest and hasattr(args, "texts") and not any(word.startswith("-") for word in rest):
+        args.texts = [*args.texts, *rest]  # argparse takes a list of words only where it stands in one piece
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -1,0 +1,56 @@
+"""Exit codes and errors of the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minitl.cli.main import VERBS, main
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    assert f"minitl {verb}" in capsys.readouterr().out
+
+
+def test_the_overview_names_every_verb(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    overview = capsys.readouterr().out
+    assert all(verb in overview for verb in VERBS)
+
+
+@pytest.mark.parametrize("argv", [[], ["nonsense"], ["train"], ["predict"], ["reproduce", "--labels", "many"]], ids=str)
+def test_wrong_usage_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2
+    assert "usage: minitl" in capsys.readouterr().err
+
+
+def test_a_failure_is_one_line_on_standard_error_and_exit_code_1(tmp_path: Path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "minitl", "predict", str(tmp_path / "nowhere"), "a text"],
+        capture_output=True,
+        text=True,
+        env={"PATH": "", "HF_HUB_OFFLINE": "1"},
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert ran.stderr.startswith("minitl: ")
+    assert ran.stderr.count("\n") == 1
+    assert "Traceback" not in ran.stderr
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    from minitl import __version__
+
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"minitl {__version__}\n"

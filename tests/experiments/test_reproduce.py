@@ -1,0 +1,184 @@
+"""The study, on a tiny model and a tiny data set."""
+
+import csv
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from minitl.cli.main import main
+from minitl.errors import DataError, InputError, Interrupted
+from minitl.experiments.arms import ARMS, arms_named
+from minitl.experiments.reproduce import Request, reproduce
+from minitl.experiments.study import Plan, Run, runs_of, settings_for
+from minitl.training import Step, Validation
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    rng, rest = (
+        random.Random(0),
+        ["film", "book", "food", "hotel", "was", "the", "a", "very", "and", "really", "day", "we", "it"],
+    )
+    folder = tmp_path / "data" / "tiny"
+    folder.mkdir(parents=True)
+    for split, count in (("train", 48), ("validation", 16), ("test", 20)):
+        with open(folder / f"{split}.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label"])
+            for i in range(count):
+                words = rng.choices(rest, k=rng.randint(2, 9))
+                words.insert(rng.randrange(len(words)), ["bad", "good"][i % 2])
+                writer.writerow([" ".join(words), ["negative", "positive"][i % 2]])
+    return folder
+
+
+class Silent:
+    """Watches without a word; interrupts after `steps` steps."""
+
+    def __init__(self, steps: int = -1) -> None:
+        self.left = steps
+        self.runs: list[Run] = []
+
+    def run(self, run: Run, number: int, of: int, searching: bool) -> "Silent":  # noqa: ARG002
+        self.runs.append(run)
+        return self
+
+    def on_start(self, steps: int, done: int) -> None: ...
+
+    def on_step(self, step: Step) -> None:  # noqa: ARG002
+        self.left -= 1
+        if self.left == 0:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def on_validation(self, validation: Validation) -> None: ...
+
+
+def request(tiny: Path, reviews: Path, tmp_path: Path, **changes: object) -> Request:
+    asked = Request("study", str(reviews), str(tiny), labels=40, curve=(10,), out=tmp_path / "runs")
+    return replace(asked, **changes)
+
+
+def without_clock(results: dict) -> dict:
+    """The results without what differs between two runs of the same study."""
+    text = json.loads(json.dumps(results))
+    for arm in text["arms"]:
+        for run in arm["runs"]:
+            for key in ("seconds", "peak_memory_mb", "test_seconds"):
+                run.pop(key)
+    return {key: text[key] for key in ("arms", "learning_curve", "search", "examples", "data")}
+
+
+def test_the_study_compares_five_arms_and_keeps_model_adapter_and_report(tiny: Path, reviews: Path, tmp_path: Path):
+    results, folder = reproduce(request(tiny, reviews, tmp_path), Silent())
+    assert [arm["arm"] for arm in results["arms"]] == ["scratch", "frozen", "gradual", "lora", "full"]
+    assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert {(p["arm"], p["labels"]) for p in results["learning_curve"]} == {
+        (arm.name, labels) for arm in ARMS for labels in (10, 40)
+    }
+    for name in ("scratch", "frozen", "gradual", "full"):
+        assert (folder / name / "model.safetensors").exists()
+    assert (folder / "lora" / "adapter_model.safetensors").exists()
+    assert "<svg" in (folder / "report.html").read_text()
+    by_arm = {arm["arm"]: arm for arm in results["arms"]}
+    assert by_arm["frozen"]["trainable"] == 2 * 24 + 2
+    assert by_arm["full"]["trainable"] == by_arm["full"]["total"]
+    saved = (folder / "lora" / "adapter_model.safetensors").stat().st_size
+    assert by_arm["lora"]["runs"][0]["saved_bytes"] == saved
+
+
+def test_the_saved_model_and_adapter_give_the_accuracy_that_was_reported(tiny: Path, reviews: Path, tmp_path: Path):
+    from minitl import load_adapter, load_model, load_tokenizer
+    from minitl.data import load_dataset
+    from minitl.tasks.sequence_classification import SequenceClassification
+    from minitl.training import evaluate
+
+    results, folder = reproduce(request(tiny, reviews, tmp_path, arms=("lora", "full"), curve=()), Silent())
+    data = load_dataset(str(reviews))
+    full = load_model(folder / "full")
+    adapted = load_model(tiny, "sequence-classification", labels=data.label_names)
+    load_adapter(adapted, folder / "lora")
+    for name, model in (("full", full), ("lora", adapted)):
+        task = SequenceClassification(load_tokenizer(tiny), data.label_names or [])
+        reported = next(arm for arm in results["arms"] if arm["arm"] == name)["runs"][0]
+        assert evaluate(model, data.test, task=task)["accuracy"] == pytest.approx(reported["accuracy"]), name
+
+
+@pytest.mark.parametrize("steps", [3, 30, pytest.param(100, marks=pytest.mark.slow)])
+def test_an_interrupted_study_goes_on_and_gives_the_same_results(tiny: Path, reviews: Path, tmp_path: Path, steps: int):
+    few = request(tiny, reviews, tmp_path, arms=("frozen", "lora"), curve=())
+    whole, _ = reproduce(replace(few, name="whole"), Silent())
+    asked = replace(few, name="broken")
+    with pytest.raises(Interrupted):
+        reproduce(asked, Silent(steps))
+    broken, _ = reproduce(asked, Silent())
+    assert without_clock(broken) == without_clock(whole)
+
+
+def test_another_study_does_not_go_on_in_an_unfinished_ones_folder(tiny: Path, reviews: Path, tmp_path: Path):
+    asked = request(tiny, reviews, tmp_path, arms=("frozen",), curve=())
+    with pytest.raises(Interrupted):
+        reproduce(asked, Silent(3))
+    with pytest.raises(InputError, match=r"unfinished study.*--name.*--restart"):
+        reproduce(replace(asked, labels=30), Silent())
+    results, _ = reproduce(replace(asked, labels=30, restart=True), Silent())
+    assert results["settings"]["labels"] == 30
+
+
+def test_a_finished_study_begins_anew(tiny: Path, reviews: Path, tmp_path: Path):
+    asked = request(tiny, reviews, tmp_path, arms=("frozen",), curve=())
+    reproduce(asked, Silent())
+    again = Silent()
+    reproduce(asked, again)
+    assert [run.key for run in again.runs] == ["frozen-40-0"]
+
+
+def test_a_folder_that_holds_something_else_is_not_touched(tiny: Path, reviews: Path, tmp_path: Path):
+    mine = tmp_path / "runs" / "study" / "notes.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(InputError, match="holds no study"):
+        reproduce(request(tiny, reviews, tmp_path), Silent())
+    assert mine.read_text() == "mine"
+
+
+def test_the_search_looks_at_validation_data_only_and_its_choice_is_used(tiny: Path, reviews: Path, tmp_path: Path):
+    asked = request(tiny, reviews, tmp_path, arms=("full", "frozen"), curve=(), search=True)
+    results, folder = reproduce(asked, Silent())
+    assert len(results["search"]) == 6
+    for arm in results["arms"]:
+        tried = [e for e in results["search"] if e["arm"] == arm["arm"]]
+        best = max(e["validation_accuracy"] for e in tried)
+        assert arm["learning_rate"] in [e["learning_rate"] for e in tried if e["validation_accuracy"] == best]
+        assert arm["runs"][0]["learning_rate"] == arm["learning_rate"]
+    for file in (folder / "runs").glob("search-*.json"):
+        assert "accuracy" not in json.loads(file.read_text())
+
+
+def test_few_labels_get_more_epochs_until_there_are_enough_steps():
+    plan = Plan("", "", 1000, (), (0,), (), {}, batch_size=32, least_steps=40)
+    full = arms_named(["full"])[0]
+    assert settings_for(Run(full, 1000, 0), plan).epochs == 3
+    assert settings_for(Run(full, 50, 0), plan).epochs == 20
+
+
+def test_every_arm_runs_at_every_size_and_seed_and_the_main_comparison_first():
+    plan = Plan("", "", 100, (10, 50, 100), (0, 1), (), {})
+    runs = runs_of(plan, list(ARMS))
+    assert len({run.key for run in runs}) == len(runs) == 5 * 3 * 2
+    assert [run.labels for run in runs[:10]] == [100] * 10
+
+
+def test_bad_requests_are_refused(tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(InputError, match="unknown arm partial; known: scratch"):
+        reproduce(request(tiny, reviews, tmp_path, arms=("partial",)), Silent())
+    (reviews / "test.csv").unlink()
+    with pytest.raises(DataError, match="needs a test split"):
+        reproduce(request(tiny, reviews, tmp_path), Silent())
+    assert main(["reproduce", "--data", str(tmp_path / "nothing.csv"), "--out", str(tmp_path)]) == 1
+    assert "nothing.csv" in capsys.readouterr().err
