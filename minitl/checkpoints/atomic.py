@@ -29,8 +29,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     beside = Path(name)
     try:
         yield beside
-        with open(beside, "rb") as written:
-            os.fsync(written.fileno())
+        _flush(beside)
         os.chmod(beside, 0o666 & ~_umask())  # mkstemp makes private files; a checkpoint is as public as its folder
         os.replace(beside, path)
     except OSError as error:
@@ -64,25 +63,41 @@ def write_with(path: str | Path, write: Callable[[Path], None]) -> None:
 
 @contextlib.contextmanager
 def staged_folder(folder: str | Path) -> Iterator[Path]:
-    """Yield an empty folder beside `folder`; on a clean exit move its files into `folder`, replacing older ones.
+    """Yield an empty, private folder; on a clean exit move its files into `folder`, replacing older ones.
 
-    On any failure the staged files are removed and `folder` is left as it was. A new `folder` appears in one rename.
+    On any failure the staged files are removed and `folder` is left as it was. A new `folder` appears in one rename;
+    into an older one the files move one by one, in the order of their names.
     """
     folder = Path(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
+        # Inside an older folder, which may be a mount of its own: files cannot be renamed across file systems.
+        home = folder if folder.exists() else folder.parent
+        stage = Path(tempfile.mkdtemp(dir=home, prefix=f".{folder.name}.", suffix=".partial"))
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot write here: {error.strerror or error}") from error
     try:
         yield stage
+        files = sorted(file for file in stage.rglob("*") if file.is_file())
+        for file in files:
+            _flush(file)
         stage.chmod(0o777 & ~_umask())
         if folder.exists():
-            for file in sorted(stage.iterdir()):
-                os.replace(file, folder / file.name)
+            for file in files:
+                target = folder / file.relative_to(stage)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, target)
         else:
             os.rename(stage, folder)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    except CheckpointError as error:  # name the file that was meant, not the one that is gone in a moment
+        raise CheckpointError(str(error).replace(str(stage), str(folder))) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Have the operating system put the file on the disk before its name changes: a crash then leaves no empty file."""
+    with open(path, "rb") as written:
+        os.fsync(written.fileno())

@@ -1,12 +1,212 @@
-"""From a source, a local folder or a hub id, to a folder on disk."""
+"""From a source, a local folder or a hub id, to a folder on disk.
 
-from pathlib import Path
+    weights/google-bert--bert-base-uncased/
+        revisions.json              {"main": "86b5e09…"}: the commit that each revision was when it was pulled
+        86b5e09…/                   what was pulled, whole, with SHA256SUMS
+        86b5e09….partial/           a download that broke off; the next one goes on with it
 
-from minitl.errors import CheckpointError
+What was pulled once is used without asking the hub again; `pull` asks.
+"""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from minitl.checkpoints.atomic import write_json
+from minitl.checkpoints.digest import sha256, write_digests
+from minitl.checkpoints.layout import MODULES, PICKLE, PICKLE_INDEX, belonging, module_folders
+from minitl.checkpoints.weights import is_plain_name, read_json
+from minitl.errors import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REVISIONS = "revisions.json"
+CHECKOUT = Path(__file__).parents[2]
+
+log = logging.getLogger("minitl")
 
 
 def resolve(source: str | Path, *, revision: str | None = None) -> Path:
-    folder = Path(source)
-    if folder.is_dir():
-        return folder
-    raise CheckpointError(f"{source}: no such folder")
+    """The folder of a checkpoint: `source` itself, if it is one, else what was pulled from the hub, now or earlier.
+
+    source     a folder, a hub id "org/name", or a short name of weights/manifest.json
+    revision   branch, tag or commit on the hub; None = the manifest's, or "main"
+
+    Raises CheckpointError where there is no such checkpoint or no way to it, InputError for a revision of a folder.
+    """
+    if Path(source).is_dir():
+        if revision is not None:
+            raise InputError(f"{source} is a folder: revision={revision!r} means something on the hub only")
+        return Path(source)
+    hub_id, revision = _hub_id(source, revision)
+    pulled = _pulled(_home(hub_id), revision)
+    return pulled if pulled is not None else _pull(hub_id, revision)
+
+
+def pull(source: str, revision: str | None = None, *, pickles: bool = False) -> Path:
+    """Fetch `source` (as in `resolve`) from the hub into weights/, or what is new of it; returns the folder.
+
+    pickles   fetch pytorch_model.bin where there are no safetensors: for `convert`
+
+    Without a way to the hub, what was pulled earlier is returned; CheckpointError where that is nothing.
+    """
+    return _pull(*_hub_id(source, revision), pickles)
+
+
+def weights_folder() -> Path:
+    """Where pulled checkpoints lie: MINITL_WEIGHTS, else weights/ of this checkout, else ~/.cache/minitl/weights."""
+    if os.environ.get("MINITL_WEIGHTS"):
+        return Path(os.environ["MINITL_WEIGHTS"])
+    runs_from_checkout = (CHECKOUT / "weights").is_dir() and (CHECKOUT / "pyproject.toml").is_file()
+    return CHECKOUT / "weights" if runs_from_checkout else Path.home() / ".cache" / "minitl" / "weights"
+
+
+def manifest() -> dict[str, dict[str, Any]]:
+    """Short name → hub id, family, revision, parameters of the published checkpoints that are known to fit."""
+    for file in (CHECKOUT / "weights" / "manifest.json", Path(__file__).with_name("manifest.json")):
+        if file.is_file():  # a checkout has it beside the weights, an installed package beside this file
+            checkpoints: dict[str, dict[str, Any]] = read_json(file)["checkpoints"]
+            return checkpoints
+    return {}
+
+
+def _hub_id(source: str | Path, revision: str | None) -> tuple[str, str]:
+    known = manifest().get(str(source))
+    if known is not None:
+        return known["id"], revision or known["revision"]
+    if not isinstance(source, str) or not HUB_ID.fullmatch(source) or ".." in source or "--" in source:
+        raise CheckpointError(
+            f"{source}: no such folder, and neither a hub id (org/name) nor one of {', '.join(sorted(manifest()))}"
+        )
+    return source, revision or "main"
+
+
+def _home(hub_id: str) -> Path:
+    return weights_folder() / hub_id.replace("/", "--")
+
+
+def _pulled(home: Path, revision: str) -> Path | None:
+    """The folder of what was pulled as `revision`, a name or a commit; None where that is nothing whole."""
+    commit = str(_revisions(home).get(revision, revision))
+    return home / commit if is_plain_name(commit) and (home / commit).is_dir() else None
+
+
+def _revisions(home: Path) -> dict[str, Any]:
+    return read_json(home / REVISIONS) if (home / REVISIONS).exists() else {}
+
+
+def _pull(hub_id: str, revision: str, pickles: bool = False) -> Path:
+    home = _home(hub_id)
+    try:
+        with _hub_errors(f"{hub_id} at {revision}"):
+            from huggingface_hub import HfApi
+
+            info = HfApi().model_info(hub_id, revision=revision, files_metadata=True)
+    except _UnreachableError as error:
+        pulled = _pulled(home, revision)
+        if pulled is None:
+            raise
+        log.warning("%s; using what was pulled earlier: %s", error, pulled)
+        return pulled
+    commit, files = str(info.sha), {sibling.rfilename: sibling for sibling in info.siblings or []}
+    for name in (commit, *files):
+        if not all(is_plain_name(part) for part in name.split("/")):
+            raise CheckpointError(f"{hub_id}: the hub lists a file name that leads out of the folder: {name!r}")
+    with _alone(home):
+        if not (home / commit).is_dir():
+            _fetch(hub_id, commit, files, home / f"{commit}.partial", pickles)
+            (home / f"{commit}.partial").rename(home / commit)
+        write_json(home / REVISIONS, {**_revisions(home), revision: commit})
+    return home / commit
+
+
+def _fetch(hub_id: str, commit: str, files: Mapping[str, "RepoSibling"], folder: Path, pickles: bool) -> None:
+    """Download what belongs to the checkpoint into `folder`, on top of what a broken download left there."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get  # hf_hub_download forgets half a file when its process ends
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, but not in __all__
+
+    def download(name: str) -> None:
+        whole, half = folder / name, folder / f"{name}.incomplete"
+        if whole.exists():
+            return
+        url, size, lfs = hf_hub_url(hub_id, name, revision=commit), files[name].size, files[name].lfs
+        with _hub_errors(f"{hub_id}, {name}"):
+            half.parent.mkdir(parents=True, exist_ok=True)
+            with open(half, "ab") as file:
+                http_get(url, file, resume_size=file.tell(), headers=build_hf_headers(), expected_size=size)
+        if lfs is not None and sha256(half) != lfs.sha256:
+            half.unlink()
+            raise CheckpointError(f"{hub_id}, {name}: arrived damaged: not the SHA-256 that the hub names; try again")
+        half.rename(whole)
+
+    if MODULES in files:
+        download(MODULES)
+    chosen = belonging(files, module_folders(folder), pickles)
+    if not any(name.endswith((".safetensors", ".bin")) for name in chosen):
+        old = f"; `minitl convert {hub_id} DESTINATION` reads its pytorch_model.bin" if _has_pickle(files) else ""
+        raise CheckpointError(f"{hub_id}: holds no safetensors{old}")
+    for name in chosen:
+        download(name)
+    for part in {PurePosixPath(name).parent for name in chosen}:
+        write_digests(folder / part, [PurePosixPath(n).name for n in chosen if PurePosixPath(n).parent == part])
+
+
+def _has_pickle(names: Iterable[str]) -> bool:
+    return any(name in (PICKLE, PICKLE_INDEX) for name in names)
+
+
+class _UnreachableError(CheckpointError):
+    """The hub gave no answer, as opposed to: it said no."""
+
+
+@contextlib.contextmanager
+def _hub_errors(what: str) -> Iterator[None]:
+    """Whatever goes wrong in huggingface_hub as one CheckpointError about `what`."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        yield
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"{what}: the hub asks for an account that has accepted this model's terms: do so on its page, then log in "
+            f"with `hf auth login`"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise CheckpointError(f"{what}: the hub has no such revision") from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(f"{what}: the hub has no such model, or shows it to some accounts only") from error
+    except Exception as error:  # no network, offline mode, a broken connection: they have no common base
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            raise CheckpointError(f"{what}: the hub has no such file") from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise _UnreachableError(f"{what}: cannot be fetched from the hub: {reason}") from error
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Let one process at a time download a checkpoint; the others wait and find it there."""
+    from filelock import FileLock  # huggingface_hub brings it
+
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(home / ".lock")
+        lock.acquire()
+    except OSError as error:
+        raise CheckpointError(f"{home}: cannot write here: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -82,7 +82,7 @@ class KeyMap:
                 yield _Rule(ours, published, bool(mark), has_prefix)
 
     def to_published(self, name: str, with_prefix: bool | None = None) -> str | None:
-        """Our name -> the published one, or None. The prefix is written where the map has a head, unless said otherwise."""
+        """Our name -> the published one, or None. Where the map has a head the prefix is written, unless said."""
         if with_prefix is None:
             with_prefix = bool(self._head_pairs)
         for rule in self._rules():
@@ -93,8 +93,7 @@ class KeyMap:
 
     def to_ours(self, name: str) -> str | None:
         """The published name, with or without prefix, legacy or not -> ours, or None where the map does not know it."""
-        name = self._modern(name)
-        bare = name.removeprefix(self.prefix)
+        name, bare = self._modern(name), self.bare(name)
         for rule in self._rules():
             ours = rule.translate(bare if rule.has_prefix else name, rule.published, rule.ours)
             if ours is not None:
@@ -111,12 +110,15 @@ class KeyMap:
 
     def is_dropped(self, name: str) -> bool:
         """Whether the published `name` is on the list of known, unneeded tensors."""
-        bare = self._modern(name).removeprefix(self.prefix)
-        return any(re.match(pattern, bare) for pattern in self.drops)
+        return any(re.match(pattern, self.bare(name)) for pattern in self.drops)
 
     def is_optional(self, ours: str) -> bool:
         """Whether our parameter `ours` belongs to a part that a file may lack."""
         return any(ours.startswith(part + ".") for part in self.optional)
+
+    def bare(self, name: str) -> str:
+        """The published `name` in its present spelling and without prefix."""
+        return self._modern(name).removeprefix(self.prefix)
 
     def _modern(self, name: str) -> str:
         for pattern, replacement in self.renames:

@@ -4,7 +4,8 @@
     model.safetensors.index.json                or: {"weight_map": {tensor name: file name}}
     model-00001-of-00002.safetensors …          and the files it names
 
-Nothing is read before it is asked for, and a tensor that is asked for is a view of the mapped file.
+Nothing is read before it is asked for, except to check digests, and a tensor that is asked for is a view of the mapped
+file: it costs no memory of its own until it is written to, and writing to it does not change the file.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from minitl.checkpoints.atomic import staged_folder, write_json
-from minitl.checkpoints.digest import check_digest, write_digests
+from minitl.checkpoints.digest import check_digests, read_digests, write_digests
 from minitl.errors import CheckpointError
 
 SINGLE = "model.safetensors"
@@ -26,23 +27,36 @@ INDEX = "model.safetensors.index.json"
 
 
 class Weights:
-    """Tensors by published name. `shapes` is known without reading data; `[name]` gives a view of the mapped file."""
+    """Tensors by published name; `[name]` gives a view of the mapped file. Two things are known without reading data:
+
+    shapes   name -> shape
+    dtypes   name -> the format's spelling of the type: "F32", "BF16", "I64"
+    """
 
     def __init__(self, files: Mapping[Path, list[str] | None]) -> None:
-        """`files`: each file and the tensor names that it must hold exactly, None = whatever it holds."""
+        """`files`: each file and the tensor names that it must hold exactly, None = whatever it holds.
+
+        Digests are checked where the folder has them. CheckpointError: a damaged file, or one with other tensors.
+        """
         self._handles: dict[str, Any] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, str] = {}
+        check_digests(list(files))
         for path, expected in files.items():
             handle = _open(path)
             names = list(handle.keys())
             if expected is not None and set(expected) != set(names):
                 raise CheckpointError(_disagreement(path, expected, names))
             for name in names:
+                stored = handle.get_slice(name)
                 self._handles[name] = handle
-                self.shapes[name] = tuple(handle.get_slice(name).get_shape())
+                self.shapes[name] = tuple(stored.get_shape())
+                self.dtypes[name] = stored.get_dtype()
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._handles[name].get_tensor(name)
+        tensor: Tensor = self._handles[name].get_tensor(name)
+        # Files from elsewhere may have a header of any length, and with it tensors at odd addresses.
+        return tensor if tensor.data_ptr() % tensor.element_size() == 0 else tensor.clone()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.shapes)
@@ -57,14 +71,20 @@ def open_weights(folder: Path) -> Weights:
     Raises CheckpointError: no weights, a damaged or truncated file, an index that names files outside the folder,
     missing files, or tensors that are not where it says.
     """
-    if (folder / INDEX).exists():
-        return Weights(_shards(folder))
-    if (folder / SINGLE).exists():
+    has_single, has_index = (folder / SINGLE).exists(), (folder / INDEX).exists()
+    if (
+        has_single and has_index
+    ):  # other libraries take the single file; but an interrupted save may have left an old one
+        digests = read_digests(folder)
+        has_single = not digests or SINGLE in digests
+    if has_single:
         return Weights({folder / SINGLE: None})
+    if has_index:
+        return Weights(_shards(folder))
     if any(folder.glob("pytorch_model*.bin")):
         raise CheckpointError(
             f"{folder}: holds only pytorch_model.bin, a pickle, which can run code when read; "
-            f"`minitl convert {folder}` turns it into {SINGLE} without running any"
+            f"`minitl convert {folder} DESTINATION` turns it into {SINGLE} without running any"
         )
     raise CheckpointError(f"{folder}: holds neither {SINGLE} nor {INDEX}")
 
@@ -103,14 +123,20 @@ def saving(folder: str | Path) -> Iterator[Path]:
     folder = Path(folder)
     with staged_folder(folder) as stage:
         yield stage
-        new = sorted(file.name for file in stage.glob("*.safetensors"))
-        write_digests(stage, new)
-    old = [f for f in (*folder.glob("model*.safetensors"), folder / INDEX) if f.exists()]
-    if any(name.startswith("model") for name in new):
-        fresh_index = len([name for name in new if name.startswith("model")]) > 1
-        for file in old:
-            if file.name not in new and not (file.name == INDEX and fresh_index):
-                file.unlink()
+        new = {file.name for file in stage.iterdir()}
+        stale = {file.name for file in _model_files(folder)} - new if any(_model_files(stage)) else set()
+        digests = read_digests(folder)
+        kept = {name: digest for name, digest in digests.items() if name not in stale and (folder / name).exists()}
+        # SHA256SUMS is the first to move into the folder: if the machine stops before the last, the mixture is noticed.
+        write_digests(stage, [name for name in new if name.endswith(".safetensors")], kept)
+    for name in stale:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _model_files(folder: Path) -> Iterator[Path]:
+    """What `save_weights` writes, whatever the number of shards."""
+    for pattern in (SINGLE, INDEX, "model-*-of-*.safetensors"):
+        yield from folder.glob(pattern)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -119,7 +145,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
@@ -127,7 +153,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _open(path: Path) -> Any:
-    check_digest(path)
     try:
         return safe_open(path, framework="pt", device="cpu")
     except FileNotFoundError:
@@ -144,7 +169,7 @@ def _shards(folder: Path) -> dict[Path, list[str] | None]:
         raise CheckpointError(f"{index}: field 'weight_map' must map tensor names to file names")
     files: dict[Path, list[str] | None] = {}
     for tensor, name in weight_map.items():
-        if PurePosixPath(name).name != name or PureWindowsPath(name).name != name or name in ("", ".", ".."):
+        if not is_plain_name(name):
             raise CheckpointError(f"{index}: the file name {name!r} of {tensor!r} leads out of the folder")
         tensors = files.setdefault(folder / name, [])
         assert tensors is not None
@@ -153,6 +178,11 @@ def _shards(folder: Path) -> dict[Path, list[str] | None]:
     if missing:
         raise CheckpointError(f"{index}: names files that are not there: {', '.join(missing)}")
     return files
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether `name` is, on every system, a file's name: no path, no drive, neither the folder nor its parent."""
+    return PurePosixPath(name).name == name == PureWindowsPath(name).name and name not in ("", ".", "..")
 
 
 def _disagreement(path: Path, expected: list[str], found: list[str]) -> str:

@@ -46,23 +46,37 @@ class Config:
                 read[f.name] = values[f.name]
         rest = {k: v for k, v in values.items() if k not in read and k not in ("model_type", "label2id", "num_labels")}
         if "num_labels" in values and not values.get("id2label"):
-            read["id2label"] = {str(i): f"LABEL_{i}" for i in range(values["num_labels"])}
+            count = values["num_labels"]
+            if not _fits(count, int) or count < 1:
+                raise ConfigError(f"{where}: field 'num_labels' must be an integer of at least 1, got {count!r}")
+            read["id2label"] = {str(i): f"LABEL_{i}" for i in range(count)}
         config = cls(**read, extra=rest)
         config.check(where)
         return config
 
     def to_dict(self) -> dict[str, Any]:
         """The config.json that other libraries read, fields of `extra` included."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "extra"}
-        values = {k: v for k, v in values.items() if v is not None or k == "pad_token_id"}
+        known = [f for f in dataclasses.fields(self) if f.name != "extra"]
+        values = {f.name: getattr(self, f.name) for f in known}
+        # null is written where leaving the field out would mean its default
+        values = {f.name: values[f.name] for f in known if values[f.name] is not None or f.default is not None}
         if self.id2label is not None:
             values["label2id"] = {name: int(i) for i, name in self.id2label.items()}
         return {"model_type": self.model_type, **self.extra, **values}
 
     def check(self, where: str) -> None:
         """Raise ConfigError where fields contradict each other; families add their own conditions."""
-        if self.id2label is not None and sorted(self.id2label) != sorted(str(i) for i in range(len(self.id2label))):
-            raise ConfigError(f"{where}: field 'id2label' must name the labels 0 to {len(self.id2label) - 1}")
+        sizes = [f.name for f in dataclasses.fields(self) if _has_no_default(f) and f.type is int]
+        self.require_positive(where, *sizes)
+        if self.id2label is not None:
+            numbers = {str(i) for i in range(max(1, len(self.id2label)))}
+            self.require(set(self.id2label) == numbers, where, "field 'id2label' must name the labels 0, 1, … in turn")
+
+    def require_positive(self, where: str, *names: str) -> None:
+        """Raise ConfigError for the first of the fields `names` that is set and below 1."""
+        for name in names:
+            value = getattr(self, name)
+            self.require(value is None or value > 0, where, f"field {name!r} must be at least 1, got {value}")
 
     def require(self, condition: bool, where: str, message: str) -> None:
         """Raise ConfigError with `message` unless `condition` holds."""

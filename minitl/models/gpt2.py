@@ -51,6 +51,7 @@ class GPT2Config(Config):
 
     def check(self, where: str) -> None:
         super().check(where)
+        self.require_positive(where, "n_inner")
         self.require(
             self.n_embd % self.n_head == 0,
             where,

@@ -55,6 +55,7 @@ class LlamaConfig(Config):
 
     def check(self, where: str) -> None:
         super().check(where)
+        self.require_positive(where, "num_key_value_heads", "head_dim")
         heads, kv_heads = self.num_attention_heads, self.kv_heads
         self.require(
             heads % kv_heads == 0,

@@ -8,7 +8,9 @@ filled; all that is wrong is said in one error.
 """
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from minitl.checkpoints.atomic import write_json
-from minitl.checkpoints.key_map import KeyMap
 from minitl.checkpoints.weights import Weights, dtype_name, open_weights, read_json, save_weights, saving
 from minitl.errors import CheckpointError, InputError
 from minitl.models.base import Family, Model
 from minitl.models.config import Config
+from minitl.models.meta import LeaveEmpty
 from minitl.models.registry import check_task, family_of, task_of
 
 log = logging.getLogger("minitl")
+
+LABELLED = ("sequence-classification", "token-classification")  # tasks whose head has one output for each label
 
 
 def load_model(
@@ -47,8 +51,11 @@ def load_model(
     revision    branch, tag or commit on the hub
 
     A head that the file does not hold is made new and announced on the "minitl" logger by name.
-    Raises CheckpointError (damaged files; missing, unexpected or mis-shaped tensors, all listed), ConfigError (config.json),
-    InputError (a task that the family does not have).
+    On the CPU, parameters of the file's own type are views of the mapped file: loading takes no memory, and training
+    them changes memory, not the file.
+
+    Raises CheckpointError (damaged files; missing, unexpected or mis-shaped tensors, all listed), ConfigError
+    (config.json), InputError (a task that the family does not have, another number of labels than its head has).
     """
     from minitl.checkpoints.hub import resolve
 
@@ -57,15 +64,27 @@ def load_model(
     values = read_json(folder / "config.json")
     family = family_of(values.get("model_type"), where)
     config = family.config.from_dict(values, where)
-    stored = task_of(family, config.architectures, where)
-    task = task or stored
+    named = task_of(family, config.architectures, where)
+    task = task or named
     check_task(family, task)
-    config = _with_labels(config, num_labels, labels)
+    asked = _with_labels(config, num_labels, labels)
+    if task == named and task in LABELLED and len(asked.labels) != len(config.labels):
+        raise InputError(
+            f"{folder}: its {task} head knows {len(config.labels)} labels ({', '.join(config.labels)}), "
+            f"{len(asked.labels)} were asked for"
+        )
     weights = open_weights(folder)
-    model = _empty_model(family, config, task)
-    fresh = _fill(model, weights, folder, _plan(model, weights, head_is_stored=task == stored), dtype, device)
-    if fresh:
-        log.warning("%s: new and untrained, not from the checkpoint: %s", source, ", ".join(fresh))
+    model = _empty_model(family, asked, task)
+    stored = named if config.architectures else _stored_task(model, weights)
+    plan = _plan(model, weights, stored)
+    if plan.problems:
+        listed = "\n  ".join(plan.problems)
+        raise CheckpointError(f"{folder}: the weights do not fit a {config.model_type} {task} model:\n  {listed}")
+    new = _make_new(model, plan.fresh, dtype, device)
+    _fill(model, weights, folder, plan, dtype, device)
+    if new:
+        log.warning("%s: new and untrained, not from the checkpoint: %s", source, ", ".join(new))
+    model.source = str(source)
     return model.eval()
 
 
@@ -105,7 +124,7 @@ def save_model(model: Model, folder: str | Path, tokenizer: Any = None, *, max_s
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         published = model.key_map.to_published(name)
-        if published is None:
+        if published is None or ".adapters." in name:
             raise InputError(f"{name} has no published name; merge or remove adapters before saving the model")
         value = parameter.detach()
         tensors[published] = value.t() if model.key_map.is_transposed(name) else value
@@ -126,14 +145,14 @@ def _with_labels(config: Config, num_labels: int | None, labels: Sequence[str] |
     if labels is not None and num_labels not in (None, len(labels)):
         raise InputError(f"num_labels is {num_labels}, but labels names {len(labels)}")
     names = list(labels) if labels is not None else [f"LABEL_{i}" for i in range(num_labels or 0)]
-    if not names:
-        raise InputError("a classification head needs at least one label")
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"a classification head needs at least one label, and each once; got {names}")
     return replace(config, id2label={str(i): name for i, name in enumerate(names)})
 
 
 def _empty_model(family: Family, config: Config, task: str) -> Model:
     """The model with its head, on the meta device: shapes without memory."""
-    with torch.device("meta"):
+    with torch.device("meta"), LeaveEmpty():
         model = family.model(config)
         if task != "backbone":
             model.head = family.heads[task].build(config)
@@ -141,96 +160,109 @@ def _empty_model(family: Family, config: Config, task: str) -> Model:
     return model
 
 
+def _stored_task(model: Model, weights: Weights) -> str:
+    """Whose head the file holds where config.json is silent: the model's, if all of it is there, else nobody's."""
+    tied = _owners(model.tie_groups())
+    head = {name for name, _ in model.named_parameters() if name.startswith("head.") and name not in tied}
+    return model.task if head <= {model.key_map.to_ours(name) for name in weights} else "backbone"
+
+
 @dataclass
 class _Plan:
-    """What is to be done with a file's tensors."""
+    """What is to be done with a file's tensors. Of a tie group only the first member is named."""
 
     sources: dict[str, list[str]] = field(default_factory=dict)  # our name -> published names that claim it
     fresh: list[str] = field(default_factory=list)  # our names that no file fills and that a new head needs
     problems: list[str] = field(default_factory=list)
 
 
-def _plan(model: Model, weights: Weights, head_is_stored: bool) -> _Plan:
-    """Give every tensor its place and every parameter its source; collect what does not fit."""
-    keys, plan = model.key_map, _Plan()
+def _plan(model: Model, weights: Weights, stored: str) -> _Plan:
+    """Give every tensor its place and every parameter its source; collect what does not fit.
+
+    stored   the task whose published names, prefix and ties the file has
+    """
+    plan, in_file = _Plan(), model.family.key_map(stored)
+    keys = replace(model.key_map, prefix=in_file.prefix)
     others = [model.family.key_map(task) for task in model.family.heads if task != model.task]
-    wanted = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    tied, tied_in_file = _owners(model.tie_groups()), _owners(in_file.ties if model.config.tie_word_embeddings else ())
+    wanted = {name: tuple(p.shape) for name, p in model.named_parameters() if name not in tied}
     for name, shape in weights.shapes.items():
-        ours = keys.to_ours(name)
-        if ours is not None and ours.startswith("head.") and not head_is_stored:
+        # Of tied tensors a file may hold any one: a language model's output layer may be all there is of its embedding.
+        ours = tied_in_file.get(in_file.to_ours(name) or "") or keys.to_ours(name) or ""
+        ours = tied.get(ours, ours)
+        if ours.startswith("head.") and stored != model.task:
             continue  # another task's head may bear the same published name
         if ours in wanted:
             plan.sources.setdefault(ours, []).append(name)
             expected = wanted[ours][::-1] if keys.is_transposed(ours) else wanted[ours]
             if shape != expected:
                 plan.problems.append(f"{name}: shape {list(shape)} in the file, {list(expected)} in the model")
-        elif not keys.is_dropped(name) and not any(_is_head(other, name) for other in others):
+            if not weights.dtypes[name].startswith(("F", "BF")):
+                plan.problems.append(f"{name}: stored as {weights.dtypes[name]}, not as floating-point numbers")
+        elif not keys.is_dropped(name) and not any((o.to_ours(name) or "").startswith("head.") for o in others):
             plan.problems.append(f"{name}: unexpected, shape {list(shape)}")
-    _settle_missing(model, plan, set(wanted), head_is_stored)
+    for names in plan.sources.values():
+        if len({keys.bare(name) for name in names}) < len(names):
+            plan.problems.append(f"{', '.join(names)}: several spellings of one name")
+    _settle_missing(model, plan, wanted, head_is_stored=stored == model.task)
     return plan
 
 
-def _is_head(keys: KeyMap, name: str) -> bool:
-    ours = keys.to_ours(name)
-    return ours is not None and ours.startswith("head.")
+def _owners(groups: Sequence[tuple[str, ...]]) -> dict[str, str]:
+    """Every later member of a tie group -> the group's first."""
+    return {name: group[0] for group in groups for name in group[1:]}
 
 
-def _settle_missing(model: Model, plan: _Plan, wanted: set[str], head_is_stored: bool) -> None:
-    """Parameters without a source: tied ones have it elsewhere, optional parts go, new heads are noted, others are wrong."""
-    tied = {name: group for group in model.tie_groups() for name in group}
-    needed = model.family.heads[model.task].needs if model.task != "backbone" else ()
-    for name in sorted(wanted - set(plan.sources)):
+def _settle_missing(model: Model, plan: _Plan, wanted: Mapping[str, tuple[int, ...]], head_is_stored: bool) -> None:
+    """Parameters without a source: optional parts go, a new head and what it needs is noted, others are wrong."""
+    needed = () if model.task == "backbone" else model.family.heads[model.task].needs
+    for name in sorted(set(wanted) - set(plan.sources)):
         part = name.split(".")[0]
-        if any(other in plan.sources for other in tied.get(name, ())):
-            continue
-        if (name.startswith("head.") and not head_is_stored) or (model.key_map.is_optional(name) and part in needed):
+        lacks_part = model.key_map.is_optional(name) and not any(n.startswith(part + ".") for n in plan.sources)
+        if not head_is_stored and (part == "head" or (lacks_part and part in needed)):
             plan.fresh.append(name)
-        elif model.key_map.is_optional(name):
+        elif lacks_part and part not in needed:
             setattr(model, part, None)
         else:
-            shape = list(model.get_parameter(name).shape)
-            plan.problems.append(f"{model.key_map.to_published(name)}: missing, shape {shape} in the model")
+            plan.problems.append(
+                f"{model.key_map.to_published(name)}: missing, shape {list(wanted[name])} in the model"
+            )
 
 
 def _fill(
     model: Model, weights: Weights, folder: Path, plan: _Plan, dtype: torch.dtype, device: str | torch.device
-) -> list[str]:
-    """Replace every meta parameter by a real one. Returns the modules that had to be made new."""
-    if plan.problems:
-        listed = "\n  ".join(plan.problems)
-        raise CheckpointError(
-            f"{folder}: the weights do not fit a {model.config.model_type} {model.task} model:\n  {listed}"
-        )
-    keys = model.key_map
-    for name, published in plan.sources.items():
-        tensors = [weights[p] for p in published]
-        _check_equal(folder, published, tensors)
-        stored = tensors[0].t() if keys.is_transposed(name) else tensors[0]
-        _set_parameter(model, name, torch.empty(stored.shape, dtype=dtype, device=device).copy_(stored))
-    for group in model.tie_groups():
-        present = [name for name in group if name in plan.sources]
-        tensors = [model.get_parameter(name) for name in present]
-        _check_equal(folder, [keys.to_published(name) or name for name in present], tensors)
-        if present and present[0] != group[0]:
-            _set_parameter(model, group[0], tensors[0].detach())
+) -> None:
+    """Put the file's tensors in place of the parameters on the meta device, views of the file where the type allows."""
+
+    def read(name: str) -> Tensor:
+        first, *others = plan.sources[name]
+        stored = weights[first]
+        for other in others:
+            if not torch.equal(stored, weights[other]):
+                raise CheckpointError(f"{folder}: {first} and {other} are one tensor in this model, but differ there")
+        return (stored.t() if model.key_map.is_transposed(name) else stored).to(device=device, dtype=dtype)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # to another type, twice as fast as one tensor after the other
+        for name, value in zip(plan.sources, pool.map(read, plan.sources), strict=True):
+            _set_parameter(model, name, value)
     model.tie()
-    fresh = sorted({name.rpartition(".")[0] for name in plan.fresh})
-    for name in fresh:
-        module = model.get_submodule(name)
-        module.to_empty(device=device, recurse=False).to(dtype)
-    model.initialize([model.get_submodule(name) for name in fresh])
-    model.tie()
-    return fresh
+
+
+def _make_new(model: Model, names: Sequence[str], dtype: torch.dtype, device: str | torch.device) -> list[str]:
+    """Fresh weights for the parameters `names`, before the others are filled. Returns what to call them."""
+    modules = sorted({name.rpartition(".")[0] for name in names})
+    for name in names:
+        _set_parameter(model, name, torch.empty(model.get_parameter(name).shape, dtype=dtype, device=device))
+    model.initialize(
+        [model.get_submodule(name) for name in modules]
+    )  # does nothing to what is still on the meta device
+    new: list[str] = []
+    for module in modules:
+        own = {f"{module}.{name}" for name, _ in model.get_submodule(module).named_parameters(recurse=False)}
+        new += [module] if own <= set(names) else sorted(own & set(names))
+    return new
 
 
 def _set_parameter(model: nn.Module, name: str, value: Tensor) -> None:
     module, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(module), attribute, nn.Parameter(value))
-
-
-def _check_equal(folder: Path, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
-    for name, tensor in zip(names[1:], tensors[1:], strict=True):
-        if not torch.equal(tensors[0], tensor):
-            raise CheckpointError(
-                f"{folder}: {names[0]} and {name} are one tensor in this model, but the file's differ"
-            )

@@ -1,0 +1,233 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from minitl.checkpoints.digest import read_digests, sha256
+from minitl.checkpoints.hub import manifest, pull, resolve, weights_folder
+from minitl.errors import CheckpointError, InputError
+from minitl.models.loading import load_model, new_model, save_model
+from minitl.models.registry import MODULES
+
+TINY = {
+    "model_type": "gpt2",
+    "vocab_size": 32,
+    "n_positions": 16,
+    "n_embd": 8,
+    "n_layer": 1,
+    "n_head": 2,
+    "architectures": ["GPT2Model"],
+}
+
+
+@pytest.fixture
+def published(hub, tmp_path):
+    """A tiny checkpoint as a repository holds it: with files that nobody needs here."""
+    folder = tmp_path / "published"
+    save_model(new_model(TINY), folder)
+    (folder / "SHA256SUMS").unlink()
+    for name in ("README.md", "pytorch_model.bin", "tf_model.h5", "tokenizer.json", "original/params.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+    hub.serve(folder)
+    return folder
+
+
+def test_a_folder_is_itself(tmp_path):
+    assert resolve(tmp_path) == tmp_path
+    assert resolve(str(tmp_path)) == tmp_path
+
+
+def test_a_folder_has_no_revision(tmp_path):
+    with pytest.raises(InputError, match="revision='main'"):
+        resolve(tmp_path, revision="main")
+
+
+@pytest.mark.parametrize("source", ["no/such/folder", "nothing", "../x", "a/..", "https://hub/x", "org/na--me"])
+def test_what_is_no_hub_id_is_refused_before_any_request(source, hub):
+    with pytest.raises(CheckpointError, match="no such folder"):
+        resolve(source)
+    assert hub.asked == []
+
+
+@pytest.mark.usefixtures("published")
+def test_only_what_a_checkpoint_needs_is_pulled(hub):
+    folder = resolve("org/model")
+    pulled = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*"))
+    assert pulled == ["SHA256SUMS", "config.json", "model.safetensors", "tokenizer.json"]
+    assert folder == weights_folder() / "org--model" / hub.commit
+
+
+@pytest.mark.usefixtures("published")
+def test_pulled_files_have_their_digests():
+    folder = resolve("org/model")
+    digests = read_digests(folder)
+    assert digests == {name: sha256(folder / name) for name in ("config.json", "model.safetensors", "tokenizer.json")}
+    damaged = bytearray((folder / "model.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(damaged)
+    with pytest.raises(CheckpointError, match="digest"):
+        load_model("org/model")
+
+
+def test_a_pulled_model_loads_by_its_id(published):
+    ours, theirs = load_model("org/model"), load_model(published)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+@pytest.mark.usefixtures("published")
+def test_what_was_pulled_is_not_asked_for_again(hub):
+    first = resolve("org/model")
+    hub.asked.clear()
+    assert resolve("org/model") == first
+    assert resolve("org/model", revision=hub.commit) == first
+    assert hub.asked == []
+
+
+@pytest.mark.usefixtures("published")
+def test_pull_fetches_what_is_new_and_keeps_the_old(hub):
+    old = pull("org/model")
+    hub.commit, hub.files["tokenizer.json"] = "decaf", b'{"new": 1}'
+    assert resolve("org/model") == old
+    new = pull("org/model")
+    assert (new.name, (new / "tokenizer.json").read_bytes()) == ("decaf", b'{"new": 1}')
+    assert (old / "tokenizer.json").read_bytes() == b"{}"
+    assert resolve("org/model") == new
+
+
+def test_shards_and_the_folders_of_modules_come_along(hub, tmp_path):
+    folder = tmp_path / "published"
+    save_model(new_model(TINY), folder, max_shard_bytes=2000)
+    modules = [{"idx": 0, "path": ""}, {"idx": 1, "path": "1_Pooling"}]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    for name in ("1_Pooling/config.json", "1_Pooling/notes.md", "2_Other/config.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+    hub.serve(folder)
+    pulled = resolve("org/model")
+    names = {p.relative_to(pulled).as_posix() for p in pulled.rglob("*") if p.is_file()}
+    shards = {p.name for p in folder.glob("model-*")}
+    assert len(shards) > 1
+    assert names == shards | {
+        *("SHA256SUMS", "config.json", "model.safetensors.index.json", "modules.json"),
+        *("1_Pooling/config.json", "1_Pooling/SHA256SUMS"),
+    }
+    load_model(pulled)
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "..\\x.json", "a/../../x", "C:\\x", "a//b"])
+@pytest.mark.usefixtures("published")
+def test_a_file_name_that_leads_out_of_the_folder_is_refused(name, hub, tmp_path):
+    hub.files[name] = b"evil"
+    with pytest.raises(CheckpointError, match="leads out of the folder"):
+        resolve("org/model")
+    assert not (tmp_path / "weights").exists()
+
+
+@pytest.mark.usefixtures("published")
+def test_a_module_path_that_leads_out_of_the_folder_is_refused(hub):
+    hub.files["modules.json"] = b'[{"path": "../.."}]'
+    with pytest.raises(CheckpointError, match="leads out of the folder"):
+        resolve("org/model")
+
+
+@pytest.mark.usefixtures("published")
+def test_an_unknown_model_and_revision_are_named():
+    with pytest.raises(CheckpointError, match="org/other at main: the hub has no such model"):
+        resolve("org/other")
+    with pytest.raises(CheckpointError, match="org/model at v9: the hub has no such revision"):
+        resolve("org/model", revision="v9")
+
+
+@pytest.mark.usefixtures("published")
+def test_a_repository_of_pickles_names_the_way_out(hub):
+    del hub.files["model.safetensors"]
+    with pytest.raises(CheckpointError, match="minitl convert org/model DESTINATION"):
+        resolve("org/model")
+    assert "pytorch_model.bin" not in hub.downloaded()
+
+
+@pytest.mark.usefixtures("published")
+def test_a_file_that_arrives_damaged_is_refused(hub):
+    hub.claimed["model.safetensors"] = "0" * 64
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: arrived damaged"):
+        resolve("org/model")
+    del hub.claimed["model.safetensors"]
+    load_model("org/model")
+
+
+@pytest.mark.usefixtures("published")
+def test_offline_uses_what_was_pulled_and_says_what_was_not(hub, monkeypatch, caplog):
+    from huggingface_hub import constants
+
+    folder = pull("org/model")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.asked.clear()
+    assert resolve("org/model") == folder
+    assert pull("org/model") == folder
+    assert "using what was pulled earlier" in caplog.text
+    with pytest.raises(CheckpointError, match="org/other at main: cannot be fetched"):
+        resolve("org/other")
+    assert hub.asked == []
+
+
+def test_offline_by_the_environment_is_one_line_of_error(tmp_path):
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "MINITL_WEIGHTS": str(tmp_path)}
+    code = (
+        "from minitl.checkpoints.hub import resolve\ntry: resolve('org/model')\nexcept Exception as e: print(repr(e))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("_UnreachableError('org/model at main: cannot be fetched from the hub:")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("published")
+def test_a_broken_download_goes_on_where_it_was(hub, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100_000)  # what arrived is kept in pieces of this size
+    content = os.urandom(3_000_000)
+    hub.files["model.safetensors"] = content
+    hub.cut["model.safetensors"] = 400_000  # then this connection breaks, and later ones carry nothing
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: cannot be fetched"):
+        resolve("org/model")
+    home = tmp_path / "weights" / "org--model"
+    assert not (home / hub.commit).exists()
+    hub.cut.clear()
+    hub.asked.clear()
+    folder = resolve("org/model")
+    ranges = [asked for method, path, asked in hub.asked if method == "GET" and path.endswith("model.safetensors")]
+    assert ranges == ["bytes=400000-"]
+    assert (folder / "model.safetensors").read_bytes() == content
+    assert list(home.glob("*.partial")) == []
+
+
+def test_weights_lie_where_the_environment_says_else_in_the_checkout(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINITL_WEIGHTS", str(tmp_path))
+    assert weights_folder() == tmp_path
+    monkeypatch.delenv("MINITL_WEIGHTS")
+    assert weights_folder() == Path(__file__).parents[2] / "weights"
+    monkeypatch.setattr("minitl.checkpoints.hub.CHECKOUT", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert weights_folder() == tmp_path / ".cache" / "minitl" / "weights"
+
+
+def test_the_manifest_names_families_that_exist():
+    known = manifest()
+    assert {"bert-base-uncased", "gpt2", "llama-3.2-1b"} <= set(known)
+    for name, entry in known.items():
+        assert set(entry) == {"id", "family", "revision", "parameters"}, name
+        assert entry["family"] in MODULES
+        assert entry["id"].count("/") == 1
+
+
+@pytest.mark.usefixtures("published")
+def test_a_short_name_stands_for_its_id(hub, monkeypatch):
+    monkeypatch.setattr(
+        "minitl.checkpoints.hub.manifest", lambda: {"tiny": {"id": "org/model", "revision": hub.commit}}
+    )
+    assert resolve("tiny") == resolve("org/model", revision=hub.commit)
