@@ -48,7 +48,7 @@ class Bars:
 
         def finish(line: str) -> None:
             self._progress.update(task, visible=False)
-            self.console.print(line, highlight=False, markup=False)
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         return Bar(title, update, finish)
 

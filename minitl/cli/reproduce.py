@@ -1,6 +1,7 @@
 """`minitl reproduce`: the study, its progress, its table and its report."""
 
 import argparse
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from minitl.experiments.reproduce import Request, explain_interruption, reproduce
     from minitl.experiments.terminal import print_table
 
+    logging.getLogger("minitl").setLevel(logging.ERROR)  # each run's new head would be announced, 15 times over
     curve = [] if args.quick else [50, 200]
     name = args.name or ("demo" if args.data == "embedded" else Path(args.data).stem)
     request = Request(
