@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from minitl.checkpoints.weights import Weights, dtype_name, open_weights, read_j
 from minitl.errors import CheckpointError, InputError
 from minitl.models.base import Family, Model
 from minitl.models.config import Config
+from minitl.models.matching import Plan, owners, plan_loading, stored_task
 from minitl.models.meta import LeaveEmpty
 from minitl.models.registry import check_task, family_of, task_of
 
@@ -75,8 +76,8 @@ def load_model(
         )
     weights = open_weights(folder)
     model = _empty_model(family, asked, task)
-    stored = named if config.architectures else _stored_task(model, weights)
-    plan = _plan(model, weights, stored)
+    stored = named if config.architectures else stored_task(model, weights)
+    plan = plan_loading(model, weights, stored)
     if plan.problems:
         listed = "\n  ".join(plan.problems)
         raise CheckpointError(f"{folder}: the weights do not fit a {config.model_type} {task} model:\n  {listed}")
@@ -107,8 +108,10 @@ def new_model(
     family = family_of(config.model_type)
     check_task(family, task)
     model = _empty_model(family, _with_labels(config, num_labels, labels), task)
-    model.to_empty(device=device).to(dtype)
-    model.initialize()
+    tied = owners(model.tie_groups())
+    _allocate(model, [name for name, _ in model.named_parameters() if name not in tied], dtype, device)
+    with LeaveEmpty():  # the tied members
+        model.initialize()
     model.tie()
     return model.eval()
 
@@ -160,77 +163,8 @@ def _empty_model(family: Family, config: Config, task: str) -> Model:
     return model
 
 
-def _stored_task(model: Model, weights: Weights) -> str:
-    """Whose head the file holds where config.json is silent: the model's, if all of it is there, else nobody's."""
-    tied = _owners(model.tie_groups())
-    head = {name for name, _ in model.named_parameters() if name.startswith("head.") and name not in tied}
-    return model.task if head <= {model.key_map.to_ours(name) for name in weights} else "backbone"
-
-
-@dataclass
-class _Plan:
-    """What is to be done with a file's tensors. Of a tie group only the first member is named."""
-
-    sources: dict[str, list[str]] = field(default_factory=dict)  # our name -> published names that claim it
-    fresh: list[str] = field(default_factory=list)  # our names that no file fills and that a new head needs
-    problems: list[str] = field(default_factory=list)
-
-
-def _plan(model: Model, weights: Weights, stored: str) -> _Plan:
-    """Give every tensor its place and every parameter its source; collect what does not fit.
-
-    stored   the task whose published names, prefix and ties the file has
-    """
-    plan, in_file = _Plan(), model.family.key_map(stored)
-    keys = replace(model.key_map, prefix=in_file.prefix)
-    others = [model.family.key_map(task) for task in model.family.heads if task != model.task]
-    tied, tied_in_file = _owners(model.tie_groups()), _owners(in_file.ties if model.config.tie_word_embeddings else ())
-    wanted = {name: tuple(p.shape) for name, p in model.named_parameters() if name not in tied}
-    for name, shape in weights.shapes.items():
-        # Of tied tensors a file may hold any one: a language model's output layer may be all there is of its embedding.
-        ours = tied_in_file.get(in_file.to_ours(name) or "") or keys.to_ours(name) or ""
-        ours = tied.get(ours, ours)
-        if ours.startswith("head.") and stored != model.task:
-            continue  # another task's head may bear the same published name
-        if ours in wanted:
-            plan.sources.setdefault(ours, []).append(name)
-            expected = wanted[ours][::-1] if keys.is_transposed(ours) else wanted[ours]
-            if shape != expected:
-                plan.problems.append(f"{name}: shape {list(shape)} in the file, {list(expected)} in the model")
-            if not weights.dtypes[name].startswith(("F", "BF")):
-                plan.problems.append(f"{name}: stored as {weights.dtypes[name]}, not as floating-point numbers")
-        elif not keys.is_dropped(name) and not any((o.to_ours(name) or "").startswith("head.") for o in others):
-            plan.problems.append(f"{name}: unexpected, shape {list(shape)}")
-    for names in plan.sources.values():
-        if len({keys.bare(name) for name in names}) < len(names):
-            plan.problems.append(f"{', '.join(names)}: several spellings of one name")
-    _settle_missing(model, plan, wanted, head_is_stored=stored == model.task)
-    return plan
-
-
-def _owners(groups: Sequence[tuple[str, ...]]) -> dict[str, str]:
-    """Every later member of a tie group -> the group's first."""
-    return {name: group[0] for group in groups for name in group[1:]}
-
-
-def _settle_missing(model: Model, plan: _Plan, wanted: Mapping[str, tuple[int, ...]], head_is_stored: bool) -> None:
-    """Parameters without a source: optional parts go, a new head and what it needs is noted, others are wrong."""
-    needed = () if model.task == "backbone" else model.family.heads[model.task].needs
-    for name in sorted(set(wanted) - set(plan.sources)):
-        part = name.split(".")[0]
-        lacks_part = model.key_map.is_optional(name) and not any(n.startswith(part + ".") for n in plan.sources)
-        if not head_is_stored and (part == "head" or (lacks_part and part in needed)):
-            plan.fresh.append(name)
-        elif lacks_part and part not in needed:
-            setattr(model, part, None)
-        else:
-            plan.problems.append(
-                f"{model.key_map.to_published(name)}: missing, shape {list(wanted[name])} in the model"
-            )
-
-
 def _fill(
-    model: Model, weights: Weights, folder: Path, plan: _Plan, dtype: torch.dtype, device: str | torch.device
+    model: Model, weights: Weights, folder: Path, plan: Plan, dtype: torch.dtype, device: str | torch.device
 ) -> None:
     """Put the file's tensors in place of the parameters on the meta device, views of the file where the type allows."""
 
@@ -250,17 +184,26 @@ def _fill(
 
 def _make_new(model: Model, names: Sequence[str], dtype: torch.dtype, device: str | torch.device) -> list[str]:
     """Fresh weights for the parameters `names`, before the others are filled. Returns what to call them."""
+    _allocate(model, names, dtype, device)
     modules = sorted({name.rpartition(".")[0] for name in names})
-    for name in names:
-        _set_parameter(model, name, torch.empty(model.get_parameter(name).shape, dtype=dtype, device=device))
-    model.initialize(
-        [model.get_submodule(name) for name in modules]
-    )  # does nothing to what is still on the meta device
+    with LeaveEmpty():  # tied members of these modules get their tensor later
+        model.initialize([model.get_submodule(name) for name in modules])
     new: list[str] = []
     for module in modules:
         own = {f"{module}.{name}" for name, _ in model.get_submodule(module).named_parameters(recurse=False)}
         new += [module] if own <= set(names) else sorted(own & set(names))
     return new
+
+
+def _allocate(model: Model, names: Sequence[str], dtype: torch.dtype, device: str | torch.device) -> None:
+    """Memory for parameters on the meta device."""
+    for name in names:
+        shape = model.get_parameter(name).shape
+        if model.key_map.is_transposed(name):  # laid out as in files: the same numbers then always give the same bits
+            value = torch.empty(shape[::-1], dtype=dtype, device=device).t()
+        else:
+            value = torch.empty(shape, dtype=dtype, device=device)
+        _set_parameter(model, name, value)
 
 
 def _set_parameter(model: nn.Module, name: str, value: Tensor) -> None:

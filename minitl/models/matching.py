@@ -1,0 +1,76 @@
+"""Which tensor of a file goes where in a model: names translated, prefixes and ties resolved, nothing left over."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from minitl.checkpoints.weights import Weights
+from minitl.models.base import Model
+
+
+def stored_task(model: Model, weights: Weights) -> str:
+    """Whose head the file holds where config.json is silent: the model's, if all of it is there, else nobody's."""
+    tied = owners(model.tie_groups())
+    head = {name for name, _ in model.named_parameters() if name.startswith("head.") and name not in tied}
+    return model.task if head <= {model.key_map.to_ours(name) for name in weights} else "backbone"
+
+
+@dataclass
+class Plan:
+    """What is to be done with a file's tensors. Of a tie group only the first member is named."""
+
+    sources: dict[str, list[str]] = field(default_factory=dict)  # our name -> published names that claim it
+    fresh: list[str] = field(default_factory=list)  # our names that no file fills and that a new head needs
+    problems: list[str] = field(default_factory=list)
+
+
+def plan_loading(model: Model, weights: Weights, stored: str) -> Plan:
+    """Give every tensor its place and every parameter its source; collect what does not fit.
+
+    stored   the task whose published names, prefix and ties the file has
+    """
+    plan, in_file = Plan(), model.family.key_map(stored)
+    keys = replace(model.key_map, prefix=in_file.prefix)
+    others = [model.family.key_map(task) for task in model.family.heads if task != model.task]
+    tied, tied_in_file = owners(model.tie_groups()), owners(in_file.ties if model.config.tie_word_embeddings else ())
+    wanted = {name: tuple(p.shape) for name, p in model.named_parameters() if name not in tied}
+    for name, shape in weights.shapes.items():
+        # Of tied tensors a file may hold any one: a language model's output layer may be all there is of its embedding.
+        ours = tied_in_file.get(in_file.to_ours(name) or "") or keys.to_ours(name) or ""
+        ours = tied.get(ours, ours)
+        if ours.startswith("head.") and stored != model.task:
+            continue  # another task's head may bear the same published name
+        if ours in wanted:
+            plan.sources.setdefault(ours, []).append(name)
+            expected = wanted[ours][::-1] if keys.is_transposed(ours) else wanted[ours]
+            if shape != expected:
+                plan.problems.append(f"{name}: shape {list(shape)} in the file, {list(expected)} in the model")
+            if not weights.dtypes[name].startswith(("F", "BF")):
+                plan.problems.append(f"{name}: stored as {weights.dtypes[name]}, not as floating-point numbers")
+        elif not keys.is_dropped(name) and not any((o.to_ours(name) or "").startswith("head.") for o in others):
+            plan.problems.append(f"{name}: unexpected, shape {list(shape)}")
+    for names in plan.sources.values():
+        if len({keys.bare(name) for name in names}) < len(names):
+            plan.problems.append(f"{', '.join(names)}: several spellings of one name")
+    _settle_missing(model, plan, wanted, head_is_stored=stored == model.task)
+    return plan
+
+
+def owners(groups: Sequence[tuple[str, ...]]) -> dict[str, str]:
+    """Every later member of a tie group -> the group's first."""
+    return {name: group[0] for group in groups for name in group[1:]}
+
+
+def _settle_missing(model: Model, plan: Plan, wanted: Mapping[str, tuple[int, ...]], head_is_stored: bool) -> None:
+    """Parameters without a source: optional parts go, a new head and what it needs is noted, others are wrong."""
+    needed = () if model.task == "backbone" else model.family.heads[model.task].needs
+    for name in sorted(set(wanted) - set(plan.sources)):
+        part = name.split(".")[0]
+        lacks_part = model.key_map.is_optional(name) and not any(n.startswith(part + ".") for n in plan.sources)
+        if not head_is_stored and (part == "head" or (lacks_part and part in needed)):
+            plan.fresh.append(name)
+        elif lacks_part and part not in needed:
+            setattr(model, part, None)
+        else:
+            plan.problems.append(
+                f"{model.key_map.to_published(name)}: missing, shape {list(wanted[name])} in the model"
+            )

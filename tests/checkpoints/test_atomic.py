@@ -1,0 +1,162 @@
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from minitl.checkpoints.atomic import replacing, staged_folder, write_json, write_text
+from minitl.errors import CheckpointError
+from minitl.models.loading import new_model, save_model
+
+TINY = {"model_type": "gpt2", "vocab_size": 64, "n_positions": 8, "n_embd": 64, "n_layer": 2, "n_head": 2}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_file_is_written_whole_and_as_public_as_its_folder(tmp_path):
+    write_json(tmp_path / "new" / "x.json", {"é": 1})
+    assert (tmp_path / "new" / "x.json").read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "new" / "x.json").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
+    write_text(tmp_path / "x", "old")
+
+    def fail():
+        with replacing(tmp_path / "x") as beside:
+            beside.write_text("half")
+            raise failure
+
+    with pytest.raises(failure):
+        fail()
+    assert content(tmp_path) == {"x": b"old"}
+
+
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_folder_and_nothing_else(tmp_path, failure, exists):
+    if exists:
+        write_text(tmp_path / "folder" / "x", "old")
+    before = content(tmp_path)
+
+    def fail():
+        with staged_folder(tmp_path / "folder") as stage:
+            (stage / "x").write_text("half")
+            raise failure
+
+    with pytest.raises(failure):
+        fail()
+    assert content(tmp_path) == before
+    assert (tmp_path / "folder").exists() == exists
+
+
+def test_a_staged_folder_replaces_its_files_alone(tmp_path):
+    write_text(tmp_path / "folder" / "kept", "1")
+    write_text(tmp_path / "folder" / "sub" / "x", "old")
+    with staged_folder(tmp_path / "folder") as stage:
+        write_text(stage / "sub" / "x", "new")
+        write_text(stage / "sub" / "y", "new")
+    assert content(tmp_path / "folder") == {"kept": b"1", "sub/x": b"new", "sub/y": b"new"}
+
+
+SAVE_SMALL = f"""
+import resource, sys
+from minitl.errors import CheckpointError
+from minitl.models.loading import new_model, save_model
+
+model = new_model({TINY!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # bytes a file may have
+try:
+    save_model(model, sys.argv[1])
+except CheckpointError as error:
+    print(error)
+"""
+
+
+def test_a_file_that_may_not_grow_leaves_the_old_checkpoint_whole(tmp_path):
+    save_model(new_model(TINY), tmp_path / "saved")
+    before = content(tmp_path)
+    command = [sys.executable, "-c", SAVE_SMALL, str(tmp_path / "saved")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"{tmp_path / 'saved' / 'model.safetensors'}: cannot be written" in said
+    assert content(tmp_path) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a file system needs to be root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux")
+@pytest.mark.parametrize("free", [200_000, 1000, 0])
+def test_a_full_disk_leaves_the_old_checkpoint_whole(small_disk, free):
+    save_model(new_model(TINY), small_disk / "saved")  # 0.4 MB: there is no room for a second
+    left = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    (small_disk / "filler").write_bytes(b"x" * max(0, left - free))
+    before = content(small_disk)
+    with pytest.raises(CheckpointError, match="cannot"):
+        save_model(new_model(TINY), small_disk / "saved")
+    with pytest.raises(CheckpointError, match="cannot"):
+        save_model(new_model(TINY), small_disk / "other")
+    assert content(small_disk) == before
+    assert sorted(p.name for p in small_disk.iterdir()) == ["filler", "saved"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux")
+def test_the_folder_may_be_a_disk_of_its_own(small_disk):
+    save_model(new_model(TINY), small_disk)
+    assert "model.safetensors" in content(small_disk)
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """File rights do not bind root: be somebody else for a moment."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_read_only_folder_is_named():
+    model = new_model(TINY)
+    with tempfile.TemporaryDirectory() as name:
+        save_model(model, Path(name) / "saved")  # everything that saving imports is imported
+        before = content(Path(name))
+        for folder in (Path(name) / "saved", Path(name)):
+            folder.chmod(0o555)
+        try:
+            for target in ("saved", "new"):
+                with pytest.raises(CheckpointError, match="cannot write here: Permission denied"), as_nobody():
+                    save_model(model, Path(name) / target)
+        finally:
+            Path(name).chmod(0o755)
+            (Path(name) / "saved").chmod(0o755)
+        assert content(Path(name)) == before
+
+
+def test_a_file_in_the_way_of_the_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for target in ("file", "file/below"):
+        with pytest.raises(CheckpointError, match="cannot write here"):
+            save_model(new_model(TINY), tmp_path / target)
+    assert content(tmp_path) == {"file": b"mine"}

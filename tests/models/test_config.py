@@ -1,0 +1,179 @@
+import contextlib
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitl.errors import ConfigError
+from minitl.models.registry import family_of
+
+BERT = {
+    "model_type": "bert",
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+}
+GPT2 = {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 128256,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+}
+CONFIGS = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA}
+REQUIRED = [(name, field) for name, config in CONFIGS.items() for field in config if field != "model_type"]
+REQUIRED.remove(("llama", "num_key_value_heads"))
+
+
+def read(values):
+    return family_of(values["model_type"]).config.from_dict(values, "folder/config.json")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_is_read(name):
+    config = read(CONFIGS[name])
+    assert all(getattr(config, field) == value for field, value in CONFIGS[name].items())
+
+
+@pytest.mark.parametrize(("name", "field"), REQUIRED)
+def test_a_missing_field_is_named(name, field):
+    values = {k: v for k, v in CONFIGS[name].items() if k != field}
+    with pytest.raises(ConfigError, match=f"^folder/config.json: lacks the field '{field}' of a {name} model$"):
+        read(values)
+
+
+def test_all_missing_fields_are_named_at_once():
+    with pytest.raises(ConfigError, match="lacks the field 'vocab_size', 'n_positions', 'n_embd', 'n_layer', 'n_head'"):
+        read({"model_type": "gpt2"})
+
+
+@pytest.mark.parametrize("value", ["768", 768.0, None, True, [768], {}])
+@pytest.mark.parametrize(("name", "field"), REQUIRED)
+def test_a_size_must_be_an_integer(name, field, value):
+    with pytest.raises(ConfigError, match=f"^folder/config.json: field '{field}' must be an integer, got "):
+        read({**CONFIGS[name], field: value})
+
+
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [*REQUIRED, ("llama", "num_key_value_heads"), ("llama", "head_dim"), ("gpt2", "n_inner")],
+)
+def test_a_size_must_be_positive(name, field, value):
+    with pytest.raises(ConfigError, match=f"^folder/config.json: field '{field}' must be at least 1, got {value}$"):
+        read({**CONFIGS[name], field: value})
+
+
+WRONG = [
+    ("bert", "hidden_act", 3, "a string"),
+    ("bert", "layer_norm_eps", "1e-12", "a number"),
+    ("bert", "classifier_dropout", "no", "a number or null"),
+    ("bert", "pad_token_id", 0.5, "an integer or null"),
+    ("bert", "tie_word_embeddings", 1, "true or false"),
+    ("bert", "architectures", "BertModel", "a list of a string or null"),
+    ("bert", "id2label", ["a", "b"], "a mapping of a string to a string or null"),
+    ("bert", "id2label", {"0": 1}, "a mapping of a string to a string or null"),
+    ("llama", "eos_token_id", ["2"], "an integer or a list of an integer or null"),
+    ("llama", "rope_scaling", 8.0, "a mapping of"),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "value", "expected"), WRONG)
+def test_a_wrong_type_says_what_was_expected(name, field, value, expected):
+    with pytest.raises(ConfigError, match=f"^folder/config.json: field '{field}' must be {expected}"):
+        read({**CONFIGS[name], field: value})
+
+
+def test_a_whole_number_is_a_number():
+    assert read({**BERT, "hidden_dropout_prob": 0}).hidden_dropout_prob == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("bert", "num_attention_heads", 7),
+        ("gpt2", "n_head", 7),
+        ("llama", "num_attention_heads", 7),
+        ("llama", "num_key_value_heads", 5),
+    ],
+)
+def test_heads_must_divide(name, field, value):
+    with pytest.raises(ConfigError, match=r"^folder/config\.json: field '.*' \(\d+\) must be a multiple of"):
+        read({**CONFIGS[name], field: value})
+
+
+def test_a_head_size_of_its_own_need_not_divide():
+    assert read({**LLAMA, "hidden_size": 100, "head_dim": 16}).head_size == 16
+
+
+@pytest.mark.parametrize("id2label", [{"1": "a"}, {"0": "a", "2": "b"}, {"zero": "a"}, {"00": "a"}, {}])
+def test_labels_must_be_numbered_in_turn(id2label):
+    with pytest.raises(ConfigError, match="field 'id2label' must name the labels 0, 1"):
+        read({**BERT, "id2label": id2label})
+
+
+def test_labels_have_their_names_in_the_order_of_their_numbers():
+    names = [f"name {i}" for i in range(12)]  # "10" sorts before "2"
+    shuffled = {str(i): names[i] for i in reversed(range(12))}
+    assert read({**BERT, "id2label": shuffled}).labels == names
+
+
+def test_a_count_of_labels_stands_for_unnamed_ones():
+    assert read({**BERT, "num_labels": 3}).labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    assert read(BERT).labels == ["LABEL_0", "LABEL_1"]
+
+
+@pytest.mark.parametrize("value", ["3", 0, -1, 2.0, None, True])
+def test_a_count_of_labels_is_an_integer(value):
+    with pytest.raises(ConfigError, match="field 'num_labels' must be an integer of at least 1"):
+        read({**BERT, "num_labels": value})
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_null_is_not_its_default_when_written(name):
+    values = {**CONFIGS[name], "pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
+    config = read(values)
+    again = read(config.to_dict())
+    assert (again.pad_token_id, again.bos_token_id, again.eos_token_id) == (None, None, None)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    name=st.sampled_from(sorted(CONFIGS)),
+    extra=st.dictionaries(st.text().map("x_{}".format), json_values, max_size=3),
+    labels=st.none() | st.lists(st.text(), min_size=1, max_size=12, unique=True),
+    ties=st.booleans(),
+    end=st.none() | st.integers(0, 9) | st.lists(st.integers(0, 9)),
+)
+def test_what_is_written_reads_the_same(name, extra, labels, ties, end):
+    values = {**CONFIGS[name], **extra, "tie_word_embeddings": ties, "eos_token_id": end}
+    if labels is not None:
+        values["id2label"] = {str(i): label for i, label in enumerate(labels)}
+    before = copy.deepcopy(values)
+    config = read(values)
+    written = config.to_dict()
+    assert values == before
+    assert read(written) == config
+    assert {key: written[key] for key in before if before[key] is not None or key in written} == {
+        key: value for key, value in before.items() if value is not None or key in written
+    }
+
+
+@given(values=st.dictionaries(st.sampled_from([*BERT, "hidden_act", "id2label", "architectures"]), json_values))
+def test_any_json_is_read_or_refused_with_one_error(values):
+    values = {**BERT, **values, "model_type": "bert"}
+    with contextlib.suppress(ConfigError):
+        assert read(values).vocab_size > 0
