@@ -48,7 +48,11 @@ def main() -> None:
         ours = Worker("benchmarks.workers.decode", "minitl", *arguments)
         peer = Worker("benchmarks.workers.decode", "transformers", *arguments, python=peers_python())
         with ours, peer:
-            sides = {"minitl": ours, "transformers": peer, "the matrix products alone": products_alone(model)}
+            sides: dict[str, Side] = {
+                "minitl": ours,
+                "transformers": peer,
+                "the matrix products alone": products_alone(model),
+            }
             row = compare(f"{PROMPT} tokens read, {NEW} written", sides, warm_up=1, amount=NEW, unit="tokens")
     print(save("decoding", "GPT-2-small, greedy decoding", [row]))
 

@@ -33,8 +33,9 @@ def study_table(path: Path) -> str:
     for arm in study.arms:
         f1, seconds = arm.measured("f1"), arm.measured("seconds")
         memory, saved = arm.measured("peak_memory_mb"), arm.measured("saved_bytes")
+        accuracy = with_spread(arm.accuracy.mean, arm.accuracy.spread)
         lines.append(
-            f"| {arm.title} | {with_spread(arm.accuracy.mean, arm.accuracy.spread)} | {with_spread(f1.mean, f1.spread)} "
+            f"| {arm.title} | {accuracy} | {with_spread(f1.mean, f1.spread)} "
             f"| {rate(arm.learning_rate)} | {arm.trainable:,} ({share_trained(arm.percent)}) "
             f"| {seconds.mean:,.1f} | {memory.largest:,.0f} MB | {megabytes(saved.mean) if saved else MISSING} |"
         )

@@ -1,10 +1,13 @@
 """Greedy decoding from one prompt: `python -m benchmarks.workers.decode LIBRARY FOLDER PROMPT NEW`."""
 
 import sys
+from collections.abc import Callable
 
 import torch
 
 from benchmarks.workers import Run, serve
+
+Decode = Callable[[torch.Tensor], torch.Tensor]
 
 
 def set_up() -> Run:
@@ -19,14 +22,14 @@ def set_up() -> Run:
     return run
 
 
-def _minitl(folder: str, new: int):
+def _minitl(folder: str, new: int) -> Decode:
     import minitl
 
     model = minitl.load_model(folder)
     return lambda ids: minitl.generate(model, ids, max_new_tokens=new)
 
 
-def _transformers(folder: str, new: int):
+def _transformers(folder: str, new: int) -> Decode:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

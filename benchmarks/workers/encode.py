@@ -1,9 +1,12 @@
 """Sentence vectors of a file of texts, one a line: `python -m benchmarks.workers.encode LIBRARY FOLDER TEXTS`."""
 
 import sys
+from collections.abc import Callable, Sized
 from pathlib import Path
 
 from benchmarks.workers import Run, serve
+
+Encode = Callable[[list[str]], Sized]
 
 
 def set_up() -> Run:
@@ -17,14 +20,14 @@ def set_up() -> Run:
     return run
 
 
-def _minitl(folder: str):
+def _minitl(folder: str) -> Encode:
     import minitl
 
     encoder = minitl.load_sentence_encoder(folder)
     return lambda texts: encoder.encode(texts, batch_size=64)
 
 
-def _sentence_transformers(folder: str):
+def _sentence_transformers(folder: str) -> Encode:
     from sentence_transformers import SentenceTransformer
 
     encoder = SentenceTransformer(folder, device="cpu")

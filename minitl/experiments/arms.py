@@ -41,7 +41,7 @@ ARMS = (
         FULL,
         pretrained=False,
         learning_rate=1e-4,
-        rates=(5e-5, 1e-4, 3e-4),
+        rates=(1e-4, 3e-4, 5e-4),
     ),
     Arm(
         "frozen",
@@ -69,7 +69,7 @@ ARMS = (
         LORA,
         pretrained=True,
         learning_rate=1e-3,
-        rates=(3e-4, 5e-4, 1e-3),
+        rates=(5e-4, 1e-3, 2e-3),
     ),
     Arm(
         "full",

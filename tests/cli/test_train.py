@@ -34,6 +34,9 @@ def test_what_is_trained_predicts_and_merges(
     assert [row[0] for row in rows] == ["positive", "negative"]
     assert [row[2] for row in rows] == texts
 
+    assert main(["evaluate", str(out), "--data", str(reviews)]) == 0
+    assert f"accuracy {facts['test']['accuracy']:.4f}" in capsys.readouterr().out
+
     if strategy == "lora":
         assert main(["merge", str(out), str(tmp_path / "merged")]) == 0
         capsys.readouterr()

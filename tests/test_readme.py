@@ -1,0 +1,40 @@
+"""The README says what was measured, and names what exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import minitl
+from benchmarks.readme import BLOCK, README, filled
+from minitl.cli.main import VERBS
+
+PAGE = README.read_text(encoding="utf-8")
+
+
+def test_its_tables_are_the_committed_results():
+    assert filled(PAGE) == PAGE, "run `python -m benchmarks.readme`"
+    for block in BLOCK.finditer(PAGE):
+        assert block[0].count("\n") > 3, f"{block[1].strip()} holds no table"
+
+
+def test_every_verb_it_types_exists_and_every_verb_is_named():
+    typed = set(re.findall(r"minitl ([a-z]+)\b(?= |`|$)", PAGE)) & {*VERBS, "probe", "inspect", "bench"}
+    assert typed == set(VERBS)
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"minitl\.([a-z_]+)\(", PAGE))))
+def test_every_function_it_calls_is_public(name: str):
+    assert name in minitl.__all__
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", PAGE))))
+def test_every_file_it_links_exists(link: str):
+    assert (Path(README).parent / link).exists()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make ([a-z-]+)", PAGE))))
+def test_every_make_target_it_names_exists(target: str):
+    makefile = (Path(README).parent / "Makefile").read_text()
+    assert re.search(rf"^{target}:|^{target} |^test test-all", makefile, re.MULTILINE)
+    assert target in {"demo", "test", "test-all", "test-reference", "bench", "lint"}
