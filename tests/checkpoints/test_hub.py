@@ -165,6 +165,7 @@ def test_offline_uses_what_was_pulled_and_says_what_was_not(hub, monkeypatch, ca
     from huggingface_hub import constants
 
     folder = pull("org/model")
+    caplog.set_level("WARNING", "minitl")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     hub.asked.clear()
     assert resolve("org/model") == folder

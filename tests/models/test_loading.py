@@ -42,6 +42,11 @@ PAIRS = [(name, stored, asked) for name, stored in CASES for other, asked in CAS
 IDS = torch.tensor([[1, 2, 3, 4, 5]])
 
 
+@pytest.fixture(autouse=True)
+def _announcements_are_heard(caplog):
+    caplog.set_level(logging.WARNING, "minitl")
+
+
 def random_model(config, task="backbone", **options):
     """Every parameter away from 0 and 1, so that none can be mistaken for another or for a fresh one."""
     model = new_model(config, task, **options)
@@ -104,8 +109,7 @@ def test_a_saved_model_loads_bit_for_bit(name, task, max_shard_bytes, tmp_path):
 @pytest.mark.parametrize(("name", "stored", "asked"), PAIRS)
 def test_any_task_can_be_put_on_any_checkpoint(name, stored, asked, tmp_path, caplog):
     model, folder = save(tmp_path, CONFIGS[name], stored)
-    with caplog.at_level(logging.WARNING, "minitl"):
-        loaded = load_model(folder, asked)
+    loaded = load_model(folder, asked)
     assert not any(p.is_meta for p in loaded.parameters())
     expected = {n: p for n, p in model.state_dict().items() if not n.startswith("head.")}
     assert all(torch.equal(p, expected[n]) for n, p in loaded.state_dict().items() if not n.startswith("head."))
