@@ -167,17 +167,15 @@ def _fill(
     model: Model, weights: Weights, folder: Path, plan: Plan, dtype: torch.dtype, device: str | torch.device
 ) -> None:
     """Put the file's tensors in place of the parameters on the meta device, views of the file where the type allows."""
-
-    def read(name: str) -> Tensor:
-        first, *others = plan.sources[name]
-        stored = weights[first]
+    views: dict[str, Tensor] = {}
+    for name, (first, *others) in plan.sources.items():
+        views[name] = weights[first].t() if model.key_map.is_transposed(name) else weights[first]
         for other in others:
-            if not torch.equal(stored, weights[other]):
+            if not torch.equal(weights[first], weights[other]):
                 raise CheckpointError(f"{folder}: {first} and {other} are one tensor in this model, but differ there")
-        return (stored.t() if model.key_map.is_transposed(name) else stored).to(device=device, dtype=dtype)
-
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # to another type, twice as fast as one tensor after the other
-        for name, value in zip(plan.sources, pool.map(read, plan.sources), strict=True):
+        values = pool.map(lambda view: view.to(device=device, dtype=dtype), views.values())
+        for name, value in zip(views, values, strict=True):
             _set_parameter(model, name, value)
     model.tie()
 
