@@ -33,8 +33,6 @@ def test_every_file_it_links_exists(link: str):
     assert (Path(README).parent / link).exists()
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make ([a-z-]+)", PAGE))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:^|`)make ([a-z-]+)", PAGE, re.MULTILINE))))
 def test_every_make_target_it_names_exists(target: str):
-    makefile = (Path(README).parent / "Makefile").read_text()
-    assert re.search(rf"^{target}:|^{target} |^test test-all", makefile, re.MULTILINE)
-    assert target in {"demo", "test", "test-all", "test-reference", "bench", "lint"}
+    assert re.search(rf"^{target}:", (Path(README).parent / "Makefile").read_text(), re.MULTILINE)

@@ -20,7 +20,7 @@ def test_similarity_prints_the_rank_correlation(minilm: Path, tmp_path: Path, ca
     for split in ("train", "validation", "test"):
         (tmp_path / f"{split}.csv").write_text(ROWS, encoding="utf-8")
     assert evaluate(minilm, tmp_path) == 0
-    assert ", 3 pairs: Spearman " in capsys.readouterr().out
+    assert ", 3 examples: Spearman " in capsys.readouterr().out
 
 
 def test_a_data_set_without_a_test_split_is_one_line(minilm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

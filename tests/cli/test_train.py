@@ -86,7 +86,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_ends_as_an_unbroken_one(
     tiny: Path, reviews: Path, tmp_path: Path, signum: int, code: int
 ):
     def command(out: Path) -> list[str]:
-        words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--epochs", "400", "--batch-size", "4"]
+        words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--epochs", "60", "--batch-size", "4"]
         return [sys.executable, "-m", "minitl", *words]
 
     process = subprocess.Popen(command(tmp_path / "broken"), stderr=subprocess.PIPE, text=True)
@@ -107,7 +107,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_ends_as_an_unbroken_one(
 @pytest.mark.slow
 def test_a_killed_training_goes_on_from_its_last_epoch(tiny: Path, reviews: Path, tmp_path: Path):
     def command(out: Path) -> list[str]:
-        words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--epochs", "400", "--batch-size", "4"]
+        words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--epochs", "60", "--batch-size", "4"]
         return [sys.executable, "-m", "minitl", *words]
 
     process = subprocess.Popen(command(tmp_path / "killed"))
