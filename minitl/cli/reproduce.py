@@ -51,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
     from minitl.experiments.reproduce import Request, explain_interruption, reproduce
     from minitl.experiments.terminal import print_table
 
-    logging.getLogger("minitl").setLevel(logging.ERROR)  # each run's new head would be announced, 15 times over
     curve = [] if args.quick else [50, 200]
     name = args.name or ("demo" if args.data == "embedded" else Path(args.data).stem)
     request = Request(
@@ -69,11 +68,16 @@ def run(args: argparse.Namespace) -> int:
         command=shlex.join(["minitl", *sys.argv[1:]]),
     )
     console = Console()
+    announcements = logging.getLogger("minitl")
+    level = announcements.level
+    announcements.setLevel(logging.ERROR)  # each run has a new head, which would be announced every time
     try:
         with Bars(console) as bars:
             results, folder = reproduce(request, _Titles(bars))
     except Interrupted as error:
         raise Interrupted(explain_interruption(request, error), error.signum) from error
+    finally:
+        announcements.setLevel(level)
     console.print()
     print_table(results, console, folder / "report.html")
     return 0
