@@ -14,6 +14,7 @@ PAGE = README.read_text(encoding="utf-8")
 
 def test_its_tables_are_the_committed_results():
     assert filled(PAGE) == PAGE, "run `python -m benchmarks.readme`"
+    assert BLOCK.search(PAGE)
     for block in BLOCK.finditer(PAGE):
         assert block[0].count("\n") > 3, f"{block[1].strip()} holds no table"
 

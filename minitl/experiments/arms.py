@@ -59,7 +59,7 @@ ARMS = (
         "the head first, then the layers from the top down, all of them from half of the training on",
         GRADUAL,
         pretrained=True,
-        learning_rate=2e-4,
+        learning_rate=1e-4,
         rates=(5e-5, 1e-4, 2e-4),
     ),
     Arm(
@@ -77,7 +77,7 @@ ARMS = (
         "every parameter learns",
         FULL,
         pretrained=True,
-        learning_rate=1e-4,
+        learning_rate=5e-5,
         rates=(5e-5, 1e-4, 2e-4),
     ),
 )

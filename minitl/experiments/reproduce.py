@@ -7,6 +7,7 @@ Every finished run is a file of its own under `runs/<name>/runs/`, so that an in
 
 import importlib.util
 import json
+import os
 import shutil
 import statistics
 import time
@@ -219,7 +220,7 @@ def _results(
         },
         "data": {
             "name": dataset.name,
-            "origin": dataset.origin,
+            "origin": _shown_origin(dataset.origin),
             "train": len(dataset.train),
             "validation": len(dataset.validation),
             "test": len(dataset.test),
@@ -294,6 +295,16 @@ def _disagreements(
         }
         for i in split[:count]
     ]
+
+
+def _shown_origin(origin: str) -> str:
+    """Where the data was found, without this machine's path to the assets."""
+    assets = os.environ.get("MINITL_ASSETS")
+    return (
+        origin.replace(str(Path(assets).resolve()), "MINITL_ASSETS").replace(assets, "MINITL_ASSETS")
+        if assets
+        else origin
+    )
 
 
 def _shown(source: str) -> str:
