@@ -1,8 +1,6 @@
 """The study, on a tiny model and a tiny data set."""
 
-import csv
 import json
-import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,25 +12,6 @@ from minitl.experiments.arms import ARMS, arms_named
 from minitl.experiments.reproduce import Request, reproduce
 from minitl.experiments.study import Plan, Run, runs_of, settings_for
 from minitl.training import Step, Validation
-
-
-@pytest.fixture
-def reviews(tmp_path: Path) -> Path:
-    rng, rest = (
-        random.Random(0),
-        ["film", "book", "food", "hotel", "was", "the", "a", "very", "and", "really", "day", "we", "it"],
-    )
-    folder = tmp_path / "data" / "tiny"
-    folder.mkdir(parents=True)
-    for split, count in (("train", 48), ("validation", 16), ("test", 20)):
-        with open(folder / f"{split}.csv", "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["text", "label"])
-            for i in range(count):
-                words = rng.choices(rest, k=rng.randint(2, 9))
-                words.insert(rng.randrange(len(words)), ["bad", "good"][i % 2])
-                writer.writerow([" ".join(words), ["negative", "positive"][i % 2]])
-    return folder
 
 
 class Silent:
