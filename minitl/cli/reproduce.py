@@ -29,14 +29,19 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     parser.add_argument("--model", help="a checkpoint folder or hub id (default: all-MiniLM-L6-v2 from its package)")
     parser.add_argument("--name", help="the study's folder under --out (default: demo, or the data set's name)")
-    parser.add_argument("--labels", type=int, help="training examples (default: all, at most 2000)")
+    parser.add_argument("--labels", type=int, help="training examples (default: 1000, or all where there are fewer)")
     parser.add_argument(
         "--curve", type=int, nargs="*", help="smaller numbers of labels for the curve (default: 50 200)"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run of each arm per seed (default: 0)")
     parser.add_argument("--arms", nargs="+", help="only these of: scratch frozen gradual lora full")
     parser.add_argument("--search", action="store_true", help="choose each arm's rate among three on validation data")
-    parser.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 over float32 weights")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="of matrix products in training; auto = bfloat16 where the processor has it (default: auto)",
+    )
     parser.add_argument("--quick", action="store_true", help="a check in a minute or two: 200 labels, no curve")
     parser.add_argument(
         "--restart", action="store_true", help="begin anew instead of going on with an unfinished study"
@@ -62,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         arms=args.arms,
         search=args.search,
-        autocast="bfloat16" if args.bf16 else "float32",
+        precision=args.precision,
         restart=args.restart,
         out=args.out,
         command=shlex.join(["minitl", *sys.argv[1:]]),

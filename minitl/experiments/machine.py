@@ -24,10 +24,21 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def fastest_precision() -> str:
+    """Either "bfloat16", where the processor has instructions for it (AVX-512 BF16, AMX, Armv8.6), or "float32".
+
+    Elsewhere bfloat16 is emulated, and slower than float32. Only Linux tells; the name is one of `Settings.autocast`.
+    """
+    flags = set(f"{_cpu_info('flags')} {_cpu_info('Features')}".split())
+    return "bfloat16" if flags & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
+
+
 def _cpu_name() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(field: str) -> str:
+    """A field of the first processor in Linux's list; empty where there is none."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")

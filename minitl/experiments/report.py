@@ -26,7 +26,7 @@ from minitl.experiments.formats import (
     share_trained,
     with_spread,
 )
-from minitl.experiments.summary import SCRATCH, Arm, Study, interval, noise, read_study
+from minitl.experiments.summary import SCRATCH, Arm, Measured, Study, interval, noise, read_study
 
 LONGEST_TEXT = 600  # characters of an example that are shown
 RESULT_COLUMNS = (
@@ -341,12 +341,15 @@ def _setup(study: Study) -> str:
         rows = "".join(
             f'<tr><th scope="row">{_text(titles.get(trial["arm"], trial["arm"]))}</th>'
             f"<td>{_value(trial['learning_rate'], rate(trial['learning_rate']))}</td>"
-            f"<td>{_spread_values(_or_nan(trial['validation_accuracy']), math.nan)}</td></tr>"
+            f"<td>{_spread_values(tried.mean, tried.spread)}</td></tr>"
             for trial in results["search"]
+            for tried in [Measured(tuple(trial["validation_accuracies"]))]
         )
+        trials = len(results["search"][0]["validation_accuracies"])
         search = f"""<details><summary>The search for learning rates, on validation</summary>
 <div class="scroll" role="region" aria-label="Search for learning rates" tabindex="0"><table class="search">
-<caption>Each rate tried once; the test set took no part.</caption><thead><tr><th scope="col">Regime</th>
+<caption>Mean and spread over {_plural(trials, "seed")} that the study
+does not use; the test set took no part.</caption><thead><tr><th scope="col">Regime</th>
 <th scope="col">Learning rate</th><th scope="col">Validation accuracy, %</th></tr></thead>
 <tbody>{rows}</tbody></table></div>
 </details>
@@ -433,7 +436,3 @@ def _plural(count: int, noun: str) -> str:
 def _when(created: str) -> str:
     """ISO 8601 to the minute; UTC is spelled out."""
     return f"{created[:16].replace('T', ' ')} UTC" if created.endswith(("Z", "+00:00")) else created
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value

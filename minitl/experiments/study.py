@@ -26,8 +26,10 @@ class Plan:
     labels           training examples of the main comparison
     curve            smaller numbers of labels, for the learning curve
     seeds            of data order, initialisation and the choice of labels
+    batch_size       halved where the labels are fewer than `few_labels`
     least_steps      few labels make few steps an epoch: epochs are added until so many steps are taken
     validation       examples used to choose the best epoch, never more than there are labels
+    search           the same for a search of rates, which must tell closer things apart
     """
 
     source: str
@@ -39,8 +41,10 @@ class Plan:
     rates: Mapping[str, float]
     batch_size: int = 32
     max_length: int = 128
-    least_steps: int = 40
+    few_labels: int = 500
+    least_steps: int = 60
     validation: int = 500
+    search: int = 1000
     autocast: str = "float32"
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,7 +89,8 @@ def carry_out(
     assert dataset.label_names is not None
     task = SequenceClassification(tokenizer, dataset.label_names, plan.max_length)
     train = sample(dataset.train, run.labels, run.seed)
-    validation = sample(dataset.validation, min(run.labels, plan.validation, len(dataset.validation)), run.seed)
+    judges = plan.search if on_validation else plan.validation
+    validation = sample(dataset.validation, min(run.labels, judges, len(dataset.validation)), run.seed)
     torch.manual_seed(run.seed)  # of the fresh head, and of everything where nothing is pretrained
     model = _model(run.arm, plan.source, dataset.label_names)
     settings = settings_for(run, plan)
@@ -125,11 +130,12 @@ def carry_out(
 
 
 def settings_for(run: Run, plan: Plan) -> Settings:
-    """The training settings of a run: the arm's epochs, or more where the labels are few."""
-    steps_per_epoch = math.ceil(run.labels / plan.batch_size)
+    """The training settings of a run: the arm's epochs, or more, and smaller batches, where the labels are few."""
+    batch_size = plan.batch_size if run.labels >= plan.few_labels else max(1, plan.batch_size // 2)
+    steps_per_epoch = math.ceil(run.labels / batch_size)
     return Settings(
         epochs=max(run.arm.epochs, math.ceil(plan.least_steps / steps_per_epoch)),
-        batch_size=plan.batch_size,
+        batch_size=batch_size,
         learning_rate=run.arm.learning_rate,
         seed=run.seed,
         autocast=plan.autocast,
