@@ -1,6 +1,7 @@
 """Put the measured tables into README.md, between their markers: `python -m benchmarks.readme`.
 
     <!-- study: sst2 -->        the table of benchmarks/results/studies/sst2.json
+    <!-- peers: sst2 -->        the same study and what the peers' own loop reached, studies/sst2-peers.json
     <!-- benchmarks -->         the table of benchmarks/results/*.json
     <!-- end -->                where a table ends
 
@@ -15,11 +16,11 @@ from pathlib import Path
 from benchmarks.protocol import RESULTS, ROOT
 from benchmarks.table import markdown
 from minitl.experiments.formats import MISSING, duration, megabytes, percent, rate, share_trained, with_spread
-from minitl.experiments.summary import read_study
+from minitl.experiments.summary import Measured, read_study
 
 README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
-BLOCK = re.compile(r"(<!-- (study: (?P<study>\S+)|benchmarks) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (study: (?P<study>\S+)|peers: (?P<peers>\S+)|benchmarks) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def study_table(path: Path) -> str:
@@ -39,7 +40,7 @@ def study_table(path: Path) -> str:
             f"| {rate(arm.learning_rate)} | {arm.trainable:,} ({share_trained(arm.percent)}) "
             f"| {seconds.mean:,.1f} | {memory.largest:,.0f} MB | {megabytes(saved.mean) if saved else MISSING} |"
         )
-    data, machine = results["data"], results["machine"]
+    data, machine, precision = results["data"], results["machine"], results["settings"]["autocast"]
     seeds = f"mean ± standard deviation over {study.seeds} seeds" if study.seeds > 1 else "one seed"
     return "\n".join(
         [
@@ -47,7 +48,37 @@ def study_table(path: Path) -> str:
             "",
             f"{study.full_labels:,} labels of {data['name']}, {study.test_size:,} test examples (majority class "
             f"{percent(study.baseline)}), {seeds}; `{results['command']}`, {duration(results['total_seconds'])} on "
-            f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, {results['created'][:10]}.",
+            f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, "
+            f"trained in {precision}, {results['created'][:10]}.",
+            "",
+        ]
+    )
+
+
+def peers_table(ours: Path, peers: Path) -> str:
+    """Accuracy of our arms beside that of the peers' own training loop, each at the rate that its search chose."""
+    study = read_study(json.loads(ours.read_text(encoding="utf-8")))
+    theirs = json.loads(peers.read_text(encoding="utf-8"))
+    lines = [
+        "| regime | minitl, accuracy % | learning rate | peer, accuracy % | learning rate |",
+        "|---|---|---|---|---|",
+    ]
+    for row in theirs["arms"]:
+        arm = study.arm(row["arm"])
+        assert arm is not None
+        peer = Measured(tuple(run["accuracy"] for run in row["runs"]))
+        lines.append(
+            f"| {arm.title} | {with_spread(arm.accuracy.mean, arm.accuracy.spread)} | {rate(arm.learning_rate)} "
+            f"| {row['library']}: {with_spread(peer.mean, peer.spread)} | {rate(row['learning_rate'])} |"
+        )
+    versions = theirs["versions"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{study.full_labels:,} labels, the same ones on both sides, {study.seeds} seeds; `{theirs['command']}`, "
+            f"{theirs['machine']['cpu']}, transformers {versions['transformers']}, peft {versions['peft']}, "
+            f"{theirs['date'][:10]}.",
             "",
         ]
     )
@@ -61,7 +92,12 @@ def filled(page: str) -> str:
     """`page` with every marked table made anew from the committed results."""
 
     def table(found: re.Match[str]) -> str:
-        body = study_table(STUDIES / f"{found['study']}.json") if found["study"] else benchmark_table()
+        if found["study"]:
+            body = study_table(STUDIES / f"{found['study']}.json")
+        elif found["peers"]:
+            body = peers_table(STUDIES / f"{found['peers']}.json", STUDIES / f"{found['peers']}-peers.json")
+        else:
+            body = benchmark_table()
         return found[1] + body + found[4]
 
     return BLOCK.sub(table, page)

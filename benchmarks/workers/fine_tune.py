@@ -19,7 +19,7 @@ LINEAR = ["query", "key", "value", "attention.output.dense", "intermediate.dense
 def set_up() -> Run:
     library, folder, method, precision = sys.argv[1:5]
     torch.manual_seed(0)
-    model = {"minitl": _minitl, "peers": _peers}[library](folder, method)
+    model = {"minitl": _minitl, "peers": peer_model}[library](folder, method)
     model.train()
     learnable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learnable, lr=1e-5, fused=library == "minitl")
@@ -50,7 +50,7 @@ def _minitl(folder: str, method: str) -> torch.nn.Module:
     return model
 
 
-def _peers(folder: str, method: str) -> torch.nn.Module:
+def peer_model(folder: str, method: str) -> torch.nn.Module:
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=torch.float32)
