@@ -94,7 +94,7 @@ def reviews(tmp_path: Path) -> Path:
     )
     folder = tmp_path / "reviews"
     folder.mkdir()
-    for split, count in (("train", 40), ("validation", 16), ("test", 20)):
+    for split, count in (("train", 64), ("validation", 16), ("test", 20)):
         with open(folder / f"{split}.csv", "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["text", "label"])

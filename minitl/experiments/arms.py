@@ -59,7 +59,7 @@ ARMS = (
         "the head first, then the layers from the top down, all of them from half of the training on",
         GRADUAL,
         pretrained=True,
-        learning_rate=1e-4,
+        learning_rate=2e-4,
         rates=(5e-5, 1e-4, 2e-4),
     ),
     Arm(
@@ -68,7 +68,7 @@ ARMS = (
         "the backbone stays frozen; low-rank updates of its linear layers and the head learn",
         LORA,
         pretrained=True,
-        learning_rate=1e-3,
+        learning_rate=1e-3,  # level with 5e-4 there (85.5 and 85.7%), and ahead of it on the embedded validation split
         rates=(5e-4, 1e-3, 2e-3),
     ),
     Arm(
@@ -77,7 +77,7 @@ ARMS = (
         "every parameter learns",
         FULL,
         pretrained=True,
-        learning_rate=5e-5,
+        learning_rate=1e-4,
         rates=(5e-5, 1e-4, 2e-4),
     ),
 )

@@ -20,8 +20,8 @@ def test_what_is_trained_predicts_and_merges(
     tiny: Path, reviews: Path, tmp_path: Path, strategy: str, capsys: pytest.CaptureFixture[str]
 ):
     out = tmp_path / "out"
-    rate = ["--learning-rate", "2e-2"] if strategy == "lora" else []
-    train = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--strategy", strategy, *FAST, *rate]
+    longer = ["--learning-rate", "2e-2", "--epochs", "24"] if strategy == "lora" else []
+    train = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--strategy", strategy, *FAST, *longer]
     assert main(train) == 0
     facts = json.loads((out / "training.json").read_text())
     assert facts["labels"] == ["negative", "positive"]
