@@ -16,7 +16,10 @@ def main() -> None:
         # Saved by this library, so the digest is checked too; the bundled checkpoint has none.
         save_model(new_model(GPT2_SMALL), folder)
         rows = []
-        for case, source in (("MiniLM, 91 MB", bundled_checkpoint()), ("GPT-2-small's shape, 498 MB", folder)):
+        for case, source in (
+            ("MiniLM, 91 MB", bundled_checkpoint()),
+            ("GPT-2-small's shape, 498 MB, digest checked", folder),
+        ):
             ours = Worker("benchmarks.workers.load", "minitl", source)
             peer = Worker("benchmarks.workers.load", "transformers", source, python=peers_python())
             with ours, peer:

@@ -20,7 +20,9 @@ from minitl.experiments.summary import Measured, read_study
 
 README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
-BLOCK = re.compile(r"(<!-- (study: (?P<study>\S+)|peers: (?P<peers>\S+)|benchmarks) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- (study: (?P<study>\S+)|peers: (?P<peers>\S+)|benchmarks) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
 
 
 def study_table(path: Path) -> str:
@@ -98,7 +100,7 @@ def filled(page: str) -> str:
             body = peers_table(STUDIES / f"{found['peers']}.json", STUDIES / f"{found['peers']}-peers.json")
         else:
             body = benchmark_table()
-        return found[1] + body + found[4]
+        return found[1] + body + found["end"]
 
     return BLOCK.sub(table, page)
 
