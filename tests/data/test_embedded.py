@@ -54,7 +54,7 @@ def test_every_row_is_whole(rows: dict[str, list[Row]]) -> None:
 
 
 def test_it_holds_at_least_1600_reviews_in_three_splits(rows: dict[str, list[Row]]) -> None:
-    assert {split: len(rows[split]) for split in SPLITS} == {"train": 1152, "validation": 180, "test": 360}
+    assert {split: len(rows[split]) for split in SPLITS} == {"train": 1812, "validation": 288, "test": 576}
     assert sum(map(len, rows.values())) >= 1600
 
 
