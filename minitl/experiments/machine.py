@@ -5,6 +5,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+CPU_INFO = Path("/proc/cpuinfo")
+
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, threads and versions, as results.json records them."""
@@ -39,6 +41,5 @@ def _cpu_name() -> str:
 
 def _cpu_info(field: str) -> str:
     """A field of the first processor in Linux's list; empty where there is none."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
