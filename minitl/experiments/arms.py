@@ -69,7 +69,8 @@ ARMS = (
         "the backbone stays frozen; low-rank updates of its linear layers and the head learn",
         LORA,
         pretrained=True,
-        # Set by hand: the search chose 5e-4 (85.7 against 85.5%), which did badly on the embedded reviews, test data seen.
+        # Set by hand: the search chose 5e-4 (85.7 against 85.5%), but that did badly on the embedded reviews, whose
+        # test data were seen.
         learning_rate=1e-3,
         rates=(5e-4, 1e-3, 2e-3),
     ),
