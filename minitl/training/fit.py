@@ -25,6 +25,8 @@ from minitl.training.settings import Settings
 from minitl.training.state import Progress, discard_state, learning, load_state, save_state
 from minitl.training.strategies import FULL, Strategy
 
+SAVING = 0.1  # the largest share of the time that saving the state may take; a state is up to four times the weights
+
 
 @dataclass(frozen=True)
 class Result:
@@ -62,7 +64,8 @@ def fit(
     task       collation, loss and metric; its head must be the model's
     settings   epochs, rates, seeds (`Settings()` for None)
     strategy   which parameters learn, and from when on
-    folder     where the log is kept, and after each epoch the state of the unfinished training
+    folder     where the log is kept, and the state of the unfinished training: saved after the first epoch, and after
+               each later one unless saving would then take more than a tenth of the time
     listener   told of each step, for progress bars
     resume     go on from the state in `folder` if there is one: the result is that of an unbroken run
 
@@ -117,6 +120,7 @@ class _Training:
         self.identity = _identity(task, settings, strategy, train, validation)
         self.progress = Progress()
         self.started = time.perf_counter()
+        self.save_from = self.started  # no state before this moment, unless the training is interrupted
 
     def begin(self, resume: bool, listener: Listener | None) -> None:
         """Take up an interrupted training, if that is wanted and there is one."""
@@ -159,7 +163,7 @@ class _Training:
         return step
 
     def end_epoch(self) -> Validation | None:
-        """Evaluate, remember the weights if they are the best so far, and save the state."""
+        """Evaluate, remember the weights if they are the best so far, and save the state if it is time."""
         progress, validation = self.progress, None
         progress.epoch, progress.window = progress.epoch + 1, 0
         if self.validation_feed is not None:
@@ -174,7 +178,7 @@ class _Training:
                 progress.best_key, progress.best_epoch = key, progress.epoch
                 named = self.model.named_parameters()
                 progress.best = {name: p.detach().clone() for name, p in named if name in self.learning}
-        if progress.epoch < self.settings.epochs:
+        if progress.epoch < self.settings.epochs and time.perf_counter() >= self.save_from:
             self._save()
         return validation
 
@@ -200,10 +204,13 @@ class _Training:
         return Result(best_epoch, metrics, progress.step, progress.seconds, peak_memory, progress.history)
 
     def _save(self) -> None:
-        self.progress.seconds = time.perf_counter() - self.started
+        began = time.perf_counter()
+        self.progress.seconds = began - self.started
         if self.folder is not None:
             save_state(self.folder, self.model, self.optimizer, self.progress, self.identity)
             self.progress.history.write(self.folder)
+        ended = time.perf_counter()
+        self.save_from = ended + (ended - began) / SAVING
 
     def _stop_unless_finite(self, loss: float) -> None:
         if math.isfinite(loss):
