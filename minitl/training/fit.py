@@ -167,9 +167,10 @@ class _Training:
         progress, validation = self.progress, None
         progress.epoch, progress.window = progress.epoch + 1, 0
         if self.validation_feed is not None:
-            answers, targets, loss = run_over(
-                self.model, self.validation_feed, self.task, self.settings.eval_batch_size
-            )
+            with _autocast(self.model, self.settings):
+                answers, targets, loss = run_over(
+                    self.model, self.validation_feed, self.task, self.settings.eval_batch_size
+                )
             metrics = self.task.score(answers, targets)
             validation = Validation(progress.step, progress.epoch, loss, metrics)
             progress.history.validations.append(validation)
