@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from minitl.checkpoints.atomic import write_json
+from minitl.experiments.machine import cpu_name
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -203,22 +204,13 @@ def save(name: str, title: str, rows: Sequence[dict[str, Any]]) -> Path:
 def machine() -> dict[str, Any]:
     """Processor, cores, memory in bytes, threads used, system, and the load average of the last five minutes."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "threads": threads(),
         "load_average": os.getloadavg()[1],
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def versions(python: str) -> dict[str, str]:

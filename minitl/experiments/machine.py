@@ -15,7 +15,7 @@ def describe_machine() -> dict[str, Any]:
     from minitl import __version__
 
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -35,7 +35,8 @@ def fastest_precision() -> str:
     return "bfloat16" if flags & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's name as Linux gives it, else what Python knows of it."""
     return _cpu_info("model name") or platform.processor() or platform.machine()
 
 

@@ -18,7 +18,7 @@ class Settings:
     warmup            share of the steps over which the rate rises linearly from 0
     schedule          "linear" or "cosine" fall to 0, or "constant", after the warm-up
     clip              largest norm of the whole gradient; 0 = no clipping
-    autocast          "float32", or "bfloat16" for matrix products in half precision over float32 weights, validation included
+    autocast          "float32", or "bfloat16" for half-precision matrix products (validation's too) over float32 weights
     seed              of batch order, dropout and fresh adapters
     eval_batch_size   examples per forward pass when evaluating
     log_every         optimiser steps between two lines of the log
