@@ -1,6 +1,7 @@
 """Put the measured tables into README.md, between their markers: `python -m benchmarks.readme`.
 
     <!-- study: sst2 -->        the table of benchmarks/results/studies/sst2.json
+    <!-- time: demo -->         how long the study of studies/demo.json took
     <!-- peers: sst2 -->        the same study and what the peers' own loop reached, studies/sst2-peers.json
     <!-- benchmarks -->         the table of benchmarks/results/*.json
     <!-- end -->                where a table ends
@@ -21,7 +22,9 @@ from minitl.experiments.summary import Measured, read_study
 README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
 BLOCK = re.compile(
-    r"(<!-- (study: (?P<study>\S+)|peers: (?P<peers>\S+)|benchmarks) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+    r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|benchmarks) -->\n)"
+    r".*?(?P<end><!-- end -->)",
+    re.DOTALL,
 )
 
 
@@ -54,6 +57,17 @@ def study_table(path: Path) -> str:
             f"trained in {precision}, {results['created'][:10]}.",
             "",
         ]
+    )
+
+
+def study_time(path: Path) -> str:
+    """In a sentence, how long one study took."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    machine = results["machine"]
+    return (
+        f"`{results['command']}`, which is what `make demo` runs once it has installed, took "
+        f"{duration(results['total_seconds'])} on {machine['cpu']}, {machine['cores']} cores, "
+        f"{results['created'][:10]}.\n"
     )
 
 
@@ -96,6 +110,8 @@ def filled(page: str) -> str:
     def table(found: re.Match[str]) -> str:
         if found["study"]:
             body = study_table(STUDIES / f"{found['study']}.json")
+        elif found["time"]:
+            body = study_time(STUDIES / f"{found['time']}.json")
         elif found["peers"]:
             body = peers_table(STUDIES / f"{found['peers']}.json", STUDIES / f"{found['peers']}-peers.json")
         else:

@@ -30,7 +30,11 @@ class InputError(MinitlError):
 
 
 class TrainingError(MinitlError):
-    """Training that cannot go on: a loss that is not finite, a resume that does not match."""
+    """Training that cannot go on: a resume that does not match, or `Diverged`."""
+
+
+class Diverged(TrainingError):
+    """A loss or a gradient that is not finite. The model holds the last good weights, as the message says."""
 
 
 class Interrupted(MinitlError):

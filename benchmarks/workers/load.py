@@ -1,54 +1,48 @@
 """Load a checkpoint folder: `python -m benchmarks.workers.load LIBRARY FOLDER`.
 
-Memory is the largest growth of anonymous memory during the load, sampled every half millisecond: mapped file pages,
-which the system can drop at any time, do not count.
+Memory is the largest growth of anonymous memory during a load, sampled every half millisecond: mapped file pages,
+which the system can drop at any time, do not count. It is measured in a load of its own before the timed ones, which
+the sampling would slow down.
 """
 
-import gc
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.workers import Run, serve
+from benchmarks.workers import Run, memory_field, serve
 
 
 def set_up() -> Run:
     library, folder = sys.argv[1], sys.argv[2]
     load = {"minitl": _minitl, "transformers": _transformers}[library](folder)
+    load()  # imports what is imported late
+    memory = growth(load)
 
     def run() -> int:
-        gc.collect()
-        return growth(load)
+        load()
+        return memory
 
     return run
 
 
 def growth(work: Callable[[], object]) -> int:
     """Bytes by which the process's anonymous memory grew at its peak while `work` ran."""
-    before, peak, done = anonymous(), 0, threading.Event()
+    before, peak, done = memory_field("RssAnon"), 0, threading.Event()
 
     def watch() -> None:
         nonlocal peak
         while not done.wait(0.0005):
-            peak = max(peak, anonymous())
+            peak = max(peak, memory_field("RssAnon"))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     kept = work()
-    peak = max(peak, anonymous())
+    peak = max(peak, memory_field("RssAnon"))
     done.set()
     watcher.join()
     del kept
     return peak - before
-
-
-def anonymous() -> int:
-    """RssAnon of this process in bytes (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("this system does not tell a process's anonymous memory")
 
 
 def _minitl(folder: str) -> Callable[[], object]:

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minitl.errors import DataError, InputError
+from minitl.cli.options import read_lines
+from minitl.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,24 +38,12 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out.suffix not in (".npy", ".jsonl"):
         raise InputError(f"--out {args.out}: expected a name that ends in .npy or .jsonl")
-    texts = args.texts or _lines(args.file)
+    texts = args.texts or read_lines(args.file)
     encoder = load_sentence_encoder(args.model)
     vectors = encoder.encode(texts, batch_size=args.batch_size, prompt=args.prompt)
     _write(texts, vectors, args.out)
     print(f"{len(texts)} vectors of size {encoder.dim}: {args.out}")
     return 0
-
-
-def _lines(file: Path | None) -> list[str]:
-    """The texts of `file`, or of standard input, one a line."""
-    name = str(file or "standard input")
-    try:
-        text = sys.stdin.read() if file is None else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{name}: not readable as UTF-8 text: {error}") from error
-    if not text:
-        raise DataError(f"{name}: holds no text; expected one a line")
-    return text.removesuffix("\n").split("\n")
 
 
 def _write(texts: list[str], vectors: "Tensor", path: Path) -> None:

@@ -1,6 +1,7 @@
 """`minitl evaluate`: measure a model on a labelled data set."""
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from minitl.cli.options import add_data_options, read_classifier, read_data
@@ -14,7 +15,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser = verbs.add_parser(
         "evaluate",
         help="measure a model on a labelled data set",
-        description="Print a model's scores on the test split of a data set.",
+        description="Print a model's scores on the test split of a data set, or on a single file.",
     )
     parser.add_argument("model", help="a checkpoint folder or hub id, or a folder that `minitl train` wrote")
     parser.add_argument(
@@ -24,13 +25,17 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="classification: accuracy, F1 and loss of a trained classifier (default); similarity: Spearman's rank "
         "correlation · 100 between cosines of sentence vectors and human scores",
     )
-    parser.add_argument("--max-length", type=int, default=128, help="tokens a text is cut to, in classification")
+    parser.add_argument(
+        "--max-length", type=int, help="tokens a text is cut to, in classification (default: as in the training)"
+    )
     add_data_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    dataset = read_data(args)
+    dataset = read_data(args, validation_fraction=0)
+    if not dataset.test and not dataset.validation:  # a single file, all of it
+        dataset = replace(dataset, train=[], test=dataset.train)
     if not dataset.test:
         raise DataError(f"{dataset.origin}: has no test split")
     scores = {"classification": _classification, "similarity": _similarity}[args.task](args, dataset)
@@ -39,15 +44,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _classification(args: argparse.Namespace, dataset: "Dataset") -> str:
-    from minitl.tasks.sequence_classification import SequenceClassification
     from minitl.training import evaluate
 
-    model, tokenizer = read_classifier(args.model)
+    model, task = read_classifier(args.model, args.max_length)
     if dataset.label_names != model.config.labels:
         raise DataError(
             f"{dataset.origin}: its labels are {dataset.label_names}, the model's are {model.config.labels}"
         )
-    task = SequenceClassification(tokenizer, model.config.labels, args.max_length)
     scores = evaluate(model, dataset.test, task=task)
     return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
 

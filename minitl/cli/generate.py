@@ -16,7 +16,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--repetition-penalty", type=float, default=1.0, metavar="X", help="above 1, avoid tokens of the text so far"
     )
     parser.add_argument("--sample", action="store_true", help="draw each token; the next four shape the draws")
-    parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="below 1 sharper, above 1 flatter")
+    parser.add_argument("--temperature", type=float, metavar="X", help="below 1 sharper, above 1 flatter (default: 1)")
     parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
     parser.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up P")
     parser.add_argument("--seed", type=int, help="make the draws repeatable")
@@ -24,10 +24,15 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def run(args: argparse.Namespace) -> int:
+    from minitl.errors import InputError
     from minitl.models.generation import generate
     from minitl.models.loading import load_model
     from minitl.tokenization import load_tokenizer
 
+    shape = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "seed")}
+    shape = {name: value for name, value in shape.items() if value is not None}
+    if shape and not args.sample:
+        raise InputError(f"--{' and --'.join(shape).replace('_', '-')}: only of use with --sample")
     tokenizer = load_tokenizer(args.model)
     model = load_model(args.model, "causal-lm")
     ids = generate(
@@ -35,11 +40,8 @@ def run(args: argparse.Namespace) -> int:
         tokenizer([args.prompt])["input_ids"],
         max_new_tokens=args.max_new_tokens,
         do_sample=args.sample,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
         repetition_penalty=args.repetition_penalty,
-        seed=args.seed,
+        **shape,
     )
     print(tokenizer.decode(ids[0], skip_special_tokens=True))
     return 0

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from minitl.cli.options import FACTS
+from minitl.cli.options import FACTS, result_folder
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -27,12 +27,14 @@ def run(args: argparse.Namespace) -> int:
     from minitl.tokenization import load_tokenizer
 
     facts = read_json(args.adapter / FACTS) if (args.adapter / FACTS).exists() else {}
+    if facts and facts["strategy"] != "lora":
+        raise InputError(f"{args.adapter} holds a model trained by {facts['strategy']}: there is no adapter to merge")
     base = args.base or facts.get("base")
     if base is None:
         raise InputError(f"{args.adapter} does not say what its base is: name it with --base")
     task = args.task or ("sequence-classification" if facts else None)
     model = load_model(base, task, labels=facts.get("labels"))
-    load_adapter(model, args.adapter / "adapter" if facts else args.adapter)
+    load_adapter(model, args.adapter / result_folder("lora") if facts else args.adapter)
     merge_lora(model, keep_base=False)
     remove_lora(model)
     save_model(model, args.destination, load_tokenizer(base))

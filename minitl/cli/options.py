@@ -1,13 +1,14 @@
 """Options that several verbs share."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from minitl.data import Dataset
     from minitl.models.base import Model
-    from minitl.tokenization import Tokenizer
+    from minitl.tasks.sequence_classification import SequenceClassification
 
 FACTS = "training.json"  # what `minitl train` leaves beside the model or the adapter: base, labels, settings, scores
 
@@ -20,35 +21,79 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", help="column of the label (default: a usual name)")
 
 
-def read_data(args: argparse.Namespace) -> "Dataset":
+def read_data(args: argparse.Namespace, validation_fraction: float = 0.1) -> "Dataset":
     """The data set that the options name."""
     from minitl.data import load_dataset
 
-    return load_dataset(args.data, text=args.text, pair=args.pair, label=args.label)
+    return load_dataset(
+        args.data, text=args.text, pair=args.pair, label=args.label, validation_fraction=validation_fraction
+    )
 
 
-def read_classifier(source: str) -> tuple["Model", "Tokenizer"]:
-    """A trained sequence classifier: what `minitl train` wrote into the folder `source`, or a checkpoint with a head.
+def called_as() -> list[str]:
+    """How this program was called, for a hint that can be pasted: minitl may not be on the PATH."""
+    program = Path(sys.argv[0])
+    return ["python", "-m", "minitl"] if program.name == "__main__.py" else [str(program)]
 
-    Raises InputError where the checkpoint holds no trained classifier.
+
+def device(name: str) -> str:
+    """The type of --device: argparse refuses what torch does not know or this machine does not have."""
+    import torch
+
+    try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"no device is called {name!r}; use cpu or cuda") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError(f"{name}: this torch sees no GPU")
+    return name
+
+
+def read_lines(file: Path | None) -> list[str]:
+    """The texts of `file`, or of standard input, one a line. DataError: not UTF-8, or nothing there."""
+    from minitl.errors import DataError
+
+    name = str(file or "standard input")
+    try:
+        text = sys.stdin.read() if file is None else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{name}: not readable as UTF-8 text: {error}") from error
+    if not text:
+        raise DataError(f"{name}: holds no text; expected one a line")
+    return text.removesuffix("\n").split("\n")
+
+
+def result_folder(strategy: str) -> str:
+    """Where in OUT `minitl train` puts what it trained."""
+    return "adapter" if strategy == "lora" else "model"
+
+
+def read_classifier(source: str, max_length: int | None = None) -> tuple["Model", "SequenceClassification"]:
+    """A trained sequence classifier and its task: what `minitl train` wrote into `source`, or a checkpoint with a head.
+
+    Texts are cut to `max_length` tokens; None = as in the training, else 128. Raises InputError where the checkpoint
+    holds no trained classifier.
     """
     from minitl.adapters import load_adapter
     from minitl.checkpoints.weights import read_json
     from minitl.errors import InputError
     from minitl.models.loading import load_model
+    from minitl.tasks.sequence_classification import SequenceClassification
     from minitl.tokenization import load_tokenizer
 
     folder = Path(source)
-    if (folder / FACTS).exists():
-        facts = read_json(folder / FACTS)
-        if (folder / "adapter").exists():
-            model = load_model(facts["base"], "sequence-classification", labels=facts["labels"])
-            load_adapter(model, folder / "adapter")
-            return model.eval(), load_tokenizer(facts["base"])
-        source = str(folder / "model")
-    model = load_model(source)
+    facts = read_json(folder / FACTS) if (folder / FACTS).exists() else {}
+    if facts.get("strategy") == "lora":
+        source = facts["base"]
+        model = load_model(source, "sequence-classification", labels=facts["labels"])
+        load_adapter(model, folder / result_folder("lora"))
+        model.eval()
+    else:
+        source = str(folder / result_folder(facts["strategy"])) if facts else source
+        model = load_model(source)
     if model.task != "sequence-classification":
         raise InputError(
             f"{source} is a {model.task} checkpoint, without a trained classifier: `minitl train` makes one"
         )
-    return model, load_tokenizer(source)
+    length = max_length or facts.get("max_length", 128)
+    return model, SequenceClassification(load_tokenizer(source), model.config.labels, length)

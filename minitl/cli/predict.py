@@ -2,9 +2,8 @@
 
 import argparse
 import json
-import sys
 
-from minitl.cli.options import read_classifier
+from minitl.cli.options import read_classifier, read_lines
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,21 +18,16 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with every label's probability")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--max-length", type=int, default=128, help="tokens a text is cut to")
+    parser.add_argument("--max-length", type=int, help="tokens a text is cut to (default: as in the training)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     from minitl.data import Example
-    from minitl.errors import DataError
-    from minitl.tasks.sequence_classification import SequenceClassification
     from minitl.training import predict
 
-    texts = args.texts or [line.rstrip("\n") for line in sys.stdin]
-    if not texts:
-        raise DataError("no texts to label: give some as arguments, or one a line on standard input")
-    model, tokenizer = read_classifier(args.model)
-    task = SequenceClassification(tokenizer, model.config.labels, args.max_length)
+    texts = args.texts or read_lines(None)
+    model, task = read_classifier(args.model, args.max_length)
     answers = predict(model, [Example(text) for text in texts], task=task, batch_size=args.batch_size)
     for text, row in zip(texts, answers.tolist(), strict=True):
         probabilities = dict(zip(task.label_names, row, strict=True))

@@ -3,10 +3,12 @@
 import argparse
 import logging
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minitl.cli.options import called_as
 from minitl.cli.progress import Bars
 from minitl.errors import Interrupted
 
@@ -28,10 +30,10 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="a data set: a name, a file or folder, a hub id (default: the embedded reviews)",
     )
     parser.add_argument("--model", help="a checkpoint folder or hub id (default: all-MiniLM-L6-v2 from its package)")
-    parser.add_argument("--name", help="the study's folder under --out (default: demo, or the data set's name)")
+    parser.add_argument("--name", help="the study's folder under --out (default: demo, or the data set's; with -quick)")
     parser.add_argument("--labels", type=int, help="training examples (default: 1000, or all where there are fewer)")
     parser.add_argument(
-        "--curve", type=int, nargs="*", help="smaller numbers of labels for the curve (default: 50 200)"
+        "--curve", type=int, nargs="*", metavar="N", help="smaller numbers of labels for the curve (default: 50 200)"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run of each arm per seed (default: 0)")
     parser.add_argument("--arms", nargs="+", help="only these of: scratch frozen gradual lora full")
@@ -53,17 +55,16 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from minitl.experiments.reproduce import Request, explain_interruption, reproduce
+    from minitl.experiments.reproduce import Request, reproduce
     from minitl.experiments.terminal import print_table
 
-    curve = [] if args.quick else [50, 200]
-    name = args.name or ("demo" if args.data == "embedded" else Path(args.data).stem)
+    name = "demo" if args.data == "embedded" else Path(args.data).stem
     request = Request(
-        name=name,
+        name=args.name or (f"{name}-quick" if args.quick else name),
         data=args.data,
         source=args.model,
-        labels=args.labels or (200 if args.quick else None),
-        curve=curve if args.curve is None else args.curve,
+        labels=200 if args.quick and args.labels is None else args.labels,
+        curve=[] if args.quick and args.curve is None else args.curve,
         seeds=args.seeds,
         arms=args.arms,
         search=args.search,
@@ -79,8 +80,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         with Bars(console) as bars:
             results, folder = reproduce(request, _Titles(bars))
-    except Interrupted as error:
-        raise Interrupted(explain_interruption(request, error), error.signum) from error
+    except (Interrupted, KeyboardInterrupt) as error:
+        signum = error.signum if isinstance(error, Interrupted) else signal.SIGINT
+        what = str(error) if isinstance(error, Interrupted) else "stopped"
+        again = shlex.join([*called_as(), *(word for word in sys.argv[1:] if word != "--restart")])
+        raise Interrupted(f"{what}. Finished runs are kept; go on with: {again}", signum) from error
     finally:
         announcements.setLevel(level)
     console.print()

@@ -1,13 +1,16 @@
 """`minitl train`: fine-tune a checkpoint on labelled texts."""
 
 import argparse
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minitl.cli.options import FACTS, add_data_options, read_data
-from minitl.errors import DataError, Interrupted
+from minitl.cli.options import FACTS, add_data_options, device, read_data, result_folder
+from minitl.errors import DataError, Diverged, InputError, Interrupted
 
 if TYPE_CHECKING:
+    from minitl.models.base import Model
+    from minitl.tokenization import Tokenizer
     from minitl.training import Settings, Strategy
 
 STRATEGIES = ("full", "frozen", "gradual", "lora")
@@ -32,13 +35,14 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps")
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--max-length", type=int, default=128, help="tokens a text is cut to")
-    parser.add_argument("--rank", type=int, default=16, help="of LoRA")
-    parser.add_argument("--alpha", type=float, default=32, help="of LoRA")
-    parser.add_argument("--dropout", type=float, default=0.1, help="of LoRA")
-    parser.add_argument("--targets", nargs="+", default=["all-linear"], help="layers with LoRA (default: all-linear)")
+    parser.add_argument("--rank", type=int, help="of LoRA (default: 16)")
+    parser.add_argument("--alpha", type=float, help="of LoRA (default: 32)")
+    parser.add_argument("--dropout", type=float, help="of LoRA (default: 0.1)")
+    parser.add_argument("--targets", nargs="+", help="layers with LoRA (default: all-linear)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 over float32 weights")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
+    parser.add_argument("--restart", action="store_true", help="begin anew instead of going on with an interrupted one")
     parser.set_defaults(run=run)
 
 
@@ -46,13 +50,12 @@ def run(args: argparse.Namespace) -> int:
     import torch
     from rich.console import Console
 
-    from minitl.adapters import save_adapter
     from minitl.checkpoints.atomic import write_json
     from minitl.cli.progress import Bars
-    from minitl.models.loading import load_model, save_model
+    from minitl.models.loading import load_model
     from minitl.tasks.sequence_classification import SequenceClassification
     from minitl.tokenization import load_tokenizer
-    from minitl.training import evaluate, fit
+    from minitl.training import discard_state, evaluate, fit
 
     data = read_data(args)
     if not data.label_names:
@@ -62,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.model, "sequence-classification", labels=data.label_names, device=args.device)
     tokenizer = load_tokenizer(args.model)
     task = SequenceClassification(tokenizer, data.label_names, args.max_length)
+    test = [example for example in data.test if example.label is not None]  # published test sets are often unlabelled
+    if test:
+        task.check(test, "test")
     console = Console()
     try:
         with Bars(console) as bars:
@@ -74,32 +80,51 @@ def run(args: argparse.Namespace) -> int:
                 strategy=strategy,
                 folder=args.out,
                 listener=bars.training(f"{args.strategy} on {data.name}"),
-                resume=True,
+                resume=not args.restart,
             )
+        facts: dict[str, Any] = {
+            "base": args.model,
+            "strategy": args.strategy,
+            "labels": data.label_names,
+            "max_length": args.max_length,
+            "settings": settings.to_dict(),
+            "best_epoch": result.best_epoch,
+            "validation": result.metrics,
+            "seconds": result.seconds,
+            "peak_memory_bytes": result.peak_memory,
+        }
+        if test:
+            facts["test"] = evaluate(model, test, task=task, batch_size=settings.eval_batch_size)
+        _save(model, tokenizer, args)
+        write_json(args.out / FACTS, facts)
+        discard_state(args.out)
     except Interrupted as error:
         raise Interrupted(f"{error}; the same command goes on from there", error.signum) from error
-    if strategy.lora is not None:
-        save_adapter(model, args.out / "adapter")
-    else:
-        save_model(model, args.out / "model", tokenizer)
-    facts: dict[str, Any] = {
-        "base": args.model,
-        "strategy": args.strategy,
-        "labels": data.label_names,
-        "settings": settings.to_dict(),
-        "best_epoch": result.best_epoch,
-        "validation": result.metrics,
-        "seconds": result.seconds,
-        "peak_memory_bytes": result.peak_memory,
-    }
-    if data.test:
-        facts["test"] = evaluate(model, data.test, task=task, batch_size=settings.eval_batch_size)
-    write_json(args.out / FACTS, facts)
+    except KeyboardInterrupt as error:
+        what = "interrupted; the same command goes on from the last state that was saved"
+        raise Interrupted(what, signal.SIGINT) from error
+    except Diverged as error:
+        where = _save(model, tokenizer, args)
+        discard_state(args.out)
+        raise Diverged(f"{error}; those weights are in {where}") from error
     for split in ("validation", "test"):
         if facts.get(split):
             console.print(f"{split}: " + "  ".join(f"{k} {v:.4f}" for k, v in facts[split].items()), highlight=False)
     console.print(f"saved in {args.out}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _save(model: "Model", tokenizer: "Tokenizer", args: argparse.Namespace) -> Path:
+    """Save what was trained: OUT/adapter where that is LoRA, else OUT/model."""
+    from minitl.adapters import save_adapter
+    from minitl.models.loading import save_model
+
+    folder: Path = args.out / result_folder(args.strategy)
+    if args.strategy == "lora":
+        save_adapter(model, folder)
+    else:
+        save_model(model, folder, tokenizer)
+    return folder
 
 
 def _settings(args: argparse.Namespace) -> "Settings":
@@ -123,7 +148,19 @@ def _strategy(args: argparse.Namespace) -> "Strategy":
     from minitl.adapters import LoraConfig
     from minitl.training import FROZEN, FULL, GRADUAL, Strategy
 
+    given = {name: getattr(args, name) for name in ("rank", "alpha", "dropout", "targets")}
+    given = {name: value for name, value in given.items() if value is not None}
     if args.strategy == "lora":
-        targets = "all-linear" if args.targets == ["all-linear"] else args.targets
-        return Strategy("lora", lora=LoraConfig(args.rank, args.alpha, args.dropout, targets))
+        targets = given.get("targets", ["all-linear"])
+        return Strategy(
+            "lora",
+            lora=LoraConfig(
+                given.get("rank", 16),
+                given.get("alpha", 32),
+                given.get("dropout", 0.1),
+                "all-linear" if targets == ["all-linear"] else targets,
+            ),
+        )
+    if given:
+        raise InputError(f"--{' and --'.join(given)}: only of use with --strategy lora")
     return {"full": FULL, "frozen": FROZEN, "gradual": GRADUAL}[args.strategy]

@@ -7,7 +7,7 @@ from minitl.data.columns import Columns, records
 from minitl.data.examples import Dataset, Example
 from minitl.data.hub import SPLIT_NAMES, fetch, hub_set, read_hub
 from minitl.data.labels import encode_labels
-from minitl.data.splits import cut_validation, sample
+from minitl.data.splits import cut_off, sample
 from minitl.data.tables import READERS, Table, read_table
 from minitl.errors import DataError, InputError
 
@@ -24,6 +24,7 @@ def load_dataset(
     pair: str | None = None,
     label: str | None = None,
     validation_fraction: float = 0.1,
+    test_fraction: float = 0.0,
     seed: int = 0,
     revision: str | None = None,
 ) -> Dataset:
@@ -42,23 +43,26 @@ def load_dataset(
     content; sentence1 and sentence2; label, labels, class, sentiment, score). Without a label column the examples are
     unlabelled. Labels are encoded as `minitl.data.labels` says, alike in all splits.
 
-    A set without validation split has `validation_fraction` of its training split cut off, stratified by class and
-    drawn with `seed`; 0 cuts nothing.
+    A set without test split has `test_fraction` of its training split cut off, then one without validation split
+    `validation_fraction`, each stratified by class and drawn with `seed`; 0 cuts nothing.
 
     Raises DataError when nothing is found (listing what was tried), when a file is damaged, empty or lacks a column,
     or a label is missing, out of range or unknown; InputError on a fraction outside [0, 1) or a revision that nothing
     can answer to.
     """
     name = str(name)
-    if not 0 <= validation_fraction < 1:
-        raise InputError(f"validation_fraction must be at least 0 and below 1, not {validation_fraction}")
+    for which, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= fraction < 1:
+            raise InputError(f"{which} must be at least 0 and below 1, not {fraction}")
     tables, columns, label_names, origin = _find(name, Columns(text, pair, label), revision)
     rows = {split: records(table, columns) for split, table in tables.items()}
     splits, names = encode_labels(rows, label_names)
-    train, validation = splits.get("train", []), splits.get("validation", [])
+    train, validation, test = (splits.get(split, []) for split in ("train", "validation", "test"))
+    if not test:
+        train, test = cut_off(train, test_fraction, seed)
     if not validation:
-        train, validation = cut_validation(train, validation_fraction, seed)
-    return Dataset(name, origin, train, validation, splits.get("test", []), names)
+        train, validation = cut_off(train, validation_fraction, seed)
+    return Dataset(name, origin, train, validation, test, names)
 
 
 Found = tuple[dict[str, Table], Columns, list[str] | None, str]  # tables by split, columns, class names, origin

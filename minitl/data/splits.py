@@ -23,14 +23,14 @@ def sample(examples: Sequence[Example], n: int, seed: int, stratified: bool = Tr
     return [examples[index] for index in _order(examples, seed, stratified)[:n]]
 
 
-def cut_validation(examples: list[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
+def cut_off(examples: list[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
     """Cut `fraction` of the examples off, stratified: (what remains, in its order; what was cut off).
 
     A positive fraction cuts at least one example off and leaves at least one; of a single example nothing is cut.
     Raises InputError when the fraction is not in [0, 1).
     """
     if not 0 <= fraction < 1:
-        raise InputError(f"validation_fraction must be at least 0 and below 1, not {fraction}")
+        raise InputError(f"the fraction to cut off must be at least 0 and below 1, not {fraction}")
     if fraction == 0 or len(examples) < 2:
         return examples, []
     size = min(max(round(fraction * len(examples)), 1), len(examples) - 1)

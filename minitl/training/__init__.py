@@ -4,6 +4,7 @@ from minitl.training.evaluation import evaluate, predict
 from minitl.training.fit import Result, fit
 from minitl.training.log import History, Listener, Step, Validation
 from minitl.training.settings import Settings
+from minitl.training.state import discard_state
 from minitl.training.strategies import FROZEN, FULL, GRADUAL, Strategy
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Step",
     "Strategy",
     "Validation",
+    "discard_state",
     "evaluate",
     "fit",
     "predict",

@@ -45,10 +45,10 @@ class FeatureFeed:
     def __init__(
         self, model: Model, task: Task, examples: Sequence[Example], device: torch.device, batch_size: int
     ) -> None:
-        self.model = model
+        self.model, self.device = model, device
         self.lengths = task.lengths(examples)
-        self._hidden: list[Tensor] = [torch.empty(0)] * len(examples)
-        self._pooled: list[Tensor] = [torch.empty(0)] * len(examples)
+        self._hidden: list[Tensor] = [torch.empty(0, device=device)] * len(examples)
+        self._pooled: list[Tensor] = [torch.empty(0, device=device)] * len(examples)
         self._targets: list[Tensor] = [torch.empty(0)] * len(examples)
         self._has_pooled = False
         reads_tokens = getattr(model.head, "reads_tokens", True)
@@ -74,5 +74,5 @@ class FeatureFeed:
         lengths = torch.tensor([len(row) for row in rows], device=hidden.device)
         mask = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
         pooled = torch.stack([self._pooled[i] for i in indices]) if self._has_pooled else None
-        targets = torch.stack([self._targets[i] for i in indices]).to(hidden.device)
+        targets = torch.stack([self._targets[i] for i in indices]).to(self.device)
         return self.model.head(Output(hidden, pooled), mask), targets

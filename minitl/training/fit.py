@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from minitl.data import Example, length_grouped_batches
-from minitl.errors import InputError, Interrupted, TrainingError
+from minitl.errors import Diverged, InputError, Interrupted
 from minitl.models.base import Model
 from minitl.tasks.task import Task
 from minitl.training.evaluation import run_over
@@ -22,7 +22,7 @@ from minitl.training.log import History, Listener, Step, Validation
 from minitl.training.memory import peak_memory
 from minitl.training.optimizer import make_optimizer, make_schedule
 from minitl.training.settings import Settings
-from minitl.training.state import Progress, discard_state, learning, load_state, save_state
+from minitl.training.state import Progress, learning, load_state, save_state
 from minitl.training.strategies import FULL, Strategy
 
 SAVING = 0.1  # the largest share of the time that saving the state may take; a state is up to four times the weights
@@ -36,7 +36,7 @@ class Result:
     metrics       the validation metrics of that epoch, "loss" among them; empty without a validation split
     steps         optimiser steps taken
     seconds       wall-clock time, evaluation included, over all parts of an interrupted training
-    peak_memory   bytes
+    peak_memory   bytes; of an interrupted training, that of its last part
     """
 
     best_epoch: int
@@ -64,13 +64,15 @@ def fit(
     task       collation, loss and metric; its head must be the model's
     settings   epochs, rates, seeds (`Settings()` for None)
     strategy   which parameters learn, and from when on
-    folder     where the log is kept, and the state of the unfinished training: saved after the first epoch, and after
-               each later one unless saving would then take more than a tenth of the time
+    folder     where the log is kept, and the state of the training: saved after the first epoch, after each later one
+               unless saving would then take more than a tenth of the time, and at the end. It stays there until
+               `discard_state(folder)`, so that nothing is lost before the caller has saved the result
     listener   told of each step, for progress bars
     resume     go on from the state in `folder` if there is one: the result is that of an unbroken run
 
-    Raises DataError (an empty split, a label out of range), InputError (the wrong head), TrainingError (a loss that is
-    not finite: the best weights so far are put back), Interrupted (Ctrl-C or SIGTERM: the state was saved).
+    Raises DataError (an empty split, a label out of range), InputError (the wrong head), TrainingError (a state of
+    another training), Diverged (a loss or gradient that is not finite: the model holds the last good weights),
+    Interrupted (Ctrl-C or SIGTERM: the state was saved).
     """
     settings = settings or Settings()
     _check(model, task, train, validation)
@@ -86,12 +88,13 @@ def fit(
                 step = run.step(window)
                 if listener:
                     listener.on_step(step)
-                if stop.signum is not None:
-                    raise run.interrupted(stop.signum)
+                run.stop_if_asked(stop.signum)
             validated = run.end_epoch()
             if listener and validated:
                 listener.on_validation(validated)
+            run.stop_if_asked(stop.signum)
         run.end()
+        run.stop_if_asked(stop.signum)
     return run.result(peak.bytes)
 
 
@@ -117,7 +120,7 @@ class _Training:
         self.windows_per_epoch = math.ceil(batches / settings.accumulation)
         self.steps = settings.epochs * self.windows_per_epoch
         self.rate = make_schedule(settings, self.steps)
-        self.identity = _identity(task, settings, strategy, train, validation)
+        self.identity = _identity(model, task, settings, strategy, train, validation)
         self.progress = Progress()
         self.started = time.perf_counter()
         self.save_from = self.started  # no state before this moment, unless the training is interrupted
@@ -138,18 +141,16 @@ class _Training:
 
     def step(self, window: list[list[int]]) -> Step:
         """Accumulate the gradients of the window's batches, clip, and step at the schedule's rate."""
-        progress, total = self.progress, 0.0
-        count = sum(len(batch) for batch in window)
+        progress, total, count = self.progress, 0.0, 0
         for batch in window:
             with _autocast(self.model, self.settings):
                 output, targets = self.feed(batch)
-                loss, _ = self.task.loss(output, targets)
-            # Divided by the whole window's examples, not batch by batch: a short batch must not weigh like a full one.
-            (loss / count).backward()
-            total += loss.item()
-        self._stop_unless_finite(total)
-        learnable = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(learnable, self.settings.clip or math.inf)
+                loss, targets_in_batch = self.task.loss(output, targets)
+            loss.backward()
+            total, count = total + loss.item(), count + targets_in_batch
+        self._stop_unless_finite("loss", total, progress.step + 1)
+        # The mean over the window's targets, not of the batches' means: a short batch must not weigh like a full one.
+        loss_per_target, norm = total / count, self._normalize(count)
         rate = self.rate(progress.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -157,10 +158,21 @@ class _Training:
         self.optimizer.zero_grad()
         progress.window, progress.step = progress.window + 1, progress.step + 1
         epoch = progress.epoch + progress.window / self.windows_per_epoch
-        step = Step(progress.step, epoch, total / count, rate, float(norm))
+        step = Step(progress.step, epoch, loss_per_target, rate, norm)
         if progress.step % self.settings.log_every == 0 or progress.step == self.steps:
             progress.history.steps.append(step)
         return step
+
+    @torch.no_grad()
+    def _normalize(self, count: int) -> float:
+        """Divide the summed gradients by `count` targets and clip them in one pass; returns the norm before that."""
+        learnable = [p for group in self.optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in learnable if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients) / count
+        self._stop_unless_finite("gradient's norm", float(norm), self.progress.step + 1)
+        clip = self.settings.clip or math.inf
+        torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0) / count)
+        return float(norm)
 
     def end_epoch(self) -> Validation | None:
         """Evaluate, remember the weights if they are the best so far, and save the state if it is time."""
@@ -171,6 +183,7 @@ class _Training:
                 answers, targets, loss = run_over(
                     self.model, self.validation_feed, self.task, self.settings.eval_batch_size
                 )
+            self._stop_unless_finite("validation loss", loss, progress.step)
             metrics = self.task.score(answers, targets)
             validation = Validation(progress.step, progress.epoch, loss, metrics)
             progress.history.validations.append(validation)
@@ -184,18 +197,20 @@ class _Training:
         return validation
 
     def end(self) -> None:
-        """Put the best weights in place; the log stays, the state of the finished training goes."""
+        """Put the best weights in place, and keep them in the folder until the caller has saved them."""
         self._restore_best()
         self.model.eval()
-        self.progress.seconds = time.perf_counter() - self.started
-        if self.folder is not None:
-            self.progress.history.write(self.folder)
-            discard_state(self.folder)
+        self.progress.best.clear()
+        self.optimizer.state.clear()
+        self._save()
 
-    def interrupted(self, signum: int) -> Interrupted:
+    def stop_if_asked(self, signum: int | None) -> None:
+        """Once a signal was noted, save the state and raise Interrupted."""
+        if signum is None:
+            return
         self._save()
         where = "without a folder nothing was saved" if self.folder is None else f"the state is in {self.folder}"
-        return Interrupted(f"stopped after step {self.progress.step} of {self.steps}; {where}", signum)
+        raise Interrupted(f"stopped after step {self.progress.step} of {self.steps}; {where}", signum)
 
     def result(self, peak_memory: int) -> Result:
         progress = self.progress
@@ -213,15 +228,17 @@ class _Training:
         ended = time.perf_counter()
         self.save_from = ended + (ended - began) / SAVING
 
-    def _stop_unless_finite(self, loss: float) -> None:
-        if math.isfinite(loss):
+    def _stop_unless_finite(self, what: str, value: float, step: int) -> None:
+        if math.isfinite(value):
             return
-        self._restore_best()
         progress = self.progress
-        kept = f"the weights of epoch {progress.best_epoch} were put back" if progress.best else "no epoch was complete"
-        raise TrainingError(
-            f"the loss is {loss} at step {progress.step + 1} of {self.steps} (epoch {progress.epoch + 1}); {kept}; "
-            f"the learning rate was {self.rate(progress.step):.2g}, and a lower one may help"
+        self._restore_best()
+        self.model.eval()
+        best = progress.best_epoch
+        kept = f"the weights of epoch {best} were put back" if best else f"the weights of step {progress.step} stand"
+        raise Diverged(
+            f"the {what} is {value} at step {step} of {self.steps} (epoch {math.ceil(step / self.windows_per_epoch)}); "
+            f"{kept}; the learning rate was {self.rate(step - 1):.2g}, and a lower one may help"
         )
 
     def _restore_best(self) -> None:
@@ -254,6 +271,7 @@ def _check(model: Model, task: Task, train: Sequence[Example], validation: Seque
 
 
 def _identity(
+    model: Model,
     task: Task,
     settings: Settings,
     strategy: Strategy,
@@ -265,8 +283,13 @@ def _identity(
     def digest(examples: Sequence[Example] | None) -> int:
         return zlib.crc32(repr(list(examples or [])).encode("utf-8", "surrogatepass"))
 
-    data = {"training": digest(train), "validation": digest(validation)}
-    return {"task": task.describe(), "settings": settings.to_dict(), "strategy": repr(strategy), "data": data}
+    return {
+        "model": {"source": model.source, "config": model.config.to_dict()},
+        "task": task.describe(),
+        "settings": settings.to_dict(),
+        "strategy": repr(strategy),
+        "data": {"training": digest(train), "validation": digest(validation)},
+    }
 
 
 def _autocast(model: Model, settings: Settings) -> contextlib.AbstractContextManager[Any]:

@@ -18,7 +18,7 @@ class Settings:
     warmup            share of the steps over which the rate rises linearly from 0
     schedule          "linear" or "cosine" fall to 0, or "constant", after the warm-up
     clip              largest norm of the whole gradient; 0 = no clipping
-    autocast          "float32", or "bfloat16" for half-precision matrix products (validation's too) over float32 weights
+    autocast          "float32", or "bfloat16" for half-precision matrix products over float32 weights, validation too
     seed              of batch order, dropout and fresh adapters
     eval_batch_size   examples per forward pass when evaluating
     log_every         optimiser steps between two lines of the log
@@ -46,6 +46,9 @@ class Settings:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
+        for name in ("weight_decay", "clip"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.warmup <= 1:
             raise InputError(f"warmup is a share of the steps, from 0 to 1, got {self.warmup}")
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from minitl.checkpoints.atomic import write_json
-from minitl.checkpoints.digest import FILE_NAME
+from minitl.checkpoints.digest import FILE_NAME, read_digests, write_digests
 from minitl.checkpoints.weights import Weights, read_json, saving, write_safetensors
 from minitl.errors import TrainingError
 from minitl.models.base import Model
@@ -71,14 +71,17 @@ def load_state(
 ) -> Progress | None:
     """Restore what `save_state` wrote into model, optimiser and random generators; None where there is none.
 
-    Raises TrainingError where the state belongs to another training: other data, settings, strategy or parameters.
+    Raises TrainingError where the state belongs to another training: another model, task, data, settings or strategy.
     """
     if not (folder / FACTS).exists():
         return None
     facts = read_json(folder / FACTS)
     differing = [k for k in identity if facts["identity"].get(k) != identity[k]]
     if differing:
-        raise TrainingError(f"{folder}: cannot go on: the interrupted training differs in {', '.join(differing)}")
+        raise TrainingError(
+            f"{folder} holds the state of a training that differs in {', '.join(differing)}: "
+            "go on as it began, or begin anew (resume=False, --restart)"
+        )
     weights = Weights({folder / TENSORS: None})
     names = learning(optimizer, model)
     stored = {name.removeprefix("model.") for name in weights if name.startswith("model.")}
@@ -109,9 +112,14 @@ def load_state(
 
 
 def discard_state(folder: Path) -> None:
-    """Remove the state of a training that is finished."""
-    for name in (TENSORS, FACTS, FILE_NAME):
-        (folder / name).unlink(missing_ok=True)
+    """Remove the state of a training whose result is saved; the logs and all other files stay."""
+    (folder / FACTS).unlink(missing_ok=True)  # first: without it the rest is no state
+    (folder / TENSORS).unlink(missing_ok=True)
+    kept = {name: digest for name, digest in read_digests(folder).items() if name not in (TENSORS, FACTS)}
+    if kept:
+        write_digests(folder, (), kept)
+    else:
+        (folder / FILE_NAME).unlink(missing_ok=True)
 
 
 def learning(optimizer: torch.optim.Optimizer, model: Model) -> set[str]:

@@ -24,8 +24,11 @@ class Strategy:
         starts = [start for start, _ in self.openings]
         if not starts or starts[0] != 0.0 or starts != sorted(starts):
             raise InputError(f"strategy {self.name!r}: openings must begin at 0.0 and rise, got {self.openings}")
-        if any(not 0 <= share <= 1 for _, share in self.openings):
-            raise InputError(f"strategy {self.name!r}: an opening's share lies between 0 and 1, got {self.openings}")
+        shares = [share for _, share in self.openings]
+        if any(not 0 <= share <= 1 for share in shares) or shares != sorted(shares):
+            raise InputError(
+                f"strategy {self.name!r}: the openings' shares lie between 0 and 1 and never fall, got {self.openings}"
+            )
 
     @property
     def backbone_is_constant(self) -> bool:

@@ -24,6 +24,7 @@ def test_similarity_prints_the_rank_correlation(minilm: Path, tmp_path: Path, ca
 
 
 def test_a_data_set_without_a_test_split_is_one_line(minilm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    (tmp_path / "train.csv").write_text(ROWS, encoding="utf-8")
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.csv").write_text(ROWS, encoding="utf-8")
     assert evaluate(minilm, tmp_path) == 1
     assert capsys.readouterr().err.endswith("has no test split\n")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from minitl.cli.main import main
+from minitl.errors import CheckpointError
 
 FAST = ["--epochs", "12", "--batch-size", "8", "--learning-rate", "5e-3", "--max-length", "16"]
 
@@ -78,6 +81,123 @@ def test_data_without_the_column_is_refused_and_nothing_is_written(
     assert "'review'" in message
     assert "words" in message
     assert not out.exists()
+
+
+def train(tiny: Path, reviews: Path, out: Path, *options: str) -> int:
+    return main(["train", str(tiny), "--data", str(reviews), "--out", str(out), "--epochs", "1", *options])
+
+
+def test_the_last_training_into_a_folder_is_the_one_that_predicts(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for strategy in ("lora", "full"):
+        assert train(tiny, reviews, tmp_path / "out", "--strategy", strategy) == 0
+    capsys.readouterr()
+    answers = []
+    for folder in (tmp_path / "out", tmp_path / "out" / "model"):
+        assert main(["predict", str(folder), "good film"]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1]
+    assert main(["merge", str(tmp_path / "out"), str(tmp_path / "merged")]) == 1
+    assert "holds a model trained by full" in capsys.readouterr().err
+
+
+def test_texts_are_cut_as_in_the_training(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert train(tiny, reviews, tmp_path / "out", "--max-length", "5") == 0
+    capsys.readouterr()
+    short, long = "good film was", "good film was bad bad bad"  # alike in their first three words
+    for options, alike in (((), True), (("--max-length", "12"), False)):
+        assert main(["predict", str(tmp_path / "out"), "--json", short, long, *options]) == 0
+        first, second = (json.loads(line)["probabilities"] for line in capsys.readouterr().out.splitlines())
+        assert (first["positive"] == pytest.approx(second["positive"], abs=1e-7)) is alike
+
+
+def test_a_test_split_without_labels_is_passed_over(tiny: Path, reviews: Path, tmp_path: Path):
+    (reviews / "test.csv").write_text("text\ngood film\nbad film\n")
+    assert train(tiny, reviews, tmp_path / "out") == 0
+    assert "test" not in json.loads((tmp_path / "out" / "training.json").read_text())
+
+
+def test_other_settings_than_those_of_the_interrupted_training_need_a_restart(
+    tiny: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def full_disk(*_: object, **__: object) -> None:
+        raise CheckpointError("no space left")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("minitl.models.loading.save_model", full_disk)
+        assert train(tiny, reviews, out) == 1
+    assert (out / "state.json").exists()  # what was trained is not lost
+    assert train(tiny, reviews, out, "--seed", "1") == 1
+    assert "differs in settings: go on as it began, or begin anew (resume=False, --restart)" in capsys.readouterr().err
+    assert train(tiny, reviews, out, "--seed", "1", "--restart") == 0
+    assert not (out / "state.json").exists()
+
+
+def test_a_training_that_diverges_leaves_its_last_good_weights(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out"
+    assert train(tiny, reviews, out, "--learning-rate", "1e30", "--warmup", "0", "--batch-size", "8") == 1
+    message = capsys.readouterr().err
+    assert re.search(r"minitl: the (loss|gradient's norm) is (nan|inf) at step 2 of \d+ \(epoch 1\)", message)
+    assert message.endswith(f"those weights are in {out / 'model'}\n")
+    assert (out / "model" / "model.safetensors").exists()
+    assert not (out / "state.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--rank", "4"], "--rank: only of use with --strategy lora"),
+        (["--weight-decay", "-1"], "weight_decay must be at least 0"),
+    ],
+)
+def test_options_that_would_do_nothing_or_harm_are_refused(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], complaint: str
+):
+    assert train(tiny, reviews, tmp_path / "out", *options) == 1
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "device", ["gpu", pytest.param("cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here"))]
+)
+def test_a_device_that_is_not_there_is_wrong_usage(
+    tiny: Path, reviews: Path, tmp_path: Path, device: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        train(tiny, reviews, tmp_path / "out", "--device", device)
+    assert "argument --device" in capsys.readouterr().err
+
+
+def test_bytes_that_are_no_text_are_one_line(tiny: Path, reviews: Path, tmp_path: Path):
+    assert train(tiny, reviews, tmp_path / "out") == 0
+    ran = subprocess.run(
+        [sys.executable, "-m", "minitl", "predict", str(tmp_path / "out")],
+        input=b"caf\xe9\n",
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert ran.returncode == 1
+    assert b"standard input: not readable as UTF-8" in ran.stderr
+    assert b"Traceback" not in ran.stderr
+
+
+def test_a_single_file_is_evaluated_whole(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert train(tiny, reviews, tmp_path / "out") == 0
+    capsys.readouterr()
+    scores = []
+    for data in (reviews, reviews / "test.csv"):
+        assert main(["evaluate", str(tmp_path / "out"), "--data", str(data)]) == 0
+        scores.append(capsys.readouterr().out.split(" test, ")[1])
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.slow

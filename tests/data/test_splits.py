@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitl.data import Example, sample
-from minitl.data.splits import cut_validation
+from minitl.data.splits import cut_off
 from minitl.errors import InputError
 
 pools = st.lists(st.integers(0, 3), min_size=2, max_size=200).map(
@@ -58,7 +58,7 @@ def test_a_sample_must_fit_its_pool(n: int) -> None:
 
 @given(pools, st.floats(0.01, 0.99), st.integers(0, 5))
 def test_cutting_loses_and_doubles_nothing(pool: list[Example], fraction: float, seed: int) -> None:
-    rest, cut = cut_validation(pool, fraction, seed)
+    rest, cut = cut_off(pool, fraction, seed)
     assert rest
     assert cut
     assert sorted(example.text for example in rest + cut) == sorted(example.text for example in pool)
@@ -67,5 +67,5 @@ def test_cutting_loses_and_doubles_nothing(pool: list[Example], fraction: float,
 
 def test_the_cut_is_stratified() -> None:
     pool = [Example(str(i), label=int(i % 10 == 0)) for i in range(1000)]
-    _, cut = cut_validation(pool, 0.1, seed=0)
+    _, cut = cut_off(pool, 0.1, seed=0)
     assert Counter(example.label for example in cut) == {0: 90, 1: 10}

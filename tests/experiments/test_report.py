@@ -402,6 +402,15 @@ def test_noise_falls_with_the_test_set_and_grows_with_the_spread_and_the_compari
     assert noise(Measured((1.0,)), Measured((1.0,)), 100) > 0
 
 
+def test_few_seeds_widen_the_noise_by_students_quantile() -> None:
+    endless = 10**12  # so large a test set that only the seeds are left
+    two = Measured((0.7, 0.9)), Measured((0.5, 0.5))
+    # Spread √0.02, of a mean of two √0.01; Student's 97.5% quantile at one degree of freedom is 12.706.
+    assert noise(*two, endless) == pytest.approx(12.706 * 0.1, rel=1e-3)
+    many = Measured((0.7, 0.9) * 500), Measured((0.5, 0.5) * 500)
+    assert noise(*many, endless) == pytest.approx(1.96 * 0.1 / 1000**0.5, rel=1e-2)
+
+
 def printed(results: dict[str, Any], **settings: Any) -> str:
     out = StringIO()
     print_table(results, Console(file=out, **settings), Path("runs/demo/report.html"))

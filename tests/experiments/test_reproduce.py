@@ -1,7 +1,12 @@
 """The study, on a tiny model and a tiny data set."""
 
 import json
+import os
+import signal
 import statistics
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,9 +36,6 @@ class Silent:
     def on_step(self, step: Step) -> None:  # noqa: ARG002
         self.left -= 1
         if self.left == 0:
-            import os
-            import signal
-
             os.kill(os.getpid(), signal.SIGINT)
 
     def on_validation(self, validation: Validation) -> None: ...
@@ -104,18 +106,53 @@ def test_another_study_does_not_go_on_in_an_unfinished_ones_folder(tiny: Path, r
     asked = request(tiny, reviews, tmp_path, arms=("frozen",), curve=())
     with pytest.raises(Interrupted):
         reproduce(asked, Silent(3))
-    with pytest.raises(InputError, match=r"unfinished study.*--name.*--restart"):
+    with pytest.raises(InputError, match=r"another study.*--name.*--restart"):
         reproduce(replace(asked, labels=30), Silent())
     results, _ = reproduce(replace(asked, labels=30, restart=True), Silent())
     assert results["settings"]["labels"] == 30
 
 
-def test_a_finished_study_begins_anew(tiny: Path, reviews: Path, tmp_path: Path):
+def test_a_finished_study_begins_anew_and_another_one_leaves_it_alone(tiny: Path, reviews: Path, tmp_path: Path):
     asked = request(tiny, reviews, tmp_path, arms=("frozen",), curve=())
     reproduce(asked, Silent())
     again = Silent()
-    reproduce(asked, again)
+    _, folder = reproduce(asked, again)
     assert [run.key for run in again.runs] == ["frozen-40-0"]
+    with pytest.raises(InputError, match="another study"):
+        reproduce(replace(asked, seeds=(1,)), Silent())
+    assert (folder / "results.json").exists()
+
+
+def test_runs_at_other_rates_are_not_taken_over_from_an_interrupted_search(tiny: Path, reviews: Path, tmp_path: Path):
+    searched = request(tiny, reviews, tmp_path, arms=("frozen",), curve=(), seeds=(0, 1), search=True)
+
+    class AfterTheFirst(Silent):
+        def run(self, run: Run, number: int, of: int, searching: bool) -> Silent:
+            if not searching and run.seed == 1:
+                self.left = 1
+            return super().run(run, number, of, searching)
+
+    with pytest.raises(Interrupted):
+        reproduce(searched, AfterTheFirst())
+    results, _ = reproduce(replace(searched, search=False), Silent())
+    default = arms_named(["frozen"])[0].learning_rate
+    assert [run["learning_rate"] for run in results["arms"][0]["runs"]] == [default, default]
+
+
+def test_a_single_file_has_its_test_split_cut_off(tiny: Path, reviews: Path, tmp_path: Path):
+    rows = (reviews / "train.csv").read_text().splitlines()
+    (tmp_path / "all.csv").write_text("\n".join(rows) + "\n")
+    asked = request(tiny, tmp_path / "all.csv", tmp_path, arms=("frozen",), labels=None)
+    results, _ = reproduce(asked, Silent())
+    sizes = {split: results["data"][split] for split in ("train", "validation", "test")}
+    assert sum(sizes.values()) == len(rows) - 1
+    assert sizes["test"] == round(0.2 * (len(rows) - 1))
+
+
+def test_the_models_size_does_not_count_adapters(tiny: Path, reviews: Path, tmp_path: Path):
+    results, _ = reproduce(request(tiny, reviews, tmp_path, arms=("lora", "full"), curve=()), Silent())
+    totals = {arm["arm"]: arm["total"] for arm in results["arms"]}
+    assert results["model"]["parameters"] == totals["full"] < totals["lora"]
 
 
 def test_a_folder_that_holds_something_else_is_not_touched(tiny: Path, reviews: Path, tmp_path: Path):
@@ -158,8 +195,51 @@ def test_every_arm_runs_at_every_size_and_seed_and_the_main_comparison_first():
 def test_bad_requests_are_refused(tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(InputError, match="unknown arm partial; known: scratch"):
         reproduce(request(tiny, reviews, tmp_path, arms=("partial",)), Silent())
-    (reviews / "test.csv").unlink()
-    with pytest.raises(DataError, match="needs a test split"):
+    (reviews / "test.csv").write_text("text\ngood film\n")
+    with pytest.raises(DataError, match="1 examples of the test split have no label"):
         reproduce(request(tiny, reviews, tmp_path), Silent())
     assert main(["reproduce", "--data", str(tmp_path / "nothing.csv"), "--out", str(tmp_path)]) == 1
     assert "nothing.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"labels": 0}, "a study with 0 labels cannot be run"),
+        ({"labels": 10**6}, "training examples; a study with 1000000 labels"),
+        ({"curve": (0,)}, "lie between 1 and 39"),
+        ({"curve": (40,)}, "lie between 1 and 39"),
+        ({"seeds": (0, 0)}, "different seeds"),
+        ({"seeds": ()}, "different seeds"),
+    ],
+    ids=str,
+)
+def test_numbers_that_make_no_study_are_refused_before_it_begins(
+    tiny: Path, reviews: Path, tmp_path: Path, changed: dict[str, object], complaint: str
+):
+    with pytest.raises(InputError, match=complaint):
+        reproduce(request(tiny, reviews, tmp_path, **changed), Silent())
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_command_runs_the_study_and_says_how_to_go_on(tiny: Path, reviews: Path, tmp_path: Path):
+    words = ["-m", "minitl", "reproduce", "--model", str(tiny), "--data", str(reviews), "--labels", "40"]
+    command = [sys.executable, *words, "--curve", "10", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    runs = tmp_path / reviews.stem / "runs"
+    while not list(runs.glob("*.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with: python -m minitl reproduce --model {tiny}" in message
+    assert "Traceback" not in message
+    kept = {path: path.stat().st_mtime_ns for path in runs.glob("*.json")}
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+    assert "Full fine-tuning" in shown
+    assert f"Report: {tmp_path / reviews.stem / 'report.html'}" in shown
+    results = json.loads((tmp_path / reviews.stem / "results.json").read_text())
+    assert {point["labels"] for point in results["learning_curve"]} == {10, 40}

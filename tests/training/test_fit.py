@@ -13,11 +13,23 @@ import torch
 
 from minitl import LoraConfig, fit
 from minitl.data import Example
-from minitl.errors import DataError, InputError, Interrupted, TrainingError
+from minitl.errors import DataError, Diverged, InputError, Interrupted, TrainingError
 from minitl.models.base import Model
 from minitl.nn.dropout import Dropout
+from minitl.nn.output import Output
 from minitl.tasks.sequence_classification import SequenceClassification
-from minitl.training import FROZEN, FULL, GRADUAL, Settings, Step, Strategy, Validation, evaluate, predict
+from minitl.training import (
+    FROZEN,
+    FULL,
+    GRADUAL,
+    Settings,
+    Step,
+    Strategy,
+    Validation,
+    discard_state,
+    evaluate,
+    predict,
+)
 
 LORA = Strategy("lora", lora=LoraConfig(r=4, alpha=8, dropout=0.1, target_modules="all-linear"))
 QUICK = Settings(epochs=3, batch_size=8, learning_rate=3e-3)
@@ -131,7 +143,71 @@ def test_a_resumed_training_equals_an_unbroken_one(
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
     assert again.history == result.history
     assert again.metrics == result.metrics
-    assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_an_interruption_in_the_last_validation_is_obeyed_and_resumed_from(
+    classifier: Make, task: SequenceClassification, examples: list[Example], tmp_path: Path
+):
+    class AtTheEnd(Listening):
+        def on_validation(self, validation: Validation) -> None:
+            super().on_validation(validation)
+            if validation.epoch == QUICK.epochs:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def train(**arguments: object) -> Model:
+        model = classifier()
+        fit(model, examples, examples[:10], task=task, settings=QUICK, **arguments)
+        return model
+
+    unbroken = weights(train())
+    with pytest.raises(Interrupted, match="step 18 of 18"):
+        train(folder=tmp_path, listener=AtTheEnd())
+    resumed, listening = classifier(), Listening()
+    fit(
+        resumed,
+        examples,
+        examples[:10],
+        task=task,
+        settings=QUICK,
+        folder=tmp_path,
+        listener=listening,
+        resume=True,
+    )
+    assert listening.steps == []
+    assert all(torch.equal(unbroken[name], value) for name, value in weights(resumed).items())
+
+
+@pytest.mark.parametrize("strategy", [FULL, LORA], ids=lambda s: s.name)
+def test_a_finished_training_is_there_until_its_state_is_discarded(
+    classifier: Make, task: SequenceClassification, examples: list[Example], tmp_path: Path, strategy: Strategy
+):
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  other.bin\n")
+    (tmp_path / "other.bin").write_bytes(b"mine")
+
+    def train(listener: Listening) -> tuple[Model, object]:
+        model = classifier()
+        result = fit(
+            model,
+            examples,
+            examples[:10],
+            task=task,
+            settings=QUICK,
+            strategy=strategy,
+            folder=tmp_path,
+            listener=listener,
+            resume=True,
+        )
+        return model, (result.history, result.metrics, result.best_epoch)
+
+    trained, result = train(Listening())
+    again = Listening()
+    found, same = train(again)
+    assert again.steps == []
+    assert same == result
+    assert all(torch.equal(value, weights(found)[name]) for name, value in weights(trained).items())
+    discard_state(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"log.jsonl", "steps.csv", "SHA256SUMS", "other.bin"}
+    assert (tmp_path / "SHA256SUMS").read_text() == f"{'0' * 64}  other.bin\n"
 
 
 def test_a_resumed_training_must_be_the_same_one(
@@ -144,22 +220,50 @@ def test_a_resumed_training_must_be_the_same_one(
             fit(classifier(), examples, task=task, **{"settings": QUICK, **changed}, folder=tmp_path, resume=True)
     with pytest.raises(TrainingError, match="data"):
         fit(classifier(), examples[:-1], task=task, settings=QUICK, folder=tmp_path, resume=True)
+    other = classifier()
+    other.source = "another/checkpoint"
+    with pytest.raises(TrainingError, match="differs in model"):
+        fit(other, examples, task=task, settings=QUICK, folder=tmp_path, resume=True)
 
 
 def test_accumulated_batches_equal_one_large_batch(
     classifier: Make, task: SequenceClassification, examples: list[Example]
 ):
     """Also where the last batch is short: 12 = 8 + 4, which a mean of means would weigh wrongly."""
-    models = []
+    models, steps = [], []
     for batch_size, accumulation in ((12, 1), (8, 2)):
         model = without_dropout(classifier())
         settings = Settings(
             epochs=1, batch_size=batch_size, accumulation=accumulation, learning_rate=1e-2, schedule="constant"
         )
-        fit(model, examples[:12], task=task, settings=settings)
+        steps += fit(model, examples[:12], task=task, settings=settings).history.steps
         models.append(weights(model))
+    assert steps[1].loss == pytest.approx(steps[0].loss, rel=1e-5)
+    assert steps[1].grad_norm == pytest.approx(steps[0].grad_norm, rel=1e-4)
+    assert steps[0].loss < 2  # a mean, about log 2, not the sum
     for name, value in models[0].items():
         torch.testing.assert_close(models[1][name], value, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_the_gradient_is_clipped_to_its_largest_norm(
+    classifier: Make, task: SequenceClassification, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+):
+    applied = []
+    step = torch.optim.AdamW.step
+
+    def watched(self: torch.optim.AdamW, *arguments: object) -> object:
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        applied.append(float(torch.nn.utils.get_total_norm(gradients)))
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    for clip in (0.05, 0.0):
+        model = classifier()
+        steps = fit(model, examples, task=task, settings=replace(QUICK, clip=clip)).history.steps
+        before = [step.grad_norm for step in steps]
+        assert min(before) > 0.05
+        assert applied == pytest.approx([clip or norm for norm in before], rel=1e-4)
+        applied.clear()
 
 
 def test_a_frozen_backbone_is_left_bit_for_bit(classifier: Make, task: SequenceClassification, examples: list[Example]):
@@ -195,17 +299,27 @@ def test_lora_leaves_the_base_bit_for_bit(classifier: Make, task: SequenceClassi
 
 
 def test_the_best_epoch_on_validation_is_what_remains(
-    classifier: Make, task: SequenceClassification, examples: list[Example]
+    classifier: Make, task: SequenceClassification, examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ):
-    model, validation = classifier(), examples[:15]
-    settings = replace(QUICK, epochs=6, learning_rate=2e-2)
-    result = fit(model, examples[15:], validation, task=task, settings=settings)
-    curve = result.history.validations
-    best = max(curve, key=lambda v: (v.metrics["accuracy"], -v.loss))
-    assert result.best_epoch == best.epoch
-    measured = evaluate(model, validation, task=task)
-    assert measured["accuracy"] == best.metrics["accuracy"]
-    assert measured["loss"] == pytest.approx(best.loss, rel=1e-5)
+    accuracies = iter([0.2, 0.9, 0.5, 0.9, 0.1])  # of two equal ones the lower loss wins
+    score = task.score
+    monkeypatch.setattr(task, "score", lambda *answers: {**score(*answers), "accuracy": next(accuracies)})
+
+    class Keeping(Listening):
+        def on_validation(self, validation: Validation) -> None:
+            super().on_validation(validation)
+            kept.append(weights(model))
+
+    model, kept, listening = classifier(), [], Keeping()
+    settings = replace(QUICK, epochs=5)
+    result = fit(model, examples[15:], examples[:15], task=task, settings=settings, listener=listening)
+    losses = [validation.loss for validation in listening.validations]
+    assert result.best_epoch == (2 if losses[1] < losses[3] else 4)
+    assert result.metrics["accuracy"] == 0.9
+    assert all(torch.equal(value, kept[result.best_epoch - 1][name]) for name, value in weights(model).items())
+    assert any(not torch.equal(value, kept[-1][name]) for name, value in weights(model).items())
+    monkeypatch.undo()
+    assert evaluate(model, examples[:15], task=task)["loss"] == pytest.approx(result.metrics["loss"], rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_at_its_step_and_puts_the_best_weights_back(
@@ -223,10 +337,40 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_puts_the_best_weights_b
             self.good = weights(model)
 
     model, listening = classifier(), Sabotage()
-    with pytest.raises(TrainingError, match=r"nan at step 9 of 18 \(epoch 2\).*epoch 1 were put back"):
+    with pytest.raises(Diverged, match=r"loss is nan at step 9 of 18 \(epoch 2\).*epoch 1 were put back"):
         fit(model, examples, examples[:10], task=task, settings=QUICK, folder=tmp_path, listener=listening)
     assert all(torch.equal(value, listening.good[name]) for name, value in weights(model).items())
     assert (tmp_path / "state.safetensors").exists()  # of the end of epoch 1
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+    classifier: Make, task: SequenceClassification, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+):
+    losses = task.loss
+
+    def infinite_slope(output: Output, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
+        loss, count = losses(output, targets)
+        assert output.logits is not None
+        return loss + (output.logits - output.logits.detach()).abs().sum().sqrt(), count  # adds 0; its slope is 0/0
+
+    model = classifier()
+    before = weights(model)
+    monkeypatch.setattr(task, "loss", infinite_slope)
+    with pytest.raises(Diverged, match=r"norm is nan at step 1 of 18.*step 0 stand"):
+        fit(model, examples, examples[:10], task=task, settings=QUICK)
+    assert all(torch.equal(value, before[name]) for name, value in weights(model).items())
+
+
+def test_a_validation_loss_that_is_not_finite_is_no_best_epoch(
+    classifier: Make, task: SequenceClassification, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+):
+    losses = task.loss
+    overflow = torch.tensor(float("inf"))
+    monkeypatch.setattr(
+        task, "loss", lambda output, targets: losses(output, targets) if torch.is_grad_enabled() else (overflow, 1)
+    )
+    with pytest.raises(Diverged, match=r"validation loss is inf at step 6 of 18 \(epoch 1\).*step 6 stand"):
+        fit(classifier(), examples, examples[:10], task=task, settings=QUICK)
 
 
 def test_predictions_keep_the_order_and_need_no_labels(
@@ -292,3 +436,16 @@ def test_bad_input_is_refused_before_any_step(classifier: Make, task: SequenceCl
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, object]):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Settings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"weight_decay": -0.1}, {"clip": -1.0}, {"epochs": 0}, {"learning_rate": 0.0}, {"warmup": 1.5}], ids=str
+)
+def test_settings_out_of_range_are_refused(changed: dict[str, float]):
+    with pytest.raises(InputError, match=next(iter(changed))):
+        replace(QUICK, **changed)
+
+
+def test_what_has_learnt_is_not_frozen_again():
+    with pytest.raises(InputError, match="never fall"):
+        Strategy("backwards", ((0.0, 1.0), (0.5, 0.0)))
