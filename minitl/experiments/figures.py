@@ -105,18 +105,20 @@ def accuracy_by_labels(study: Study, narrow: bool = False) -> str:
             _line_with_spread(axes, points, colour, marker)
             if max(points) == counts[-1]:
                 ends.append((points[counts[-1]].mean * 100, arm, colour))
-        axes.axhline(study.baseline * 100, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
-        name = f"{study.baseline_name} {study.baseline:.0%}"
-        axes.annotate(
-            name, (1, study.baseline * 100), (-3, 4), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-            ha="right", color=MUTED, fontsize=10,
-        )  # fmt: skip
         axes.set_xscale("log")
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
         axes.minorticks_off()
         axes.grid(axis="x", visible=False)
         axes.set_xlabel("labels to train on (log scale)")
         axes.set_ylabel("" if narrow else "test accuracy, %")
+        left, right = axes.get_xlim()
+        axes.set_xlim(left, right)
+        # Only as far as the last point: the names of the lines stand behind it.
+        axes.hlines(study.baseline * 100, left, counts[-1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.annotate(
+            f"{study.baseline_name} {study.baseline:.0%}", (0.7, study.baseline * 100), (0, -5), va="top", ha="center",
+            xycoords=axes.get_yaxis_transform(), textcoords="offset points", color=MUTED, fontsize=10,
+        )  # fmt: skip
         if not narrow:
             _name_line_ends(axes, ends, counts[-1])
         return _svg(figure, "labels", narrow, _describe_curve(study))
