@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from minitl_kernels import dropout
 
 from minitl.nn.attention import FusedSelfAttention, SelfAttention, attend, last_real_token
 from minitl.nn.masks import Mask, bidirectional_mask, causal_mask
@@ -33,14 +34,35 @@ def test_attention_is_its_formula_in_both_paths(mask: Mask, kv_heads: int) -> No
         torch.testing.assert_close(plain[:, head], scores.softmax(-1) @ value[:, shared])
 
 
-def test_dropout_falls_on_the_weights_and_keeps_the_expectation() -> None:
-    query, key, value = torch.randn(1, 1, 1, 4), torch.randn(1, 1, 6, 4), torch.randn(1, 1, 6, 4)
-    exact, _ = attend(query, key, value, Mask(), 0.5, 0.0, want_weights=False)
-    draws = 4000
-    many = [x.expand(draws, -1, -1, -1) for x in (query, key, value)]
-    dropped, _ = attend(*many, Mask(), 0.5, 0.4, want_weights=False)
-    assert dropped.std(0).min() > 0.05
-    torch.testing.assert_close(dropped.mean(0, keepdim=True), exact, rtol=0, atol=0.1)
+def test_dropout_falls_on_the_weights_as_the_seed_says() -> None:
+    query, key, value = torch.randn(2, 3, 5, 4), torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4)
+    _, exact = attend(query, key, value, Mask(), 0.5, 0.0, want_weights=True)
+    torch.manual_seed(1)
+    context, weights = attend(query, key, value, Mask(), 0.5, 0.4, want_weights=True)
+    torch.manual_seed(1)
+    torch.testing.assert_close(context, dropout(exact, 0.4, training=True) @ value)
+    assert torch.equal(weights, exact)  # the map that is handed out is whole
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor that claims to lie on a GPU, so that `attend` takes the fused way with dropout too."""
+
+    device = torch.device("cuda")
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, Elsewhere], ids=["plain", "fused"])
+def test_a_dropped_weight_is_missing_from_the_whole_value_and_the_others_grow(kind: type[torch.Tensor]) -> None:
+    query, key = torch.randn(2, 32, 3, 8, 16)
+    value = torch.eye(8).repeat(1, 2).expand(32, 3, 8, 16)  # the product is the weights, twice side by side
+    _, exact = attend(query, key, value, Mask(), 0.3, 0.0, want_weights=True)
+    product, nothing = attend(query.as_subclass(kind), key, value, Mask(), 0.3, 0.25, want_weights=False)
+    assert nothing is None
+    assert type(product) is kind
+    left, right = product.as_subclass(torch.Tensor).chunk(2, dim=-1)
+    kept = left != 0
+    assert torch.equal(left, right)
+    torch.testing.assert_close(left, exact * kept / 0.75)
+    assert abs(float(kept.float().mean()) - 0.75) < 5 * math.sqrt(0.75 * 0.25 / kept.numel())
 
 
 def test_the_fused_projection_is_three_projections_side_by_side() -> None:
