@@ -99,7 +99,7 @@ UNSUPPORTED = {
 
 
 def save_adapter(model: Model, folder: str | Path, name: str = "default") -> None:
-    """Write the adapter `name` as PEFT would, digests included; the files appear together or not at all.
+    """Write the adapter `name` as PEFT would, digests included; a failure leaves `folder` as it was.
 
     InputError: no such adapter. CheckpointError: the folder cannot be written.
     """

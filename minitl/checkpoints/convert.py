@@ -24,7 +24,7 @@ def convert(
     """Write the checkpoint `source` with its pytorch_model.bin as safetensors, configuration and tokenizer beside it.
 
     source        a folder with pytorch_model.bin, or shards and pytorch_model.bin.index.json; or a hub id
-    destination   the folder to write; all files appear together or not at all
+    destination   the folder to write; a failure leaves it as it was
     revision      branch, tag or commit on the hub
 
     Raises CheckpointError: no such files, a damaged pickle, one that holds code or anything but tensors by name.

@@ -123,7 +123,7 @@ def save_model(model: Model, folder: str | Path, tokenizer: Any = None, *, max_s
     folder      config.json, model.safetensors (or shards and their index), SHA256SUMS, and the tokenizer's files
     tokenizer   from `load_tokenizer`; None = weights and configuration only
 
-    All files appear together or not at all. InputError where the model carries adapters: merge or remove them first.
+    A failure leaves `folder` as it was. InputError where the model carries adapters: merge or remove them first.
     """
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
