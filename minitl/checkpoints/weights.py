@@ -119,18 +119,29 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 @contextlib.contextmanager
 def saving(folder: str | Path) -> Iterator[Path]:
-    """A staged folder that gets digests of its safetensors files and replaces the weights of an older save."""
+    """A staged folder that gets digests of its safetensors files and replaces the weights of an older save.
+
+    Sub-folders with safetensors files are treated alike, each with a SHA256SUMS of its own.
+    """
     folder = Path(folder)
     with staged_folder(folder) as stage:
         yield stage
-        new = {file.name for file in stage.iterdir()}
-        stale = {file.name for file in _model_files(folder)} - new if any(_model_files(stage)) else set()
-        digests = read_digests(folder)
-        kept = {name: digest for name, digest in digests.items() if name not in stale and (folder / name).exists()}
-        # SHA256SUMS is the first to move into the folder: if the machine stops before the last, the mixture is noticed.
-        write_digests(stage, [name for name in new if name.endswith(".safetensors")], kept)
-    for name in stale:
-        (folder / name).unlink(missing_ok=True)
+        stale: list[Path] = []
+        for part in {stage, *(file.parent for file in stage.rglob("*.safetensors"))}:
+            stale += _settle_digests(part, folder / part.relative_to(stage))
+    for file in stale:
+        file.unlink(missing_ok=True)
+
+
+def _settle_digests(staged: Path, folder: Path) -> list[Path]:
+    """Write SHA256SUMS of what `staged` will make of `folder`; returns the older weights that it leaves without use."""
+    new = {file.name for file in staged.iterdir()}
+    stale = {file.name for file in _model_files(folder)} - new if any(_model_files(staged)) else set()
+    digests = read_digests(folder)
+    kept = {name: digest for name, digest in digests.items() if name not in new | stale and (folder / name).exists()}
+    # SHA256SUMS is the first to move into the folder: if the machine stops before the last, the mixture is noticed.
+    write_digests(staged, [name for name in new if name.endswith(".safetensors")], kept)
+    return [folder / name for name in stale]
 
 
 def _model_files(folder: Path) -> Iterator[Path]:
