@@ -20,7 +20,7 @@ from torch import Tensor
 
 from minitl.checkpoints.atomic import staged_folder, write_json
 from minitl.checkpoints.digest import check_digests, read_digests, write_digests
-from minitl.errors import CheckpointError
+from minitl.errors import CheckpointError, MinitlError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -150,17 +150,24 @@ def _model_files(folder: Path) -> Iterator[Path]:
         yield from folder.glob(pattern)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that must hold an object; CheckpointError names the file and the place of a mistake."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except (ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
+def read_json(path: Path, error: type[MinitlError] = CheckpointError) -> dict[str, Any]:
+    """A JSON file that must hold an object; `error` names the file and the place of a mistake."""
+    value = read_json_value(path, error)
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
+        raise error(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def read_json_value(path: Path, error: type[MinitlError] = CheckpointError) -> Any:
+    """Whatever a JSON file holds; `error` names the file and the place of a mistake."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path}: no such file") from None
+    except OSError as cause:
+        raise error(f"{path}: cannot be read: {cause.strerror or cause}") from cause
+    except (ValueError, RecursionError) as cause:
+        raise error(f"{path}: not valid JSON: {cause}") from cause
 
 
 def _open(path: Path) -> Any:

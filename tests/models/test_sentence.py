@@ -204,9 +204,13 @@ POOLING = {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.
     [
         ("modules.json", {"0": TRANSFORMER}, "expected a JSON list of modules"),
         ("modules.json", [TRANSFORMER, {"idx": 1}], "expected a JSON list of modules"),
+        ("modules.json", TRANSFORMER, "expected a JSON list of modules"),
+        ("modules.json", [TRANSFORMER | {"idx": "0"}], "expected a JSON list of modules with idx, path and type"),
         ("modules.json", [TRANSFORMER], "expected a Transformer, a Pooling, then .*; found Transformer$"),
         ("modules.json", [TRANSFORMER, POOLING | {"type": "elsewhere.Pooling"}], "unknown module type 'elsewhere.Poo"),
         ("modules.json", [TRANSFORMER, POOLING | {"path": "../1_Pooling"}], "leads out of the folder"),
+        ("modules.json", [TRANSFORMER, POOLING | {"path": "..\\x"}], "leads out of the folder"),
+        ("modules.json", [TRANSFORMER, POOLING | {"path": "C:\\x"}], "leads out of the folder"),
         ("modules.json", [TRANSFORMER, POOLING | {"path": "absent"}], r"absent.config\.json: no such file"),
         (
             "1_Pooling/config.json",
