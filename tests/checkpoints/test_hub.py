@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from minitl.checkpoints.convert import convert
 from minitl.checkpoints.digest import read_digests, sha256
 from minitl.checkpoints.hub import manifest, pull, resolve, weights_folder
+from minitl.checkpoints.weights import open_weights
 from minitl.errors import CheckpointError, InputError
 from minitl.models.loading import load_model, new_model, save_model
 from minitl.models.registry import MODULES
@@ -108,6 +110,35 @@ def modules(*paths):
 def test_the_path_of_a_module_may_be_written_in_several_ways(path, hub):
     hub.files |= {"modules.json": modules(".", path).encode(), "1_Pooling/config.json": b"{}"}
     assert (resolve("org/model") / "1_Pooling" / "config.json").is_file()
+
+
+@pytest.mark.usefixtures("published")
+def test_a_module_kept_as_a_pickle_names_the_way_out_which_fetches_it(hub, tmp_path):
+    del hub.files["pytorch_model.bin"]
+    old = pull("org/model")
+    torch.save({"linear.weight": torch.ones(2, 3)}, tmp_path / "dense.bin")
+    hub.files |= {"modules.json": modules("", "2_Dense").encode(), "2_Dense/config.json": b"{}"}
+    hub.files["2_Dense/pytorch_model.bin"] = (tmp_path / "dense.bin").read_bytes()
+    said = (
+        "org/model: holds no safetensors in place of 2_Dense/pytorch_model.bin; `minitl convert org/model DESTINATION`"
+    )
+    with pytest.raises(CheckpointError, match=said):
+        pull("org/model")
+    convert("org/model", tmp_path / "new")
+    assert open_weights(tmp_path / "new" / "2_Dense").shapes == {"linear.weight": (2, 3)}
+    assert set(read_digests(old / "2_Dense")) == {"config.json", "pytorch_model.bin"}
+
+
+@pytest.mark.usefixtures("published")
+def test_pull_fetches_what_is_missing_and_keeps_the_digests_of_what_is_there(hub):
+    folder = pull("org/model")
+    digests = read_digests(folder)
+    (folder / "tokenizer.json").unlink()
+    (folder / "config.json").write_text("changed")
+    hub.asked.clear()
+    assert pull("org/model") == folder
+    assert hub.downloaded() == ["tokenizer.json"]
+    assert read_digests(folder) == digests
 
 
 def test_shards_and_the_folders_of_modules_come_along(hub, tmp_path):
