@@ -25,6 +25,7 @@ from minitl.models.base import Model
 from minitl.models.loading import load_model
 from minitl.nn.pooling import POOLINGS, Pooling
 from minitl.tokenization import Tokenizer, load_tokenizer
+from minitl.tokenization.tokenizer import check_strings
 
 # What "activation_function" of a dense module may name, by the last part of its dotted name.
 ACTIVATIONS = {c.__name__: c for c in (nn.Identity, nn.Tanh, nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid)}
@@ -108,7 +109,9 @@ class SentenceEncoder(nn.Module):
         """
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        rows = self._token_ids([texts] if isinstance(texts, str) else list(texts), prompt)
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        check_strings("texts", texts)
+        rows = self._token_ids(texts, prompt)
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first: memory runs out at once or never
         vectors = torch.empty(len(rows), self.dim)
         with torch.inference_mode():
