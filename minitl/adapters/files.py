@@ -99,7 +99,7 @@ UNSUPPORTED = {
 
 
 def save_adapter(model: Model, folder: str | Path, name: str = "default") -> None:
-    """Write the adapter `name` as PEFT would, digests included; the files appear together or not at all.
+    """Write the adapter `name` as PEFT would, digests included; a failure leaves `folder` as it was.
 
     InputError: no such adapter. CheckpointError: the folder cannot be written.
     """
@@ -215,12 +215,13 @@ def _match(
         out_features, in_features = model.get_parameter(f"{path}.weight").shape
         expected[f"{path}.lora_A"] = (config.r, in_features)
         expected[f"{path}.lora_B"] = (out_features, config.r)
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     sources: dict[str, str] = {}
     problems = []
     for key, shape in weights.shapes.items():
-        ours = _our_name(model, key)
-        if ours is None:
+        if _repeated(model, key) in parameters:
             continue
+        ours = _our_name(model, key)
         if ours not in expected:
             problems.append(f"{key}: unexpected, shape {list(shape)}")
             continue
@@ -229,6 +230,8 @@ def _match(
             problems.append(f"{key}: shape {list(shape)} in the file, {list(wanted)} in the model")
         elif ours in sources and not torch.equal(weights[key], weights[sources[ours]]):
             problems.append(f"{key} and {sources[ours]} are one tensor in this model, but the file's differ")
+        if not weights.dtypes[key].startswith(("F", "BF")):
+            problems.append(f"{key}: stored as {weights.dtypes[key]}, not as floating-point numbers")
         sources[ours] = key
     for ours in expected.keys() - sources.keys():
         wanted = expected[ours][::-1] if model.key_map.is_transposed(ours) else expected[ours]
@@ -239,12 +242,20 @@ def _match(
     return sources
 
 
-def _our_name(model: Model, key: str) -> str | None:
-    """A key of the file -> "<path>.lora_A" or a parameter's name; the key itself if unknown; None if redundant."""
-    name = key.removeprefix(PREFIX)
-    if ".original_module." in name or ".modules_to_save." in name:
-        return None  # with trained biases, PEFT writes a saved module's bias three times: as itself, and under these
-    name = name.replace(".base_layer.", ".")
+def _repeated(model: Model, key: str) -> str | None:
+    """The parameter that a key of the file writes again under the name of PEFT's wrapper; None where it does not.
+
+    With trained biases, PEFT writes a saved module's bias three times: as itself, and under these names.
+    """
+    for wrapper in (".original_module.", ".modules_to_save."):
+        if wrapper in key:
+            return model.key_map.to_ours(key.removeprefix(PREFIX).replace(wrapper, "."))
+    return None
+
+
+def _our_name(model: Model, key: str) -> str:
+    """A key of the file -> "<path>.lora_A" or a parameter's name; the key itself if unknown."""
+    name = key.removeprefix(PREFIX).replace(".base_layer.", ".")
     for kind in ("lora_A", "lora_B"):
         name = name.replace(f".{kind}.weight", f".{kind}")
     return model.key_map.to_ours(name) or key

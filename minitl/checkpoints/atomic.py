@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +55,13 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_with(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let `write(temporary_path)` produce the file, then move it to `path` atomically."""
-    with replacing(path) as beside:
-        write(beside)
-
-
 @contextlib.contextmanager
 def staged_folder(folder: str | Path) -> Iterator[Path]:
     """Yield an empty, private folder; on a clean exit move its files into `folder`, replacing older ones.
 
     On any failure the staged files are removed and `folder` is left as it was. A new `folder` appears in one rename;
-    into an older one the files move one by one, in the order of their names.
+    into an older one the files move one by one, in the order of their names, and if one cannot, those before it are
+    put back. Only a process that is killed between the first and the last leaves a mixture.
     """
     folder = Path(folder)
     try:
@@ -83,18 +78,45 @@ def staged_folder(folder: str | Path) -> Iterator[Path]:
             _flush(file)
         stage.chmod(0o777 & ~_umask())
         if folder.exists():
-            for file in files:
-                target = folder / file.relative_to(stage)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, target)
+            _move_all_or_none(files, stage, folder)
         else:
             os.rename(stage, folder)
     except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        place = error.filename2 or folder  # of a file that could not be moved, where to
+        raise CheckpointError(f"{place}: cannot be written: {error.strerror or error}") from error
     except CheckpointError as error:  # name the file that was meant, not the one that is gone in a moment
         raise CheckpointError(str(error).replace(str(stage), str(folder))) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _move_all_or_none(files: Sequence[Path], stage: Path, folder: Path) -> None:
+    """Move `files` from `stage` to the same places in `folder`; what they replace is kept until the last has moved."""
+    kept = Path(tempfile.mkdtemp(dir=stage))
+    with contextlib.ExitStack() as undo:
+        for number, file in enumerate(files):
+            target = folder / file.relative_to(stage)
+            for parent in reversed(target.parents):
+                if not parent.exists():
+                    parent.mkdir()
+                    undo.callback(parent.rmdir)
+            if target.is_file() or target.is_symlink():
+                old = kept / str(number)
+                _keep(target, old)
+                undo.callback(os.replace, old, target)
+                os.replace(file, target)
+            else:
+                os.replace(file, target)
+                undo.callback(target.unlink)
+        undo.pop_all()  # all have moved
+
+
+def _keep(path: Path, name: Path) -> None:
+    """Give a file a second name, so that it outlives its replacement and `path` is never without one."""
+    try:
+        os.link(path, name, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # not every file system has second names
+        os.replace(path, name)
 
 
 def _flush(path: Path) -> None:

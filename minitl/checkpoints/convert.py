@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from minitl.checkpoints.digest import check_digests
 from minitl.checkpoints.hub import pull
 from minitl.checkpoints.layout import PICKLE, PICKLE_INDEX, belonging, module_folders
 from minitl.checkpoints.weights import INDEX, SINGLE, is_plain_name, read_json, save_weights, saving
@@ -24,10 +25,11 @@ def convert(
     """Write the checkpoint `source` with its pytorch_model.bin as safetensors, configuration and tokenizer beside it.
 
     source        a folder with pytorch_model.bin, or shards and pytorch_model.bin.index.json; or a hub id
-    destination   the folder to write; all files appear together or not at all
+    destination   the folder to write; a failure leaves it as it was
     revision      branch, tag or commit on the hub
 
-    Raises CheckpointError: no such files, a damaged pickle, one that holds code or anything but tensors by name.
+    Raises CheckpointError: no such files, one that does not match its digest in SHA256SUMS, a damaged pickle, one that
+    holds code or anything but tensors by name.
     """
     folder = Path(source) if Path(source).is_dir() else pull(str(source), revision, pickles=True)
     parts = ["", *module_folders(folder)]
@@ -37,6 +39,7 @@ def convert(
     ]
     if not pickled:
         raise CheckpointError(f"{folder}: nothing to convert: holds no {PICKLE}, or safetensors already")
+    check_digests([folder / name for name in belonging(names, parts[1:], pickles=True)])
     with saving(destination) as stage:
         for name in belonging(names, parts[1:]):
             (stage / name).parent.mkdir(parents=True, exist_ok=True)

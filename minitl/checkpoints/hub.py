@@ -12,13 +12,13 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from minitl.checkpoints.atomic import write_json
-from minitl.checkpoints.digest import sha256, write_digests
-from minitl.checkpoints.layout import MODULES, PICKLE, PICKLE_INDEX, belonging, module_folders
+from minitl.checkpoints.digest import read_digests, sha256, write_digests
+from minitl.checkpoints.layout import MODULES, belonging, module_folders
 from minitl.checkpoints.weights import is_plain_name, read_json
 from minitl.errors import CheckpointError, InputError
 
@@ -119,15 +119,16 @@ def _pull(hub_id: str, revision: str, pickles: bool = False) -> Path:
         if not all(is_plain_name(part) for part in name.split("/")):
             raise CheckpointError(f"{hub_id}: the hub lists a file name that leads out of the folder: {name!r}")
     with _alone(home):
-        if not (home / commit).is_dir():
-            _fetch(hub_id, commit, files, home / f"{commit}.partial", pickles)
-            (home / f"{commit}.partial").rename(home / commit)
+        whole, partial = home / commit, home / f"{commit}.partial"
+        _fetch(hub_id, commit, files, whole if whole.is_dir() else partial, pickles)
+        if not whole.is_dir():
+            partial.rename(whole)
         write_json(home / REVISIONS, {**_revisions(home), revision: commit})
     return home / commit
 
 
 def _fetch(hub_id: str, commit: str, files: Mapping[str, "RepoSibling"], folder: Path, pickles: bool) -> None:
-    """Download what belongs to the checkpoint into `folder`, on top of what a broken download left there."""
+    """Download what belongs to the checkpoint into `folder`, on top of what is there already."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get  # hf_hub_download forgets half a file when its process ends
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, but not in __all__
@@ -148,18 +149,24 @@ def _fetch(hub_id: str, commit: str, files: Mapping[str, "RepoSibling"], folder:
 
     if MODULES in files:
         download(MODULES)
-    chosen = belonging(files, module_folders(folder), pickles)
+    parts = module_folders(folder)
+    chosen = belonging(files, parts, pickles)
+    left = [name for name in belonging(files, parts, pickles=True) if name not in chosen]
+    if left:
+        raise CheckpointError(
+            f"{hub_id}: holds no safetensors in place of {', '.join(left)}; "
+            f"`minitl convert {hub_id} DESTINATION` makes them"
+        )
     if not any(name.endswith((".safetensors", ".bin")) for name in chosen):
-        old = f"; `minitl convert {hub_id} DESTINATION` reads its pytorch_model.bin" if _has_pickle(files) else ""
-        raise CheckpointError(f"{hub_id}: holds no safetensors{old}")
+        raise CheckpointError(f"{hub_id}: holds no safetensors")
     for name in chosen:
         download(name)
     for part in {PurePosixPath(name).parent for name in chosen}:
-        write_digests(folder / part, [PurePosixPath(n).name for n in chosen if PurePosixPath(n).parent == part])
-
-
-def _has_pickle(names: Iterable[str]) -> bool:
-    return any(name in (PICKLE, PICKLE_INDEX) for name in names)
+        here = [PurePosixPath(name).name for name in chosen if PurePosixPath(name).parent == part]
+        known = read_digests(folder / part)  # of files that were there: whether they still match is seen at loading
+        new = [name for name in here if name not in known]
+        if new:
+            write_digests(folder / part, new, known)
 
 
 class _UnreachableError(CheckpointError):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from minitl.checkpoints.atomic import staged_folder, write_json
 from minitl.checkpoints.digest import check_digests, read_digests, write_digests
-from minitl.errors import CheckpointError
+from minitl.errors import CheckpointError, MinitlError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -119,18 +119,29 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 @contextlib.contextmanager
 def saving(folder: str | Path) -> Iterator[Path]:
-    """A staged folder that gets digests of its safetensors files and replaces the weights of an older save."""
+    """A staged folder that gets digests of its safetensors files and replaces the weights of an older save.
+
+    Sub-folders with safetensors files are treated alike, each with a SHA256SUMS of its own.
+    """
     folder = Path(folder)
     with staged_folder(folder) as stage:
         yield stage
-        new = {file.name for file in stage.iterdir()}
-        stale = {file.name for file in _model_files(folder)} - new if any(_model_files(stage)) else set()
-        digests = read_digests(folder)
-        kept = {name: digest for name, digest in digests.items() if name not in stale and (folder / name).exists()}
-        # SHA256SUMS is the first to move into the folder: if the machine stops before the last, the mixture is noticed.
-        write_digests(stage, [name for name in new if name.endswith(".safetensors")], kept)
-    for name in stale:
-        (folder / name).unlink(missing_ok=True)
+        stale: list[Path] = []
+        for part in {stage, *(file.parent for file in stage.rglob("*.safetensors"))}:
+            stale += _settle_digests(part, folder / part.relative_to(stage))
+    for file in stale:
+        file.unlink(missing_ok=True)
+
+
+def _settle_digests(staged: Path, folder: Path) -> list[Path]:
+    """Write SHA256SUMS of what `staged` will make of `folder`; returns the older weights that it leaves without use."""
+    new = {file.name for file in staged.iterdir()}
+    stale = {file.name for file in _model_files(folder)} - new if any(_model_files(staged)) else set()
+    digests = read_digests(folder)
+    kept = {name: digest for name, digest in digests.items() if name not in new | stale and (folder / name).exists()}
+    # SHA256SUMS is the first to move into the folder: if the machine stops before the last, the mixture is noticed.
+    write_digests(staged, [name for name in new if name.endswith(".safetensors")], kept)
+    return [folder / name for name in stale]
 
 
 def _model_files(folder: Path) -> Iterator[Path]:
@@ -139,17 +150,24 @@ def _model_files(folder: Path) -> Iterator[Path]:
         yield from folder.glob(pattern)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that must hold an object; CheckpointError names the file and the place of a mistake."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except (ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
+def read_json(path: Path, error: type[MinitlError] = CheckpointError) -> dict[str, Any]:
+    """A JSON file that must hold an object; `error` names the file and the place of a mistake."""
+    value = read_json_value(path, error)
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
+        raise error(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def read_json_value(path: Path, error: type[MinitlError] = CheckpointError) -> Any:
+    """Whatever a JSON file holds; `error` names the file and the place of a mistake."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path}: no such file") from None
+    except OSError as cause:
+        raise error(f"{path}: cannot be read: {cause.strerror or cause}") from cause
+    except (ValueError, RecursionError) as cause:
+        raise error(f"{path}: not valid JSON: {cause}") from cause
 
 
 def _open(path: Path) -> Any:

@@ -52,12 +52,15 @@ class Model(nn.Module):
     ) -> Output:
         """Run the model.
 
-        input_ids, token_type_ids, position_ids   integers [batch, length]
-        attention_mask                            [batch, length], 1 = text, 0 = padding; None = all text
+        input_ids                                 integers [batch, length]
+        token_type_ids, position_ids              integers [batch or 1, length]
+        attention_mask                            [batch, length], 1 = text, 0 = padding; None = all text; with a cache
+                                                  it covers the earlier tokens too: [batch, past + length]
         decoder_input_ids, decoder_attention_mask [batch, target] for encoder-decoders
         cache                                     keys and values of earlier tokens, for decoders
 
-        Returns `minitl.nn.output.Output`. InputError: an input that the family does not have, an id out of range.
+        Returns `minitl.nn.output.Output`. InputError: an input that the family does not have or of another shape, an
+        id out of range.
         """
         optional = {
             "token_type_ids": token_type_ids,
@@ -70,8 +73,13 @@ class Model(nn.Module):
         unknown = set(given) - self.family.inputs
         if unknown:
             raise InputError(f"a {self.config.model_type} model takes no {', '.join(sorted(unknown))}")
+        batch, length = as_ids(input_ids).shape
+        past = 0 if cache is None else cache.length
+        _check_shape("attention_mask", attention_mask, (batch,), past + length)
+        _check_shape("token_type_ids", token_type_ids, (batch, 1), length)
+        _check_shape("position_ids", position_ids, (batch, 1), length)
         output = self.encode(
-            as_ids(input_ids),
+            input_ids,
             attention_mask,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
@@ -123,6 +131,14 @@ class Model(nn.Module):
         for root in [self] if modules is None else modules:
             for module in root.modules():
                 _initialize(module, self.config.initializer_range)
+
+
+def _check_shape(name: str, tensor: Tensor | None, rows: tuple[int, ...], columns: int) -> None:
+    """InputError unless `tensor` is None or a matrix with `columns` columns and as many rows as one of `rows` says."""
+    if tensor is None or (tensor.dim() == 2 and tensor.shape[1] == columns and any(tensor.shape[0] == n for n in rows)):
+        return
+    wanted = " or ".join(dict.fromkeys(f"[{n}, {columns}]" for n in rows))
+    raise InputError(f"{name} must have the shape {wanted}, got {list(tensor.shape)}")
 
 
 def _initialize(module: nn.Module, std: float) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from minitl.checkpoints.key_map import KeyMap
 from minitl.models.base import Family, Head, Model
 from minitl.models.config import Config
-from minitl.nn.activations import activation
+from minitl.nn.activations import ACTIVATIONS
 from minitl.nn.attention import SelfAttention
 from minitl.nn.dropout import Dropout
 from minitl.nn.embeddings import Embedding
@@ -59,6 +59,10 @@ class BertConfig(Config):
             where,
             f"field 'position_embedding_type' must be 'absolute', got {self.position_embedding_type!r}",
         )
+        self.require_known(where, "hidden_act", ACTIVATIONS)
+        for name in ("is_decoder", "add_cross_attention"):
+            wanted = not self.extra.get(name, False)
+            self.require(wanted, where, f"field {name!r} must be false: BERT here is an encoder alone")
 
     @property
     def head_dropout(self) -> float:
@@ -147,7 +151,7 @@ class MaskedLMHead(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.act = activation(config.hidden_act)
+        self.act = ACTIVATIONS[config.hidden_act]
         self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
 

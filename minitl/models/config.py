@@ -1,8 +1,10 @@
 """config.json as a checked dataclass."""
 
 import dataclasses
+import math
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -78,6 +80,11 @@ class Config:
             value = getattr(self, name)
             self.require(value is None or value > 0, where, f"field {name!r} must be at least 1, got {value}")
 
+    def require_known(self, where: str, name: str, known: Iterable[str]) -> None:
+        """Raise ConfigError unless the field `name` is one of `known`."""
+        value = getattr(self, name)
+        self.require(value in known, where, f"field {name!r} must be one of {', '.join(sorted(known))}, got {value!r}")
+
     def require(self, condition: bool, where: str, message: str) -> None:
         """Raise ConfigError with `message` unless `condition` holds."""
         if not condition:
@@ -89,6 +96,11 @@ class Config:
         if self.id2label is None:
             return ["LABEL_0", "LABEL_1"]
         return [self.id2label[str(i)] for i in range(len(self.id2label))]
+
+
+def is_positive(value: Any) -> bool:
+    """Whether a value from a JSON file is a finite number above 0."""
+    return _fits(value, float) and 0 < value < math.inf
 
 
 def _has_no_default(f: "dataclasses.Field[Any]") -> bool:

@@ -45,7 +45,8 @@ def generate(
     seed                 of the draws; None = drawn from torch's generator, so that `torch.manual_seed` governs it
 
     A row ends with config.eos_token_id (one or several); what follows is filled with config.pad_token_id, or the end
-    token where there is none. Dropout is as the model's mode says: `load_model` gives eval mode.
+    token where there is none or the model has no row for it. Dropout is as the model's mode says: `load_model` gives
+    eval mode.
 
     Returns int64 [batch, prompt + new], the prompt included. InputError, before any work: a model without that head,
     an empty prompt, padding that does not stand on the left, an argument out of range, or a text that could grow
@@ -139,9 +140,10 @@ def _end_tokens(model: Model, device: torch.device) -> tuple[Tensor | None, int]
     """The end tokens, or None where the config names none, and the id that fills what follows."""
     end, pad = model.config.eos_token_id, model.config.pad_token_id
     if end is None or end == []:
-        return None, pad or 0
+        return None, 0  # no row ends before the last token: nothing stays filled
     ends = torch.tensor([end] if isinstance(end, int) else end, device=device)
-    return ends, int(ends[0]) if pad is None else pad
+    rows = len(model.get_parameter("embeddings.token.weight"))
+    return ends, pad if pad is not None and 0 <= pad < rows else int(ends[0])
 
 
 def _grown_mask(prompt: Tensor, attention_mask: Tensor | None, max_new_tokens: int) -> Tensor | None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from minitl.checkpoints.key_map import KeyMap, Transposed
 from minitl.models.base import Family, Head, Model
 from minitl.models.config import Config
+from minitl.nn.activations import ACTIVATIONS
 from minitl.nn.attention import FusedSelfAttention
 from minitl.nn.cache import KeyValueCache, LayerCache
 from minitl.nn.dropout import Dropout
@@ -57,6 +58,7 @@ class GPT2Config(Config):
             where,
             f"field 'n_embd' ({self.n_embd}) must be a multiple of 'n_head' ({self.n_head})",
         )
+        self.require_known(where, "activation_function", ACTIVATIONS)
         crossed = self.extra.get("add_cross_attention", False)
         self.require(not crossed, where, "field 'add_cross_attention' must be false: GPT-2 here has no encoder")
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from minitl.checkpoints.key_map import KeyMap
 from minitl.models.base import Family, Head, Model
-from minitl.models.config import Config
+from minitl.models.config import Config, is_positive
+from minitl.nn.activations import ACTIVATIONS
 from minitl.nn.attention import SelfAttention
 from minitl.nn.cache import KeyValueCache, LayerCache
 from minitl.nn.embeddings import Embedding
@@ -25,7 +26,7 @@ from minitl.nn.heads import CausalLMHead, LastTokenClassifier, NoHead, SpanHead,
 from minitl.nn.masks import Mask, causal_mask, positions_from_mask
 from minitl.nn.norms import RMSNorm
 from minitl.nn.output import Output, Recorder
-from minitl.nn.positions import RotaryPositions
+from minitl.nn.positions import SCALINGS, RotaryPositions, scaling_type
 
 
 @dataclass(kw_only=True)
@@ -67,6 +68,35 @@ class LlamaConfig(Config):
             where,
             f"field 'hidden_size' ({self.hidden_size}) must be a multiple of 'num_attention_heads' ({heads})",
         )
+        self.require_known(where, "hidden_act", ACTIVATIONS)
+        self._check_positions(where)
+
+    def _check_positions(self, where: str) -> None:
+        """Raise ConfigError where the heads cannot be turned in pairs, or a number that says how fast is none."""
+        self.require(
+            self.head_size % 2 == 0,
+            where,
+            f"field 'head_dim', or 'hidden_size' / 'num_attention_heads', must be even, got {self.head_size}",
+        )
+        theta = self.rope_theta
+        self.require(is_positive(theta), where, f"field 'rope_theta' must be a number above 0, got {theta!r}")
+        field = "rope_scaling" if self.rope_parameters is None else "rope_parameters"
+        scaling: dict[str, Any] = getattr(self, field) or {}
+        kind = scaling_type(scaling)
+        known = isinstance(kind, str) and kind in SCALINGS
+        self.require(known, where, f"field {field!r}: 'rope_type' must be one of {', '.join(SCALINGS)}, got {kind!r}")
+        numbers = [*SCALINGS[kind], *(["rope_theta"] if "rope_theta" in scaling else [])]
+        for name in numbers:
+            self.require(name in scaling, where, f"field {field!r} of type {kind!r} lacks the field {name!r}")
+            value = scaling[name]
+            self.require(is_positive(value), where, f"field '{field}.{name}' must be a number above 0, got {value!r}")
+        if kind == "llama3":
+            low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+            self.require(
+                low < high,
+                where,
+                f"field '{field}.low_freq_factor' ({low}) must be below '{field}.high_freq_factor' ({high})",
+            )
 
     @property
     def kv_heads(self) -> int:

@@ -51,12 +51,13 @@ def load_model(
     dtype       type of the parameters, whatever the file's
     revision    branch, tag or commit on the hub
 
-    A head that the file does not hold is made new and announced on the "minitl" logger by name.
+    A head of which the file holds nothing is made new and announced on the "minitl" logger by name.
     On the CPU, parameters of the file's own type are views of the mapped file: loading takes no memory, and training
     them changes memory, not the file.
 
-    Raises CheckpointError (damaged files; missing, unexpected or mis-shaped tensors, all listed), ConfigError
-    (config.json), InputError (a task that the family does not have, another number of labels than its head has).
+    Raises CheckpointError (damaged files; missing, unexpected, mis-shaped or contradictory tensors, all listed),
+    ConfigError (config.json), InputError (a task that the family does not have, another number of labels than its
+    head has).
     """
     from minitl.checkpoints.hub import resolve
 
@@ -76,13 +77,13 @@ def load_model(
         )
     weights = open_weights(folder)
     model = _empty_model(family, asked, task)
-    stored = named if config.architectures else stored_task(model, weights)
+    stored = stored_task(model, weights) if named == "backbone" else named
     plan = plan_loading(model, weights, stored)
     if plan.problems:
         listed = "\n  ".join(plan.problems)
         raise CheckpointError(f"{folder}: the weights do not fit a {config.model_type} {task} model:\n  {listed}")
     new = _make_new(model, plan.fresh, dtype, device)
-    _fill(model, weights, folder, plan, dtype, device)
+    _fill(model, weights, plan, dtype, device)
     if new:
         log.warning("%s: new and untrained, not from the checkpoint: %s", source, ", ".join(new))
     model.source = str(source)
@@ -122,7 +123,7 @@ def save_model(model: Model, folder: str | Path, tokenizer: Any = None, *, max_s
     folder      config.json, model.safetensors (or shards and their index), SHA256SUMS, and the tokenizer's files
     tokenizer   from `load_tokenizer`; None = weights and configuration only
 
-    All files appear together or not at all. InputError where the model carries adapters: merge or remove them first.
+    A failure leaves `folder` as it was. InputError where the model carries adapters: merge or remove them first.
     """
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
@@ -163,16 +164,11 @@ def _empty_model(family: Family, config: Config, task: str) -> Model:
     return model
 
 
-def _fill(
-    model: Model, weights: Weights, folder: Path, plan: Plan, dtype: torch.dtype, device: str | torch.device
-) -> None:
+def _fill(model: Model, weights: Weights, plan: Plan, dtype: torch.dtype, device: str | torch.device) -> None:
     """Put the file's tensors in place of the parameters on the meta device, views of the file where the type allows."""
     views: dict[str, Tensor] = {}
-    for name, (first, *others) in plan.sources.items():
+    for name, (first, *_) in plan.sources.items():
         views[name] = weights[first].t() if model.key_map.is_transposed(name) else weights[first]
-        for other in others:
-            if not torch.equal(weights[first], weights[other]):
-                raise CheckpointError(f"{folder}: {first} and {other} are one tensor in this model, but differ there")
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # to another type, twice as fast as one tensor after the other
         values = pool.map(lambda view: view.to(device=device, dtype=dtype), views.values())
         for name, value in zip(views, values, strict=True):

@@ -3,15 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from minitl.checkpoints.weights import Weights
 from minitl.models.base import Model
 
 
 def stored_task(model: Model, weights: Weights) -> str:
-    """Whose head the file holds where config.json is silent: the model's, if all of it is there, else nobody's."""
-    tied = owners(model.tie_groups())
-    head = {name for name, _ in model.named_parameters() if name.startswith("head.") and name not in tied}
-    return model.task if head <= {model.key_map.to_ours(name) for name in weights} else "backbone"
+    """Whose head the file holds where config.json names none: the model's, if any of it is there, else nobody's.
+
+    Half a head counts as one, so that the other half is missing and not made up.
+    """
+    head = {name for name, _ in model.named_parameters() if name.startswith("head.")}
+    return model.task if any(model.key_map.to_ours(name) in head for name in weights) else "backbone"
 
 
 @dataclass
@@ -30,14 +34,16 @@ def plan_loading(model: Model, weights: Weights, stored: str) -> Plan:
     """
     plan, in_file = Plan(), model.family.key_map(stored)
     keys = replace(model.key_map, prefix=in_file.prefix)
-    others = [model.family.key_map(task) for task in model.family.heads if task != model.task]
+    head_is_stored = stored == model.task != "backbone"
+    # What belongs to another task's head is no surprise, except beside the very head that is asked for.
+    others = [] if head_is_stored else [model.family.key_map(task) for task in model.family.heads if task != model.task]
     tied, tied_in_file = owners(model.tie_groups()), owners(in_file.ties if model.config.tie_word_embeddings else ())
     wanted = {name: tuple(p.shape) for name, p in model.named_parameters() if name not in tied}
     for name, shape in weights.shapes.items():
         # Of tied tensors a file may hold any one: a language model's output layer may be all there is of its embedding.
         ours = tied_in_file.get(in_file.to_ours(name) or "") or keys.to_ours(name) or ""
         ours = tied.get(ours, ours)
-        if ours.startswith("head.") and stored != model.task:
+        if ours.startswith("head.") and not head_is_stored:
             continue  # another task's head may bear the same published name
         if ours in wanted:
             plan.sources.setdefault(ours, []).append(name)
@@ -51,13 +57,25 @@ def plan_loading(model: Model, weights: Weights, stored: str) -> Plan:
     for names in plan.sources.values():
         if len({keys.bare(name) for name in names}) < len(names):
             plan.problems.append(f"{', '.join(names)}: several spellings of one name")
-    _settle_missing(model, plan, wanted, head_is_stored=stored == model.task)
+        plan.problems += _contradictions(weights, names)
+    _settle_missing(model, plan, wanted, head_is_stored)
     return plan
 
 
 def owners(groups: Sequence[tuple[str, ...]]) -> dict[str, str]:
     """Every later member of a tie group -> the group's first."""
     return {name: group[0] for group in groups for name in group[1:]}
+
+
+def _contradictions(weights: Weights, names: Sequence[str]) -> list[str]:
+    """A problem for each of the published `names`, which are one tensor in the model, that differs from the first."""
+    first, *others = names
+    return [
+        f"{first} and {other}, shape {list(weights.shapes[first])}: are one tensor in this model, but differ there"
+        for other in others
+        if weights.shapes[other] == weights.shapes[first]  # else one of them is listed for its shape
+        and not torch.equal(weights[first], weights[other].to(weights[first].dtype))
+    ]
 
 
 def _settle_missing(model: Model, plan: Plan, wanted: Mapping[str, tuple[int, ...]], head_is_stored: bool) -> None:

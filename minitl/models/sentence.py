@@ -7,11 +7,10 @@ Which of these a checkpoint was trained with stands in its modules.json, and now
 another pooling give vectors that look right and compare badly. So the file is read, and its absence is an error.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,12 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minitl.checkpoints.hub import resolve
+from minitl.checkpoints.layout import MODULES, read_modules
 from minitl.checkpoints.weights import open_weights, read_json
 from minitl.errors import CheckpointError, InputError
 from minitl.models.base import Model
 from minitl.models.loading import load_model
 from minitl.nn.pooling import POOLINGS, Pooling
 from minitl.tokenization import Tokenizer, load_tokenizer
+from minitl.tokenization.tokenizer import check_strings
 
 # What "activation_function" of a dense module may name, by the last part of its dotted name.
 ACTIVATIONS = {c.__name__: c for c in (nn.Identity, nn.Tanh, nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid)}
@@ -108,7 +109,9 @@ class SentenceEncoder(nn.Module):
         """
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        rows = self._token_ids([texts] if isinstance(texts, str) else list(texts), prompt)
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        check_strings("texts", texts)
+        rows = self._token_ids(texts, prompt)
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first: memory runs out at once or never
         vectors = torch.empty(len(rows), self.dim)
         with torch.inference_mode():
@@ -208,29 +211,21 @@ class _Module:
 
 
 def _read_modules(folder: Path) -> list[_Module]:
-    """modules.json: [{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"}, …]."""
-    path = folder / "modules.json"
+    """The modules that modules.json names: a transformer, a pooling, and what is known here of what may follow."""
+    path = folder / MODULES
     if not path.exists():
         raise CheckpointError(
             f"{path}: no such file. It says how token vectors become a text vector; without it, mean pooling or any "
             "other would be a guess. For the token vectors, use load_model"
         )
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        entries = sorted(entries, key=lambda entry: entry["idx"])
-        named = [(str(entry["type"]), str(entry["path"])) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: expected a JSON list of modules with idx, path and type: {error!r}") from error
     modules = []
-    for kind, inside in named:
+    for kind, inside in read_modules(folder):
         library, name = kind.split(".")[0], kind.split(".")[-1]
         if library != "sentence_transformers" or name not in ("Transformer", "Pooling", "Dense", "Normalize"):
             raise CheckpointError(
                 f"{path}: unknown module type {kind!r}; known: Transformer, Pooling, Dense, Normalize of "
                 "sentence_transformers"
             )
-        if PurePosixPath(inside).is_absolute() or ".." in PurePosixPath(inside).parts:
-            raise CheckpointError(f"{path}: the path {inside!r} of a module leads out of the folder")
         modules.append(_Module(name, folder / inside))
     kinds = [module.kind for module in modules]
     if kinds[:2] != ["Transformer", "Pooling"] or {"Transformer", "Pooling"} & set(kinds[2:]):

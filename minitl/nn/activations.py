@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minitl.errors import ConfigError
-
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -29,10 +27,3 @@ ACTIVATIONS: dict[str, Activation] = {
     "swish": F.silu,
     "tanh": torch.tanh,
 }
-
-
-def activation(name: str) -> Activation:
-    """The function for a config's `hidden_act` (or `activation_function`); ConfigError lists the known names."""
-    if name not in ACTIVATIONS:
-        raise ConfigError(f"config.json: unknown activation {name!r}; known: {', '.join(sorted(ACTIVATIONS))}")
-    return ACTIVATIONS[name]

@@ -11,7 +11,6 @@ values are made from x, and in nothing else.
 import math
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from minitl_kernels import dropout
 from torch import Tensor, nn
@@ -136,13 +135,3 @@ class FusedSelfAttention(Attention):
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = self.qkv(x).chunk(3, dim=-1)
         return query, key, value
-
-
-def last_real_token(attention_mask: Tensor | None, x: Tensor) -> Tensor:
-    """The vector of each row's last real token: x [batch, length, hidden] -> [batch, hidden], padded on either side."""
-    if attention_mask is None:
-        return x[:, -1]
-    length = x.shape[1]
-    recent = attention_mask[:, -length:]  # with a cache, x holds the new tokens alone
-    last = length - 1 - recent.bool().int().flip(-1).argmax(-1)  # argmax finds the first 1 from the right
-    return x[torch.arange(x.shape[0], device=x.device), last]

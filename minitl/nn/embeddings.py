@@ -15,7 +15,7 @@ class Embedding(nn.Embedding):
 
     def __init__(self, rows: int, size: int, what: str, padding_idx: int | None = None) -> None:
         # A padding row outside the table is a config's way of saying that there is none.
-        inside = padding_idx if padding_idx is not None and -rows <= padding_idx < rows else None
+        inside = padding_idx if padding_idx is not None and 0 <= padding_idx < rows else None
         super().__init__(rows, size, padding_idx=inside)
         self.what = what
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from minitl.nn.activations import activation
+from minitl.nn.activations import ACTIVATIONS
 
 
 class FeedForward(nn.Module):
@@ -11,7 +11,7 @@ class FeedForward(nn.Module):
     def __init__(self, hidden: int, inner: int, act: str) -> None:
         super().__init__()
         self.up = nn.Linear(hidden, inner)
-        self.act = activation(act)
+        self.act = ACTIVATIONS[act]
         self.down = nn.Linear(inner, hidden)
 
     def forward(self, x: Tensor) -> Tensor:  # [..., hidden] -> [..., inner] -> [..., hidden]
@@ -25,7 +25,7 @@ class GatedFeedForward(nn.Module):
         super().__init__()
         self.gate = nn.Linear(hidden, inner, bias=bias)
         self.up = nn.Linear(hidden, inner, bias=bias)
-        self.act = activation(act)
+        self.act = ACTIVATIONS[act]
         self.down = nn.Linear(inner, hidden, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:  # [..., hidden] -> [..., inner] -> [..., hidden]

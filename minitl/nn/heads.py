@@ -5,9 +5,9 @@ Each takes the backbone's Output and returns it with more fields set.
 
 from torch import Tensor, nn
 
-from minitl.nn.attention import last_real_token
 from minitl.nn.dropout import Dropout
 from minitl.nn.output import Output
+from minitl.nn.pooling import last_real_token
 
 
 class NoHead(nn.Module):

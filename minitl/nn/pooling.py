@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from minitl.nn.attention import last_real_token
-
 
 def pool_first(hidden: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG001
     """The first token's vector, BERT's [CLS]; padding stands on the right."""
@@ -20,6 +18,16 @@ def pool_first(hidden: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG001
 def pool_last(hidden: Tensor, mask: Tensor) -> Tensor:
     """The last real token's vector: the only one that has seen the whole text in a causal model."""
     return last_real_token(mask, hidden)
+
+
+def last_real_token(attention_mask: Tensor | None, x: Tensor) -> Tensor:
+    """The vector of each row's last real token: x [batch, length, hidden] -> [batch, hidden], padded on either side."""
+    if attention_mask is None:
+        return x[:, -1]
+    length = x.shape[1]
+    recent = attention_mask[:, -length:]  # with a cache, x holds the new tokens alone
+    last = length - 1 - recent.bool().int().flip(-1).argmax(-1)  # argmax finds the first 1 from the right
+    return x[torch.arange(x.shape[0], device=x.device), last]
 
 
 def pool_max(hidden: Tensor, mask: Tensor) -> Tensor:

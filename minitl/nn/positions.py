@@ -6,7 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minitl.errors import ConfigError
+# What config.json's `rope_scaling` may name as its type, and the numbers above 0 that each type needs.
+SCALINGS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
 
 
 class RotaryPositions(nn.Module):
@@ -14,7 +19,7 @@ class RotaryPositions(nn.Module):
 
     head_dim   size of one head, even
     theta      the base: pair j of a head turns by position · theta^(-2j/head_dim)
-    scaling    config.json's `rope_scaling`: None, or {"rope_type": "linear" | "llama3", ...}
+    scaling    config.json's `rope_scaling`: None, or {"rope_type": one of SCALINGS, ...}, checked by the configuration
     """
 
     def __init__(self, head_dim: int, theta: float, scaling: dict[str, Any] | None = None) -> None:
@@ -38,26 +43,19 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def rotary_frequencies(head_dim: int, theta: float, scaling: dict[str, Any]) -> Tensor:
-    """Radians per position for each pair, [head_dim / 2], float32; ConfigError for a scaling that is not known."""
+    """Radians per position for each pair, [head_dim / 2], float32."""
     pairs = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu")
     frequencies = 1.0 / theta ** (pairs / head_dim)
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    try:
-        if kind == "default":
-            return frequencies
-        if kind == "linear":
-            return frequencies / scaling["factor"]
-        if kind == "llama3":
-            return _llama3_frequencies(
-                frequencies,
-                scaling["factor"],
-                scaling["low_freq_factor"],
-                scaling["high_freq_factor"],
-                scaling["original_max_position_embeddings"],
-            )
-    except KeyError as error:
-        raise ConfigError(f"config.json: rope_scaling of type {kind!r} lacks the field {error}") from error
-    raise ConfigError(f"config.json: unknown rope_scaling type {kind!r}; known: default, linear, llama3")
+    kind = scaling_type(scaling)
+    if kind == "default":
+        return frequencies
+    numbers = [scaling[name] for name in SCALINGS[kind]]
+    return frequencies / numbers[0] if kind == "linear" else _llama3_frequencies(frequencies, *numbers)
+
+
+def scaling_type(scaling: dict[str, Any]) -> Any:
+    """What a `rope_scaling` names as its type; older files say "type" for "rope_type"."""
+    return scaling.get("rope_type", scaling.get("type", "default"))
 
 
 def _llama3_frequencies(frequencies: Tensor, factor: float, low: float, high: float, original_length: int) -> Tensor:

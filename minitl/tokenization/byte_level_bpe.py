@@ -11,8 +11,9 @@ from typing import cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from minitl.checkpoints.weights import read_json
 from minitl.errors import TokenizerError
-from minitl.tokenization.settings import Settings, read_json, reporting
+from minitl.tokenization.settings import Settings, reporting
 
 Merges = list[tuple[str, str]]
 
@@ -47,8 +48,8 @@ def _is_merge(line: str) -> bool:
 
 def read_vocabulary(path: Path) -> dict[str, int]:
     """Token to id from vocab.json; ids must be the numbers from 0 to the number of tokens - 1, each once."""
-    vocabulary = read_json(path)
-    if not isinstance(vocabulary, dict) or not vocabulary:
+    vocabulary = read_json(path, TokenizerError)
+    if not vocabulary:
         raise TokenizerError(f"{path}: expected a JSON object from tokens to ids")
     owner: dict[int, str] = {}
     for token, number in vocabulary.items():

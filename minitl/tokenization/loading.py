@@ -1,6 +1,5 @@
 """From a folder to a `Tokenizer`: pick the files, build the algorithm, put special tokens and template around it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 from tokenizers import AddedToken, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
+from minitl.checkpoints.hub import resolve
+from minitl.checkpoints.weights import read_json
 from minitl.errors import TokenizerError
 from minitl.tokenization import byte_level_bpe, families, sentencepiece_model, wordpiece
 from minitl.tokenization.families import Family
@@ -35,13 +36,10 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> Tokeni
     *.model. Special tokens, template and limits come from tokenizer_config.json, special_tokens_map.json and
     added_tokens.json, then from the family's defaults (`families.FAMILIES`).
 
-    Raises TokenizerError, naming the file, where files are absent, damaged or contradict each other.
+    Raises TokenizerError, naming the file, where files are absent, damaged or contradict each other; CheckpointError
+    where there is no such checkpoint, InputError for a revision of a folder, as `load_model` does.
     """
-    folder = Path(source)
-    if not folder.is_dir():
-        from minitl.checkpoints import hub
-
-        folder = hub.resolve(str(source), revision=revision)
+    folder = resolve(source, revision=revision)
     settings = read_settings(folder)
     if (folder / "tokenizer.json").is_file():
         return _from_tokenizer_json(folder / "tokenizer.json", settings)
@@ -60,15 +58,11 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> Tokeni
 
 def _from_tokenizer_json(path: Path, settings: Settings) -> Tokenizer:
     """tokenizer.json says everything about the algorithm; the configuration may still change a few of its switches."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TokenizerError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+    content = read_json(path, TokenizerError)
+    if not isinstance(content.get("model"), dict):
         raise TokenizerError(f"{path}: expected a JSON object with a model")
     with reporting(path):
-        backend = Backend.from_str(text)
+        backend = Backend.from_file(str(path))
         for token in content.get("added_tokens") or []:
             _check_id(backend, token["content"], token["id"], path)
     padding = backend.padding

@@ -1,7 +1,6 @@
 """What tokenizer_config.json, special_tokens_map.json, added_tokens.json and config.json say about a tokenizer."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from tokenizers import AddedToken
 
+from minitl.checkpoints.weights import read_json
 from minitl.errors import TokenizerError
 
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")  # in the order in which new ones are given ids
@@ -17,24 +17,9 @@ ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")  # in the order in wh
 LARGEST_SANE_LENGTH = 10**9
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file. Raises TokenizerError, naming the file, where it is unreadable or not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TokenizerError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TokenizerError(f"{path}: not valid JSON: {error}") from error
-
-
 def read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one where there is no such file."""
-    if not path.is_file():
-        return {}
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise TokenizerError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
+    return read_json(path, TokenizerError) if path.is_file() else {}
 
 
 @contextlib.contextmanager

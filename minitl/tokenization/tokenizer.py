@@ -111,10 +111,10 @@ class Tokenizer:
         if isinstance(texts, str):
             texts = [texts]
             pairs = [pairs] if isinstance(pairs, str) else pairs
-        _check_strings("texts", texts)
+        check_strings("texts", texts)
         if pairs is None:
             return self._run(texts, limit, offsets=offsets)
-        _check_strings("pairs", pairs)
+        check_strings("pairs", pairs)
         if len(texts) != len(pairs):
             raise InputError(f"{len(texts)} texts and {len(pairs)} pairs: expected as many of each")
         return self._run(list(zip(texts, pairs, strict=True)), limit, offsets=offsets)
@@ -178,7 +178,7 @@ class Tokenizer:
 
     def add_tokens(self, tokens: Sequence[str]) -> int:
         """Append tokens to the vocabulary, matched whole from now on; those it has are left. How many were new."""
-        _check_strings("tokens", tokens)
+        check_strings("tokens", tokens)
         if not all(token.strip() for token in tokens):
             raise InputError("a token to add must not be empty or blank")
         new = [token for token in dict.fromkeys(tokens) if self.token_to_id(token) is None]
@@ -258,7 +258,8 @@ class Tokenizer:
         self.__dict__.update(state, _lock=threading.Lock())
 
 
-def _check_strings(name: str, values: Sequence[str]) -> None:
+def check_strings(name: str, values: Sequence[str]) -> None:
+    """InputError, naming the place in the argument `name`, where `values` holds something that is no string."""
     if isinstance(values, str):
         raise InputError(f"{name} must be a list of strings beside a list, found one string")
     for position, value in enumerate(values):

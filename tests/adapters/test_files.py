@@ -32,7 +32,7 @@ def edit_config(folder: Path, **fields: Any) -> None:
 
 
 def edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
-    (folder / FILE_NAME).unlink()  # as files from elsewhere have none
+    (folder / FILE_NAME).unlink(missing_ok=True)  # as files from elsewhere have none
     tensors = load_file(folder / WEIGHTS)
     change(tensors)
     save_file(tensors, folder / WEIGHTS)
@@ -133,6 +133,27 @@ def test_what_does_not_fit_is_listed_in_one_error_and_leaves_the_model_alone(tmp
     assert "nowhere: unexpected" in message
     assert [name for name, _ in model.named_parameters()] == before
     assert torch.equal(outputs(model), expected)
+
+
+def test_integers_are_no_adapter(tmp_path: Path) -> None:
+    saved(tmp_path)
+    key = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight"
+    edit_tensors(tmp_path, lambda tensors: tensors.update({key: tensors[key].long()}))
+    with pytest.raises(CheckpointError, match=rf"{key}: stored as I64, not as floating-point numbers"):
+        load_adapter(tiny("bert", "sequence-classification"), tmp_path)
+
+
+@pytest.mark.parametrize("wrapper", ["original_module", "modules_to_save"])
+def test_what_peft_writes_twice_is_passed_over_and_what_only_looks_so_is_not(wrapper: str, tmp_path: Path) -> None:
+    model = saved(tmp_path, bias="all")
+    again = tiny("bert", "sequence-classification")
+    edit_tensors(tmp_path, lambda t: t.update({f"base_model.model.classifier.{wrapper}.bias": torch.zeros(2)}))
+    load_adapter(again, tmp_path)
+    assert torch.equal(outputs(again), outputs(model))
+    nonsense = f"base_model.model.nowhere.{wrapper}.weight"
+    edit_tensors(tmp_path, lambda t: t.update({nonsense: torch.zeros(2)}))
+    with pytest.raises(CheckpointError, match=f"{nonsense}: unexpected, shape"):
+        load_adapter(tiny("bert", "sequence-classification"), tmp_path)
 
 
 def test_a_head_that_the_config_promises_must_be_in_the_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from minitl.checkpoints.atomic import replacing, staged_folder, write_json, write_text
 from minitl.errors import CheckpointError
-from minitl.models.loading import new_model, save_model
+from minitl.models.loading import load_model, new_model, save_model
 
 TINY = {"model_type": "gpt2", "vocab_size": 64, "n_positions": 8, "n_embd": 64, "n_layer": 2, "n_head": 2}
 
@@ -65,6 +65,49 @@ def test_a_staged_folder_replaces_its_files_alone(tmp_path):
         write_text(stage / "sub" / "x", "new")
         write_text(stage / "sub" / "y", "new")
     assert content(tmp_path / "folder") == {"kept": b"1", "sub/x": b"new", "sub/y": b"new"}
+
+
+def refuse(*_paths, **_options):
+    raise PermissionError("there are no hard links on this file system")
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["with-hard-links", "without"])
+@pytest.mark.parametrize("in_the_way", ["a", "b", "new/deep/x", "z"])
+def test_a_file_that_cannot_be_replaced_has_the_others_put_back(tmp_path, in_the_way, links, monkeypatch):
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    names = ["a", "b", "new/deep/x", "sub/c", "z"]
+    folder = tmp_path / "folder"
+    for name in ("a", "sub/c", "kept"):
+        write_text(folder / name, "old")
+    (folder / in_the_way).unlink(missing_ok=True)
+    (folder / in_the_way).mkdir(parents=True)
+    before, places = content(folder), sorted(folder.rglob("*"))
+
+    def write_all():
+        with staged_folder(folder) as stage:
+            for name in names:
+                write_text(stage / name, "new")
+
+    with pytest.raises(CheckpointError, match=f"{folder / in_the_way}: cannot be written: Is a directory"):
+        write_all()
+    assert content(folder) == before
+    assert sorted(folder.rglob("*")) == places
+    (folder / in_the_way).rmdir()
+    write_all()
+    assert content(folder) == {"kept": b"old", **dict.fromkeys(names, b"new")}
+
+
+def test_a_save_that_cannot_replace_the_weights_leaves_the_old_checkpoint_whole(tmp_path):
+    folder = tmp_path / "saved"
+    save_model(new_model(TINY), folder, max_shard_bytes=20_000)
+    (folder / "model.safetensors").mkdir()
+    before = content(folder)
+    with pytest.raises(CheckpointError, match=f"{folder}/model.safetensors: cannot be written"):
+        save_model(new_model({**TINY, "n_layer": 1}), folder)
+    assert content(folder) == before
+    assert [path.name for path in folder.iterdir() if path.name.endswith(".partial")] == []
+    assert load_model(folder).config.n_layer == 2
 
 
 SAVE_SMALL = f"""

@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from minitl.checkpoints.convert import convert
+from minitl.checkpoints.digest import read_digests, sha256
+from minitl.checkpoints.hub import pull
 from minitl.checkpoints.weights import INDEX, SINGLE
 from minitl.errors import CheckpointError
 from minitl.models.loading import load_model, new_model, save_model
@@ -20,6 +22,13 @@ BERT = {
     "intermediate_size": 16,
     "max_position_embeddings": 16,
 }
+
+MODULES = json.dumps(
+    [
+        {"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+    ]
+)
 
 
 @pytest.fixture
@@ -170,11 +179,24 @@ def test_a_pickle_from_the_hub_is_pulled_for_conversion_only(hub, old, model, tm
         load_model("org/model")
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "vocab.txt"])
+def test_what_was_damaged_since_it_was_pulled_is_not_converted(hub, old, tmp_path, name):
+    hub.serve(old)
+    pulled = pull("org/model", pickles=True)
+    content = bytearray((pulled / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (pulled / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{pulled / name}: the content does not match its digest in SHA256SUMS"):
+        convert("org/model", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_module_of_a_sentence_encoder_is_converted_too(old, tmp_path):
     (old / "2_Dense").mkdir()
-    (old / "modules.json").write_text('[{"idx": 0, "path": ""}, {"idx": 1, "path": "2_Dense"}]')
+    (old / "modules.json").write_text(MODULES)
     (old / "2_Dense" / "config.json").write_text("{}")
     torch.save({"linear.weight": torch.ones(2, 3).t()}, old / "2_Dense" / "pytorch_model.bin")
     convert(old, tmp_path / "new")
+    assert read_digests(tmp_path / "new/2_Dense") == {SINGLE: sha256(tmp_path / "new/2_Dense" / SINGLE)}
     assert torch.equal(load_file(tmp_path / "new/2_Dense" / SINGLE)["linear.weight"], torch.ones(3, 2))
     assert (tmp_path / "new/2_Dense/config.json").exists()

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from minitl.checkpoints.convert import convert
 from minitl.checkpoints.digest import read_digests, sha256
 from minitl.checkpoints.hub import manifest, pull, resolve, weights_folder
+from minitl.checkpoints.weights import open_weights
 from minitl.errors import CheckpointError, InputError
 from minitl.models.loading import load_model, new_model, save_model
 from minitl.models.registry import MODULES
@@ -99,12 +101,51 @@ def test_pull_fetches_what_is_new_and_keeps_the_old(hub):
     assert resolve("org/model") == new
 
 
+def modules(*paths):
+    return json.dumps([{"idx": i, "path": path, "type": "a.Module"} for i, path in enumerate(paths)])
+
+
+@pytest.mark.parametrize("path", ["1_Pooling", "1_Pooling/", "./1_Pooling"])
+@pytest.mark.usefixtures("published")
+def test_the_path_of_a_module_may_be_written_in_several_ways(path, hub):
+    hub.files |= {"modules.json": modules(".", path).encode(), "1_Pooling/config.json": b"{}"}
+    assert (resolve("org/model") / "1_Pooling" / "config.json").is_file()
+
+
+@pytest.mark.usefixtures("published")
+def test_a_module_kept_as_a_pickle_names_the_way_out_which_fetches_it(hub, tmp_path):
+    del hub.files["pytorch_model.bin"]
+    old = pull("org/model")
+    torch.save({"linear.weight": torch.ones(2, 3)}, tmp_path / "dense.bin")
+    hub.files |= {"modules.json": modules("", "2_Dense").encode(), "2_Dense/config.json": b"{}"}
+    hub.files["2_Dense/pytorch_model.bin"] = (tmp_path / "dense.bin").read_bytes()
+    said = (
+        "org/model: holds no safetensors in place of 2_Dense/pytorch_model.bin; `minitl convert org/model DESTINATION`"
+    )
+    with pytest.raises(CheckpointError, match=said):
+        pull("org/model")
+    convert("org/model", tmp_path / "new")
+    assert open_weights(tmp_path / "new" / "2_Dense").shapes == {"linear.weight": (2, 3)}
+    assert set(read_digests(old / "2_Dense")) == {"config.json", "pytorch_model.bin"}
+
+
+@pytest.mark.usefixtures("published")
+def test_pull_fetches_what_is_missing_and_keeps_the_digests_of_what_is_there(hub):
+    folder = pull("org/model")
+    digests = read_digests(folder)
+    (folder / "tokenizer.json").unlink()
+    (folder / "config.json").write_text("changed")
+    hub.asked.clear()
+    assert pull("org/model") == folder
+    assert hub.downloaded() == ["tokenizer.json"]
+    assert read_digests(folder) == digests
+
+
 def test_shards_and_the_folders_of_modules_come_along(hub, tmp_path):
     folder = tmp_path / "published"
     save_model(new_model(TINY), folder, max_shard_bytes=2000)
-    modules = [{"idx": 0, "path": ""}, {"idx": 1, "path": "1_Pooling"}]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    for name in ("1_Pooling/config.json", "1_Pooling/notes.md", "2_Other/config.json"):
+    (folder / "modules.json").write_text(modules("", "1_Pooling"))
+    for name in ("sentence_roberta_config.json", "1_Pooling/config.json", "1_Pooling/notes.md", "2_Other/config.json"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("{}")
     hub.serve(folder)
@@ -114,7 +155,7 @@ def test_shards_and_the_folders_of_modules_come_along(hub, tmp_path):
     assert len(shards) > 1
     assert names == shards | {
         *("SHA256SUMS", "config.json", "model.safetensors.index.json", "modules.json"),
-        *("1_Pooling/config.json", "1_Pooling/SHA256SUMS"),
+        *("sentence_roberta_config.json", "1_Pooling/config.json", "1_Pooling/SHA256SUMS"),
     }
     load_model(pulled)
 
@@ -129,8 +170,9 @@ def test_a_file_name_that_leads_out_of_the_folder_is_refused(name, hub, tmp_path
 
 
 @pytest.mark.usefixtures("published")
-def test_a_module_path_that_leads_out_of_the_folder_is_refused(hub):
-    hub.files["modules.json"] = b'[{"path": "../.."}]'
+@pytest.mark.parametrize("path", ["../..", "/", "/etc", "..\\x", "C:\\x", "a/../../x"])
+def test_a_module_path_that_leads_out_of_the_folder_is_refused(path, hub):
+    hub.files["modules.json"] = modules(path).encode()
     with pytest.raises(CheckpointError, match="leads out of the folder"):
         resolve("org/model")
 

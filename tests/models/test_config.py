@@ -113,6 +113,78 @@ def test_a_head_size_of_its_own_need_not_divide():
     assert read({**LLAMA, "hidden_size": 100, "head_dim": 16}).head_size == 16
 
 
+@pytest.mark.parametrize("sizes", [{"head_dim": 15}, {"hidden_size": 96, "num_attention_heads": 32}])
+def test_heads_that_are_turned_in_pairs_have_an_even_size(sizes):
+    with pytest.raises(ConfigError, match=r"^folder/config\.json: field 'head_dim', or .*, must be even, got (15|3)$"):
+        read({**LLAMA, **sizes})
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("bert", "hidden_act"), ("gpt2", "activation_function"), ("llama", "hidden_act")]
+)
+def test_an_unknown_activation_is_refused_and_the_known_ones_are_listed(name, field):
+    expected = f"^folder/config.json: field '{field}' must be one of gelu, .*, tanh, got 'mish'$"
+    with pytest.raises(ConfigError, match=expected):
+        read({**CONFIGS[name], field: "mish"})
+
+
+@pytest.mark.parametrize("field", ["is_decoder", "add_cross_attention"])
+def test_bert_is_read_as_the_encoder_that_it_is_and_as_nothing_else(field):
+    assert read({**BERT, field: False}).extra == {field: False}
+    with pytest.raises(ConfigError, match=f"^folder/config.json: field '{field}' must be false"):
+        read({**BERT, field: True})
+
+
+LINEAR = {"rope_type": "linear", "factor": 4.0}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+either_spelling = pytest.mark.parametrize("spelling", ["rope_scaling", "rope_parameters"])
+
+
+@either_spelling
+@pytest.mark.parametrize("kind", ["yarn", None, 3, ["linear"]])
+def test_an_unknown_scaling_of_positions_is_refused_by_name(spelling, kind):
+    with pytest.raises(ConfigError) as error:
+        read({**LLAMA, spelling: {"rope_type": kind}})
+    expected = f"field '{spelling}': 'rope_type' must be one of default, linear, llama3, got {kind!r}"
+    assert str(error.value) == f"folder/config.json: {expected}"
+
+
+@either_spelling
+@pytest.mark.parametrize("field", [field for field in LLAMA3 if field != "rope_type"])
+def test_a_scaling_of_positions_that_lacks_a_field_is_refused_by_its_name(spelling, field):
+    scaling = {k: v for k, v in LLAMA3.items() if k != field}
+    expected = f"^folder/config.json: field '{spelling}' of type 'llama3' lacks the field '{field}'$"
+    with pytest.raises(ConfigError, match=expected):
+        read({**LLAMA, spelling: scaling})
+
+
+@either_spelling
+@pytest.mark.parametrize("value", ["2", None, True, 0, -1.0, float("inf"), float("nan"), [4.0]])
+@pytest.mark.parametrize(("scaling", "field"), [(LINEAR, "factor"), *((LLAMA3, f) for f in LLAMA3 if f != "rope_type")])
+def test_a_scaling_of_positions_is_made_of_numbers_above_zero(spelling, scaling, field, value):
+    with pytest.raises(ConfigError, match=f"^folder/config.json: field '{spelling}.{field}' must be a number above 0"):
+        read({**LLAMA, spelling: {**scaling, field: value}})
+
+
+@pytest.mark.parametrize("value", ["1e4", None, 0])
+def test_the_base_of_the_turns_is_a_number_above_zero_wherever_it_stands(value):
+    with pytest.raises(ConfigError, match=r"^folder/config.json: field 'rope_parameters\.rope_theta' must be a number"):
+        read({**LLAMA, "rope_parameters": {"rope_type": "default", "rope_theta": value}})
+    with pytest.raises(ConfigError, match=r"^folder/config.json: field 'rope_theta' must be a number"):
+        read({**LLAMA, "rope_theta": value})
+
+
+def test_the_slow_turns_of_a_scaling_end_before_the_fast_ones_begin():
+    with pytest.raises(ConfigError, match=r"low_freq_factor' \(4\.0\) must be below .*high_freq_factor' \(4\.0\)"):
+        read({**LLAMA, "rope_scaling": {**LLAMA3, "low_freq_factor": 4.0}})
+
+
 @pytest.mark.parametrize("id2label", [{"1": "a"}, {"0": "a", "2": "b"}, {"zero": "a"}, {"00": "a"}, {}])
 def test_labels_must_be_numbered_in_turn(id2label):
     with pytest.raises(ConfigError, match="field 'id2label' must name the labels 0, 1"):

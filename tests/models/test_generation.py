@@ -84,13 +84,13 @@ def test_only_the_last_position_goes_through_the_head(model: Model) -> None:
     assert lengths == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("pad", [None, 7])
+@pytest.mark.parametrize("pad", [None, 7, -1, VOCABULARY])
 def test_a_finished_row_is_filled_and_the_others_go_on(model: Model, pad: int | None) -> None:
     ids = prompts(6, 4)
     free = generate(model, ids, max_new_tokens=10)
     ends = [int(free[0, 6])]  # some token that the first row writes
     stopped = generate(with_end(model, ends[0], pad), ids, max_new_tokens=10)
-    filler = ends[0] if pad is None else pad
+    filler = pad if pad == 7 else ends[0]  # a config's -1 means none, and so does a token without a row
     written = []
     for row, wanted in zip(stopped[:, 4:].tolist(), free[:, 4:].tolist(), strict=True):
         length = wanted.index(ends[0]) + 1 if ends[0] in wanted else 10

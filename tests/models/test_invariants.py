@@ -221,6 +221,41 @@ def test_input_ids_of_the_wrong_kind_are_refused(ids: Tensor) -> None:
 
 
 @every_model
+@pytest.mark.parametrize("shape", [(2, 4), (2, 6), (1, 5), (3, 5), (5,), (2, 1, 5), (2, 1, 5, 5)])
+def test_an_attention_mask_of_another_shape_than_the_texts_is_refused(name: str, shape: tuple[int, ...]) -> None:
+    ids, _ = draw_batch(MODELS[name], [5, 5], "right")
+    with pytest.raises(InputError) as error:
+        MODELS[name](ids, torch.ones(shape, dtype=torch.long))
+    assert str(error.value) == f"attention_mask must have the shape [2, 5], got {list(shape)}"
+
+
+@every_decoder
+def test_with_a_cache_the_attention_mask_covers_the_earlier_tokens_too(name: str) -> None:
+    model = MODELS[name]
+    ids, mask = draw_batch(model, [6, 6], "right")
+    cache = model.new_cache(2, 6)
+    model(ids[:, :4], mask[:, :4], cache=cache)
+    with pytest.raises(InputError, match=r"attention_mask must have the shape \[2, 6\], got \[2, 2\]"):
+        model(ids[:, 4:], mask[:, 4:], cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("bert-backbone", "token_type_ids"), ("bert-backbone", "position_ids"), ("gpt2-backbone", "position_ids")],
+)
+def test_token_types_and_positions_stand_for_every_token_of_each_row_or_of_all(name: str, argument: str) -> None:
+    model, ids = MODELS[name], torch.ones(3, 4, dtype=torch.long)
+    one, all_rows = torch.zeros(1, 4, dtype=torch.long), torch.zeros(3, 4, dtype=torch.long)
+    with torch.no_grad():
+        shared, each = model(ids, **{argument: one}), model(ids, **{argument: all_rows})
+    assert torch.equal(shared.last_hidden_state, each.last_hidden_state)
+    for shape in [(3, 3), (3, 1), (2, 4), (4,)]:
+        expected = rf"{argument} must have the shape \[3, 4\] or \[1, 4\], got "
+        with pytest.raises(InputError, match=expected):
+            model(ids, **{argument: torch.zeros(shape, dtype=torch.long)})
+
+
+@every_model
 def test_every_parameter_but_the_heads_has_its_depth(name: str) -> None:
     model = MODELS[name]
     depths = model.parameter_groups_by_depth()

@@ -253,6 +253,24 @@ def test_tied_tensors_that_differ_are_refused(name, task, output, tmp_path):
     assert embedding in str(error.value)
 
 
+def test_all_tensors_that_differ_are_listed_with_what_else_is_wrong(tmp_path):
+    _, folder = save(tmp_path, BERT, "masked-lm")
+    embedding, output = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
+    bias, twin = "cls.predictions.bias", "cls.predictions.decoder.bias"
+    rewrite(
+        folder,
+        lambda t: t.update({output: t[embedding] + 1, twin: t[bias] + 1, "surprise": torch.ones(2)}),
+    )
+    with pytest.raises(CheckpointError) as error:
+        load_model(folder)
+    differ = "are one tensor in this model, but differ there"
+    assert sorted(line.strip() for line in str(error.value).splitlines()[1:]) == [
+        f"{embedding} and {output}, shape [24, 8]: {differ}",
+        f"{bias} and {twin}, shape [24]: {differ}",
+        "surprise: unexpected, shape [2]",
+    ]
+
+
 def test_an_untied_output_layer_is_its_own(tmp_path):
     model, folder = save(tmp_path, LLAMA, "causal-lm")
     assert "lm_head.weight" in load_file(folder / SINGLE)
@@ -334,6 +352,29 @@ def test_without_architectures_the_file_says_which_head_it_has(tmp_path, caplog)
     assert "new and untrained" in caplog.text
 
 
+def test_half_a_head_is_not_filled_up_at_random(tmp_path):
+    _, folder = save(tmp_path, BERT, "sequence-classification")
+    rewrite_config(folder, architectures=...)
+    rewrite(folder, lambda tensors: tensors.pop("classifier.bias") is None)
+    with pytest.raises(CheckpointError, match=r"classifier\.bias: missing, shape \[2\] in the model"):
+        load_model(folder, "sequence-classification")
+
+
+def test_a_head_that_the_file_has_is_used_though_the_config_names_the_backbone_alone(tmp_path, caplog):
+    model, folder = save(tmp_path, BERT, "masked-lm")
+    rewrite_config(folder, architectures=["BertModel"])
+    assert_same(load_model(folder, "masked-lm"), model)
+    assert caplog.text == ""
+    assert load_model(folder).task == "backbone"
+
+
+def test_a_trained_head_of_another_task_makes_way_though_its_tensors_bear_the_same_names(tmp_path, caplog):
+    _, folder = save(tmp_path, BERT, "token-classification", labels=["O", "B", "I"])
+    loaded = load_model(folder, "sequence-classification", num_labels=5)
+    assert loaded(IDS).logits.shape == (1, 5)
+    assert "new and untrained, not from the checkpoint: head.classifier" in caplog.text
+
+
 def test_a_new_head_is_announced_by_the_parts_that_are_new(tmp_path, caplog):
     _, folder = save(tmp_path, BERT)
     loaded = load_model(folder, "masked-lm")
@@ -381,6 +422,22 @@ def test_a_transposed_tensor_is_expected_as_the_file_has_it(tmp_path):
     _, folder = save(tmp_path, GPT2)
     rewrite(folder, lambda tensors: tensors.update({"h.0.mlp.c_fc.weight": torch.ones(32, 8)}))
     with pytest.raises(CheckpointError, match=r"c_fc\.weight: shape \[32, 8\] in the file, \[8, 32\] in the model"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "extra"),
+    [
+        ("llama", "sequence-classification", "score.bias"),  # which the token classifier has
+        ("bert", "sequence-classification", "classifier.out.weight"),
+        ("bert", "sequence-classification", "qa_outputs.weight"),
+        ("bert", "token-classification", "cls.predictions.bias"),
+    ],
+)
+def test_beside_a_trained_head_no_other_heads_tensors_are_expected(name, task, extra, tmp_path):
+    _, folder = save(tmp_path, CONFIGS[name], task)
+    rewrite(folder, lambda tensors: tensors.update({extra: torch.ones(2)}))
+    with pytest.raises(CheckpointError, match=rf"{extra}: unexpected, shape \[2\]"):
         load_model(folder)
 
 
@@ -451,7 +508,9 @@ def test_an_unknown_architecture_lists_the_known(tmp_path):
 def test_an_unknown_activation_lists_the_known(tmp_path):
     _, folder = save(tmp_path, BERT)
     rewrite_config(folder, hidden_act="wave")
-    with pytest.raises(ConfigError, match="unknown activation 'wave'; known: gelu"):
+    with pytest.raises(
+        ConfigError, match=f"^{folder}/config.json: field 'hidden_act' must be one of gelu, .*, got 'wave'"
+    ):
         load_model(folder)
 
 

@@ -184,6 +184,15 @@ def test_prompts_come_from_the_checkpoint_or_the_caller(checkpoint: Path) -> Non
     torch.testing.assert_close(torch.cat([*given, encoder.encode("bread", prompt="")]), written_out)
 
 
+@pytest.mark.parametrize("lower", [False, True])
+def test_what_is_no_text_is_refused_before_it_is_lowered_or_given_a_prompt(checkpoint: Path, lower: bool) -> None:
+    settings = {"prompts": {"query": "river "}, "default_prompt_name": None if lower else "query"}
+    write(checkpoint / "config_sentence_transformers.json", settings)
+    write(checkpoint / "sentence_bert_config.json", {"max_seq_length": 16, "do_lower_case": lower})
+    with pytest.raises(InputError, match=r"texts\[1\] must be a string, found NoneType"):
+        load_sentence_encoder(checkpoint).encode(["bread", None])  # type: ignore[list-item]
+
+
 def test_half_precision_gives_float32_vectors_nearby(checkpoint: Path, encoder: SentenceEncoder) -> None:
     vectors = load_sentence_encoder(checkpoint, dtype=torch.bfloat16).encode(TEXTS)
     assert vectors.dtype == torch.float32
@@ -204,9 +213,13 @@ POOLING = {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.
     [
         ("modules.json", {"0": TRANSFORMER}, "expected a JSON list of modules"),
         ("modules.json", [TRANSFORMER, {"idx": 1}], "expected a JSON list of modules"),
+        ("modules.json", TRANSFORMER, "expected a JSON list of modules"),
+        ("modules.json", [TRANSFORMER | {"idx": "0"}], "expected a JSON list of modules with idx, path and type"),
         ("modules.json", [TRANSFORMER], "expected a Transformer, a Pooling, then .*; found Transformer$"),
         ("modules.json", [TRANSFORMER, POOLING | {"type": "elsewhere.Pooling"}], "unknown module type 'elsewhere.Poo"),
         ("modules.json", [TRANSFORMER, POOLING | {"path": "../1_Pooling"}], "leads out of the folder"),
+        ("modules.json", [TRANSFORMER, POOLING | {"path": "..\\x"}], "leads out of the folder"),
+        ("modules.json", [TRANSFORMER, POOLING | {"path": "C:\\x"}], "leads out of the folder"),
         ("modules.json", [TRANSFORMER, POOLING | {"path": "absent"}], r"absent.config\.json: no such file"),
         (
             "1_Pooling/config.json",
@@ -260,5 +273,7 @@ def test_a_dense_module_kept_as_a_pickle_is_refused(checkpoint: Path) -> None:
 def test_what_is_no_text_is_refused(encoder: SentenceEncoder) -> None:
     with pytest.raises(InputError, match=r"texts\[1\] must be a string, found int"):
         encoder.encode(["bread", 3])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"texts\[10001\] must be a string, found NoneType"):
+        encoder.encode(["bread"] * 10_001 + [None])  # type: ignore[list-item]
     with pytest.raises(InputError, match="batch_size must be at least 1"):
         encoder.encode("bread", batch_size=0)

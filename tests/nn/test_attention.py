@@ -4,7 +4,7 @@ import pytest
 import torch
 from minitl_kernels import dropout
 
-from minitl.nn.attention import FusedSelfAttention, SelfAttention, attend, last_real_token
+from minitl.nn.attention import FusedSelfAttention, SelfAttention, attend
 from minitl.nn.masks import Mask, bidirectional_mask, causal_mask
 
 MASK = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
@@ -82,16 +82,3 @@ def test_without_a_bias_no_projection_has_one() -> None:
     }
     assert attention.key.weight.shape == (6, 12)
     assert attention(torch.randn(2, 5, 12), Mask())[0].shape == (2, 5, 12)
-
-
-def test_the_last_real_token_is_found_whichever_side_is_padded() -> None:
-    x = torch.arange(12.0).view(3, 4, 1)
-    mask = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 1, 0]])
-    assert last_real_token(mask, x).flatten().tolist() == [1.0, 7.0, 10.0]
-    assert last_real_token(None, x).flatten().tolist() == [3.0, 7.0, 11.0]
-
-
-def test_with_a_cache_the_last_real_token_is_among_the_new_ones() -> None:
-    x = torch.arange(4.0).view(2, 2, 1)  # two new tokens of five
-    mask = torch.tensor([[1, 1, 1, 1, 0], [0, 0, 1, 1, 1]])
-    assert last_real_token(mask, x).flatten().tolist() == [0.0, 3.0]

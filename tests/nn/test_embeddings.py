@@ -18,7 +18,7 @@ def test_the_padding_row_gets_no_gradient() -> None:
     assert table.weight.grad.ne(0).any(-1).tolist() == [False, True, False, False, False]
 
 
-@pytest.mark.parametrize("padding", [None, 5, 1000])
+@pytest.mark.parametrize("padding", [None, 5, 1000, -1, -5])
 def test_a_padding_row_outside_the_table_means_none(padding: int | None) -> None:
     assert Embedding(5, 3, "token id", padding_idx=padding).padding_idx is None
 

@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitl.errors import ConfigError
 from minitl.nn.positions import RotaryPositions, rotary_frequencies, rotate
 
 LLAMA3 = {
@@ -85,14 +84,3 @@ def test_angles_are_taken_in_float32_whatever_the_type_of_the_model() -> None:
     for exact, rounded in zip(wide, narrow, strict=True):
         assert rounded.dtype == torch.bfloat16
         assert torch.equal(rounded, exact.bfloat16())
-
-
-def test_an_unknown_scaling_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"'yarn'; known: default, linear, llama3"):
-        rotary_frequencies(16, 10000.0, {"rope_type": "yarn"})
-
-
-@pytest.mark.parametrize("field", [field for field in LLAMA3 if field != "rope_type"])
-def test_a_scaling_that_lacks_a_field_is_refused_by_its_name(field: str) -> None:
-    with pytest.raises(ConfigError, match=f"lacks the field '{field}'"):
-        rotary_frequencies(16, 10000.0, {k: v for k, v in LLAMA3.items() if k != field})

@@ -1,10 +1,11 @@
 """Which files are used, that they agree with each other, and what is said when they do not."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from minitl.errors import TokenizerError
+from minitl.errors import CheckpointError, InputError, TokenizerError
 from minitl.tokenization import load_tokenizer
 
 HARD = [
@@ -104,13 +105,28 @@ def test_an_empty_folder_names_what_was_looked_for(tmp_path):
         load_tokenizer(tmp_path)
 
 
+def test_a_folder_has_no_revision(make_folder):
+    folder = make_folder({"vocab.txt": SPECIAL})
+    with pytest.raises(InputError, match="is a folder: revision='v2' means something on the hub only"):
+        load_tokenizer(folder, revision="v2")
+
+
+def test_a_path_is_a_folder_and_no_hub_id():
+    with pytest.raises(CheckpointError, match="org/name: no such folder"):
+        load_tokenizer(Path("org/name"))
+
+
 SPECIAL = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
+DEEP = "[" * 100_000 + "]" * 100_000  # deeper than Python reads
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({"tokenizer.json": "{"}, r"tokenizer\.json: not valid JSON"),
+        ({"tokenizer.json": DEEP}, r"tokenizer\.json: not valid JSON"),
+        ({"vocab.txt": SPECIAL, "tokenizer_config.json": DEEP}, r"tokenizer_config\.json: not valid JSON"),
+        (roberta_files(**{"vocab.json": DEEP}), r"vocab\.json: not valid JSON"),
         ({"tokenizer.json": "[]"}, r"tokenizer\.json: expected a JSON object"),
         ({"tokenizer.json": '{"model": {"type": "Nonsense"}}'}, r"tokenizer\.json"),
         ({"vocab.txt": "[PAD]\nhello"}, r"vocab\.txt: the unknown token '\[UNK\]'"),
