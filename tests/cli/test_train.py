@@ -15,6 +15,8 @@ import torch
 from minitl.cli.main import main
 from minitl.errors import CheckpointError
 
+# A tiny model gains nothing by a second thread, and waits long for it on a busy machine.
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 FAST = ["--epochs", "12", "--batch-size", "8", "--learning-rate", "5e-3", "--max-length", "16"]
 
 
@@ -206,10 +208,10 @@ def test_an_interrupted_training_says_how_to_go_on_and_ends_as_an_unbroken_one(
     tiny: Path, reviews: Path, tmp_path: Path, signum: int, code: int
 ):
     def command(out: Path) -> list[str]:
-        words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--epochs", "60", "--batch-size", "4"]
+        words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--epochs", "40", "--batch-size", "4"]
         return [sys.executable, "-m", "minitl", *words]
 
-    process = subprocess.Popen(command(tmp_path / "broken"), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command(tmp_path / "broken"), stderr=subprocess.PIPE, text=True, env=ONE_THREAD)
     while not (tmp_path / "broken" / "log.jsonl").exists():  # written at the end of an epoch
         assert process.poll() is None
         time.sleep(0.05)
@@ -219,7 +221,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_ends_as_an_unbroken_one(
     assert "the same command goes on from there" in message
     assert "Traceback" not in message
     for out in (tmp_path / "broken", tmp_path / "unbroken"):
-        subprocess.run(command(out), check=True)
+        subprocess.run(command(out), check=True, env=ONE_THREAD)
     name = "model/model.safetensors"
     assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
 
@@ -227,16 +229,16 @@ def test_an_interrupted_training_says_how_to_go_on_and_ends_as_an_unbroken_one(
 @pytest.mark.slow
 def test_a_killed_training_goes_on_from_its_last_epoch(tiny: Path, reviews: Path, tmp_path: Path):
     def command(out: Path) -> list[str]:
-        words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--epochs", "60", "--batch-size", "4"]
+        words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--epochs", "40", "--batch-size", "4"]
         return [sys.executable, "-m", "minitl", *words]
 
-    process = subprocess.Popen(command(tmp_path / "killed"))
+    process = subprocess.Popen(command(tmp_path / "killed"), env=ONE_THREAD)
     while not (tmp_path / "killed" / "state.json").exists():
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()
     process.wait()
     for out in (tmp_path / "killed", tmp_path / "unbroken"):
-        subprocess.run(command(out), check=True)
+        subprocess.run(command(out), check=True, env=ONE_THREAD)
     name = "model/model.safetensors"
     assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()

@@ -225,9 +225,11 @@ def test_numbers_that_make_no_study_are_refused_before_it_begins(
 @pytest.mark.slow
 def test_the_command_runs_the_study_and_says_how_to_go_on(tiny: Path, reviews: Path, tmp_path: Path):
     words = ["-m", "minitl", "reproduce", "--model", str(tiny), "--data", str(reviews), "--labels", "40"]
-    command = [sys.executable, *words, "--curve", "10", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    runs = tmp_path / reviews.stem / "runs"
+    command = [sys.executable, *words, "--curve", "10", "--out", str(tmp_path / "runs")]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=one_thread)
+    study = tmp_path / "runs" / reviews.stem
+    runs = study / "runs"
     while not list(runs.glob("*.json")):
         assert process.poll() is None
         time.sleep(0.05)
@@ -237,9 +239,9 @@ def test_the_command_runs_the_study_and_says_how_to_go_on(tiny: Path, reviews: P
     assert f"go on with: python -m minitl reproduce --model {tiny}" in message
     assert "Traceback" not in message
     kept = {path: path.stat().st_mtime_ns for path in runs.glob("*.json")}
-    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=one_thread).stdout
     assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
     assert "Full fine-tuning" in shown
-    assert f"Report: {tmp_path / reviews.stem / 'report.html'}" in shown
-    results = json.loads((tmp_path / reviews.stem / "results.json").read_text())
+    assert f"Report: {study / 'report.html'}" in shown
+    results = json.loads((study / "results.json").read_text())
     assert {point["labels"] for point in results["learning_curve"]} == {10, 40}
