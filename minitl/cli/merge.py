@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from minitl.cli.options import FACTS, result_folder
+from minitl.cli.options import FACTS, quietly, result_folder
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,15 +26,20 @@ def run(args: argparse.Namespace) -> int:
     from minitl.models.loading import load_model, save_model
     from minitl.tokenization import load_tokenizer
 
+    if not args.adapter.is_dir():
+        raise InputError(f"{args.adapter}: no such folder")
     facts = read_json(args.adapter / FACTS) if (args.adapter / FACTS).exists() else {}
     if facts and facts["strategy"] != "lora":
         raise InputError(f"{args.adapter} holds a model trained by {facts['strategy']}: there is no adapter to merge")
-    base = args.base or facts.get("base")
-    if base is None:
+    folder = args.adapter / result_folder("lora") if facts else args.adapter
+    noted = folder / "adapter_config.json"
+    base = args.base or facts.get("base") or (read_json(noted) if noted.exists() else {}).get("base_model_name_or_path")
+    if not base:
         raise InputError(f"{args.adapter} does not say what its base is: name it with --base")
     task = args.task or ("sequence-classification" if facts else None)
-    model = load_model(base, task, labels=facts.get("labels"))
-    load_adapter(model, args.adapter / result_folder("lora") if facts else args.adapter)
+    with quietly():
+        model = load_model(base, task, labels=facts.get("labels"))
+    load_adapter(model, folder)
     merge_lora(model, keep_base=False)
     remove_lora(model)
     save_model(model, args.destination, load_tokenizer(base))

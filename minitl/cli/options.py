@@ -1,7 +1,10 @@
 """Options that several verbs share."""
 
 import argparse
+import contextlib
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +37,32 @@ def called_as() -> list[str]:
     """How this program was called, for a hint that can be pasted: minitl may not be on the PATH."""
     program = Path(sys.argv[0])
     return ["python", "-m", "minitl"] if program.name == "__main__.py" else [str(program)]
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Do not announce new heads: where each run has one, or where an adapter is about to bring the trained one."""
+    announcements = logging.getLogger("minitl")
+    level = announcements.level
+    announcements.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        announcements.setLevel(level)
+
+
+def text_length(model: "Model", asked: int | None, usual: int = 128) -> int:
+    """Tokens a text is cut to: as asked, else as usual, but no more than the model has positions for.
+
+    Raises InputError where more is asked for.
+    """
+    from minitl.errors import InputError
+
+    limit = model.position_limit
+    if asked is not None and (asked < 1 or (limit is not None and asked > limit)):
+        raise InputError(f"--max-length {asked}: expected 1 to {limit or 'any number'}, this model's positions")
+    length = usual if asked is None else asked
+    return length if limit is None else min(length, limit)
 
 
 def device(name: str) -> str:
@@ -85,7 +114,8 @@ def read_classifier(source: str, max_length: int | None = None) -> tuple["Model"
     facts = read_json(folder / FACTS) if (folder / FACTS).exists() else {}
     if facts.get("strategy") == "lora":
         source = facts["base"]
-        model = load_model(source, "sequence-classification", labels=facts["labels"])
+        with quietly():
+            model = load_model(source, "sequence-classification", labels=facts["labels"])
         load_adapter(model, folder / result_folder("lora"))
         model.eval()
     else:
@@ -95,5 +125,5 @@ def read_classifier(source: str, max_length: int | None = None) -> tuple["Model"
         raise InputError(
             f"{source} is a {model.task} checkpoint, without a trained classifier: `minitl train` makes one"
         )
-    length = max_length or facts.get("max_length", 128)
+    length = text_length(model, max_length, facts.get("max_length", 128))
     return model, SequenceClassification(load_tokenizer(source), model.config.labels, length)

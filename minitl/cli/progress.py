@@ -46,22 +46,33 @@ class Bars:
         def update(done: int, total: int, numbers: str) -> None:
             self._progress.update(task, completed=done, total=total, numbers=numbers)
 
-        def finish(line: str) -> None:
-            self._progress.update(task, visible=False)
+        def say(line: str) -> None:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-        return Bar(title, update, finish)
+        def finish(line: str) -> None:
+            self._progress.update(task, visible=False)
+            say(line)
+
+        return Bar(title, update, say, finish)
 
 
 class Bar:
     """Hears of one training's steps (`minitl.training.Listener`)."""
 
-    def __init__(self, title: str, update: Callable[[int, int, str], None], finish: Callable[[str], None]) -> None:
-        self._title, self._update, self._finish = title, update, finish
+    def __init__(
+        self,
+        title: str,
+        update: Callable[[int, int, str], None],
+        say: Callable[[str], None],
+        finish: Callable[[str], None],
+    ) -> None:
+        self._title, self._update, self._say, self._finish = title, update, say, finish
         self._steps, self._loss, self._validated = 0, 0.0, ""
 
     def on_start(self, steps: int, done: int) -> None:
         self._steps = steps
+        if done:
+            self._say(f"{self._title}  goes on from step {done} of {steps}")
         self._update(done, steps, "")
 
     def on_step(self, step: "Step") -> None:

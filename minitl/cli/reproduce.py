@@ -1,14 +1,13 @@
 """`minitl reproduce`: the study, its progress, its table and its report."""
 
 import argparse
-import logging
 import shlex
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minitl.cli.options import called_as
+from minitl.cli.options import called_as, quietly
 from minitl.cli.progress import Bars
 from minitl.errors import Interrupted
 
@@ -30,7 +29,10 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="a data set: a name, a file or folder, a hub id (default: the embedded reviews)",
     )
     parser.add_argument("--model", help="a checkpoint folder or hub id (default: all-MiniLM-L6-v2 from its package)")
-    parser.add_argument("--name", help="the study's folder under --out (default: demo, or the data set's; with -quick)")
+    parser.add_argument(
+        "--name",
+        help="the study's folder under --out (default: demo or the data set's name, -quick added to it with --quick)",
+    )
     parser.add_argument("--labels", type=int, help="training examples (default: 1000, or all where there are fewer)")
     parser.add_argument(
         "--curve", type=int, nargs="*", metavar="N", help="smaller numbers of labels for the curve (default: 50 200)"
@@ -74,20 +76,18 @@ def run(args: argparse.Namespace) -> int:
         command=shlex.join(["minitl", *sys.argv[1:]]),
     )
     console = Console()
-    announcements = logging.getLogger("minitl")
-    level = announcements.level
-    announcements.setLevel(logging.ERROR)  # each run has a new head, which would be announced every time
     try:
-        with Bars(console) as bars:
-            results, folder = reproduce(request, _Titles(bars))
+        with Bars(console) as bars, quietly():
+            titles = _Titles(bars)
+            results, folder = reproduce(request, titles)
     except (Interrupted, KeyboardInterrupt) as error:
         signum = error.signum if isinstance(error, Interrupted) else signal.SIGINT
         what = str(error) if isinstance(error, Interrupted) else "stopped"
         again = shlex.join([*called_as(), *(word for word in sys.argv[1:] if word != "--restart")])
         raise Interrupted(f"{what}. Finished runs are kept; go on with: {again}", signum) from error
-    finally:
-        announcements.setLevel(level)
     console.print()
+    if not titles.runs:
+        console.print(f"finished on {results['created'][:10]}; --restart begins anew", highlight=False)
     print_table(results, console, folder / "report.html")
     return 0
 
@@ -96,8 +96,9 @@ class _Titles:
     """Names each training of the study for its bar."""
 
     def __init__(self, bars: Bars) -> None:
-        self._bars = bars
+        self._bars, self.runs = bars, 0
 
     def run(self, run: "Run", number: int, of: int, searching: bool) -> "Listener":
+        self.runs += 1
         what = f"rate {run.arm.learning_rate:g}" if searching else f"seed {run.seed}"
         return self._bars.training(f"{number:>3}/{of} {run.arm.name:<8} {run.labels:>5} labels  {what}")

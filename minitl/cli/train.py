@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minitl.cli.options import FACTS, add_data_options, device, read_data, result_folder
+from minitl.cli.options import FACTS, add_data_options, device, read_data, result_folder, text_length
 from minitl.errors import DataError, Diverged, InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -20,21 +20,22 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser = verbs.add_parser(
         "train",
         help="fine-tune a checkpoint on your own data",
-        description="Fine-tune a text classifier. Writes OUT/model or OUT/adapter, OUT/training.json and the logs. "
+        description="Fine-tune a text classifier; a tenth of the data is held out to choose the best epoch where there "
+        "is no validation split. Writes OUT/model or OUT/adapter, OUT/training.json and the logs. "
         "Called again after an interruption, it goes on where it was.",
     )
     parser.add_argument("model", help="a checkpoint folder or hub id")
     add_data_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the result")
     parser.add_argument("--strategy", choices=STRATEGIES, default="full", help="what learns (default: full)")
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=3, help="passes over the data (default: 3)")
+    parser.add_argument("--batch-size", type=int, default=32, help="(default: 32)")
     parser.add_argument("--accumulation", type=int, default=1, help="batches per optimiser step")
     parser.add_argument("--learning-rate", type=float, help="default: 1e-4; 1e-3 for lora, 1e-2 for frozen")
     parser.add_argument("--schedule", choices=("linear", "cosine", "constant"), default="linear")
-    parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps")
+    parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps (default: 0.1)")
     parser.add_argument("--weight-decay", type=float, default=0.01)
-    parser.add_argument("--max-length", type=int, default=128, help="tokens a text is cut to")
+    parser.add_argument("--max-length", type=int, help="tokens a text is cut to (default: 128, or all it can read)")
     parser.add_argument("--rank", type=int, help="of LoRA (default: 16)")
     parser.add_argument("--alpha", type=float, help="of LoRA (default: 32)")
     parser.add_argument("--dropout", type=float, help="of LoRA (default: 0.1)")
@@ -58,13 +59,15 @@ def run(args: argparse.Namespace) -> int:
     from minitl.training import discard_state, evaluate, fit
 
     data = read_data(args)
-    if not data.label_names:
-        raise DataError(f"{args.data}: has no class labels to learn")
+    if not data.label_names or len(data.label_names) < 2:
+        raise DataError(f"{args.data}: a classifier needs two labels or more, found {data.label_names or 'none'}")
+    if (args.out / FACTS).exists() and not args.restart:
+        raise InputError(f"{args.out} holds a finished training: name another --out, or replace it with --restart")
     settings, strategy = _settings(args), _strategy(args)
     torch.manual_seed(args.seed)
     model = load_model(args.model, "sequence-classification", labels=data.label_names, device=args.device)
     tokenizer = load_tokenizer(args.model)
-    task = SequenceClassification(tokenizer, data.label_names, args.max_length)
+    task = SequenceClassification(tokenizer, data.label_names, text_length(model, args.max_length))
     test = [example for example in data.test if example.label is not None]  # published test sets are often unlabelled
     if test:
         task.check(test, "test")
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             "base": args.model,
             "strategy": args.strategy,
             "labels": data.label_names,
-            "max_length": args.max_length,
+            "max_length": task.max_length,
             "settings": settings.to_dict(),
             "best_epoch": result.best_epoch,
             "validation": result.metrics,
@@ -107,9 +110,9 @@ def run(args: argparse.Namespace) -> int:
         where = _save(model, tokenizer, args)
         discard_state(args.out)
         raise Diverged(f"{error}; those weights are in {where}") from error
-    for split in ("validation", "test"):
+    for split, named in (("validation", f"validation, epoch {result.best_epoch}"), ("test", "test")):
         if facts.get(split):
-            console.print(f"{split}: " + "  ".join(f"{k} {v:.4f}" for k, v in facts[split].items()), highlight=False)
+            console.print(f"{named}: " + "  ".join(f"{k} {v:.4f}" for k, v in facts[split].items()), highlight=False)
     console.print(f"saved in {args.out}", highlight=False, soft_wrap=True)
     return 0
 

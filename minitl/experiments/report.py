@@ -221,7 +221,8 @@ def _claims(study: Study) -> str:
 """
         for claim in judge(study)
     )
-    return f"""<p>What the guide says, in short, beside what this run measured. The verdicts are computed from the
+    return f"""<p>“The Story That Explains Transfer Learning” is the guide that minitl puts to the test. What it says,
+in short, beside what this run measured. The verdicts are computed from the
 results by the rules given. Noise is half the 95% interval of a difference: the sampling of {study.test_size:,} test
 texts and, with several seeds, their spread; it is wider where several regimes are compared at once. The guide speaks
 of its own data and models, so a verdict is about this run alone.</p>

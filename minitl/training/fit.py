@@ -19,7 +19,7 @@ from minitl.training.evaluation import run_over
 from minitl.training.feeds import FeatureFeed, Feed, TextFeed
 from minitl.training.interrupt import stop_between_steps
 from minitl.training.log import History, Listener, Step, Validation
-from minitl.training.memory import peak_memory
+from minitl.training.memory import PeakMemory
 from minitl.training.optimizer import make_optimizer, make_schedule
 from minitl.training.settings import Settings
 from minitl.training.state import Progress, learning, load_state, save_state
@@ -36,7 +36,7 @@ class Result:
     metrics       the validation metrics of that epoch, "loss" among them; empty without a validation split
     steps         optimiser steps taken
     seconds       wall-clock time, evaluation included, over all parts of an interrupted training
-    peak_memory   bytes; of an interrupted training, that of its last part
+    peak_memory   bytes, the largest over all parts of an interrupted training
     """
 
     best_epoch: int
@@ -78,7 +78,7 @@ def fit(
     _check(model, task, train, validation)
     torch.manual_seed(settings.seed)
     strategy.prepare(model)
-    with peak_memory(next(model.parameters()).device) as peak, stop_between_steps() as stop:
+    with stop_between_steps() as stop:
         run = _Training(model, task, train, validation, settings, strategy, None if folder is None else Path(folder))
         run.begin(resume, listener)
         while run.progress.epoch < settings.epochs:
@@ -95,7 +95,7 @@ def fit(
             run.stop_if_asked(stop.signum)
         run.end()
         run.stop_if_asked(stop.signum)
-    return run.result(peak.bytes)
+    return run.result()
 
 
 class _Training:
@@ -112,6 +112,7 @@ class _Training:
         folder: Path | None,
     ) -> None:
         self.model, self.task, self.settings, self.folder = model, task, settings, folder
+        self.memory = PeakMemory(next(model.parameters()).device)
         self.optimizer = make_optimizer(model, settings, _may_learn(model, strategy))
         self.learning = learning(self.optimizer, model)
         self.feed = _feed(model, task, train, strategy, settings)
@@ -212,16 +213,17 @@ class _Training:
         where = "without a folder nothing was saved" if self.folder is None else f"the state is in {self.folder}"
         raise Interrupted(f"stopped after step {self.progress.step} of {self.steps}; {where}", signum)
 
-    def result(self, peak_memory: int) -> Result:
+    def result(self) -> Result:
         progress = self.progress
         best = next((v for v in progress.history.validations if v.epoch == progress.best_epoch), None)
         metrics = {} if best is None else {"loss": best.loss, **best.metrics}
         best_epoch = progress.best_epoch or self.settings.epochs
-        return Result(best_epoch, metrics, progress.step, progress.seconds, peak_memory, progress.history)
+        return Result(best_epoch, metrics, progress.step, progress.seconds, progress.peak_memory, progress.history)
 
     def _save(self) -> None:
         began = time.perf_counter()
         self.progress.seconds = began - self.started
+        self.progress.peak_memory = max(self.progress.peak_memory, self.memory.bytes)
         if self.folder is not None:
             save_state(self.folder, self.model, self.optimizer, self.progress, self.identity)
             self.progress.history.write(self.folder)

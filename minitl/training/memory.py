@@ -5,36 +5,28 @@ import ctypes
 import gc
 import resource
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 
-@dataclass
-class Peak:
-    """`bytes` is known once the work is done: on a GPU what tensors took there, else the process's resident set."""
-
-    bytes: int = 0
-
-
-@contextlib.contextmanager
-def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Measure the block: `with peak_memory(device) as peak: …`, then `peak.bytes`.
+class PeakMemory:
+    """The peak since this was made: on a GPU what tensors took there, else the process's resident set.
 
     On Linux the kernel's high-water mark is reset first, so that earlier work in the same process does not count; where
     that is not possible, the peak is that of the whole process so far.
     """
-    peak = Peak()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        yield peak
-        peak.bytes = torch.cuda.max_memory_allocated(device)
-        return
-    _forget_earlier_work()
-    yield peak
-    peak.bytes = _high_water_mark()
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            _forget_earlier_work()
+
+    @property
+    def bytes(self) -> int:
+        return torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else _high_water_mark()
 
 
 def _forget_earlier_work() -> None:

@@ -36,6 +36,7 @@ class Progress:
     best: dict[str, Tensor] = field(default_factory=dict)
     history: History = field(default_factory=History)
     seconds: float = 0.0
+    peak_memory: int = 0  # bytes
 
 
 def save_state(
@@ -59,6 +60,7 @@ def save_state(
         "best_epoch": progress.best_epoch,
         "best_key": list(progress.best_key) if progress.best_epoch else None,
         "seconds": progress.seconds,
+        "peak_memory": progress.peak_memory,
         "history": progress.history.to_dict(),
     }
     with saving(folder) as stage:
@@ -108,6 +110,7 @@ def load_state(
         {name.removeprefix("best."): weights[name].clone() for name in weights if name.startswith("best.")},
         History.from_dict(facts["history"]),
         facts["seconds"],
+        facts["peak_memory"],
     )
 
 

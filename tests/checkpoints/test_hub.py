@@ -274,3 +274,11 @@ def test_a_short_name_stands_for_its_id(hub, monkeypatch):
         "minitl.checkpoints.hub.manifest", lambda: {"tiny": {"id": "org/model", "revision": hub.commit}}
     )
     assert resolve("tiny") == resolve("org/model", revision=hub.commit)
+
+
+def test_what_a_package_carries_is_found_by_name_without_the_hub(minilm: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"):
+        assert resolve(name) == minilm
+    with pytest.raises(CheckpointError):
+        resolve("all-MiniLM-L6-v2", revision="v1")  # the package is of no revision

@@ -92,8 +92,10 @@ def train(tiny: Path, reviews: Path, out: Path, *options: str) -> int:
 def test_the_last_training_into_a_folder_is_the_one_that_predicts(
     tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    for strategy in ("lora", "full"):
-        assert train(tiny, reviews, tmp_path / "out", "--strategy", strategy) == 0
+    assert train(tiny, reviews, tmp_path / "out", "--strategy", "lora") == 0
+    assert train(tiny, reviews, tmp_path / "out") == 1
+    assert "holds a finished training: name another --out, or replace it with --restart" in capsys.readouterr().err
+    assert train(tiny, reviews, tmp_path / "out", "--restart") == 0
     capsys.readouterr()
     answers = []
     for folder in (tmp_path / "out", tmp_path / "out" / "model"):
@@ -151,9 +153,34 @@ def test_a_training_that_diverges_leaves_its_last_good_weights(
     assert not (out / "state.json").exists()
 
 
+def test_one_label_makes_no_classifier(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "same.csv").write_text("text,label\na film,good\na book,good\nthe day,good\n")
+    assert train(tiny, tmp_path / "same.csv", tmp_path / "out") == 1
+    assert "a classifier needs two labels or more, found ['good']" in capsys.readouterr().err
+
+
+def test_an_adapter_is_merged_into_the_base_that_it_names_and_brings_its_head(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+):
+    assert train(tiny, reviews, tmp_path / "out", "--strategy", "lora") == 0
+    caplog.clear()
+    task = ["--task", "sequence-classification"]
+    assert main(["merge", str(tmp_path / "out" / "adapter"), str(tmp_path / "merged"), *task]) == 0
+    capsys.readouterr()
+    answers = []
+    for folder in ("out", "merged"):
+        assert main(["predict", str(tmp_path / folder), "good film"]) == 0
+        answers.append(capsys.readouterr().out.split("\t")[1])
+    assert float(answers[0]) == pytest.approx(float(answers[1]), abs=2e-4)
+    assert "untrained" not in caplog.text
+    assert main(["merge", str(tmp_path / "nowhere"), str(tmp_path / "m")]) == 1
+    assert "nowhere: no such folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        (["--max-length", "5000"], "--max-length 5000: expected 1 to "),
         (["--rank", "4"], "--rank: only of use with --strategy lora"),
         (["--weight-decay", "-1"], "weight_decay must be at least 0"),
     ],
@@ -198,7 +225,7 @@ def test_a_single_file_is_evaluated_whole(
     scores = []
     for data in (reviews, reviews / "test.csv"):
         assert main(["evaluate", str(tmp_path / "out"), "--data", str(data)]) == 0
-        scores.append(capsys.readouterr().out.split(" test, ")[1])
+        scores.append(capsys.readouterr().out.split(", ", 1)[1])
     assert scores[0] == scores[1]
 
 

@@ -112,12 +112,14 @@ def test_another_study_does_not_go_on_in_an_unfinished_ones_folder(tiny: Path, r
     assert results["settings"]["labels"] == 30
 
 
-def test_a_finished_study_begins_anew_and_another_one_leaves_it_alone(tiny: Path, reviews: Path, tmp_path: Path):
+def test_a_finished_study_is_kept_until_it_is_to_restart(tiny: Path, reviews: Path, tmp_path: Path):
     asked = request(tiny, reviews, tmp_path, arms=("frozen",), curve=())
-    reproduce(asked, Silent())
-    again = Silent()
-    _, folder = reproduce(asked, again)
-    assert [run.key for run in again.runs] == ["frozen-40-0"]
+    first, folder = reproduce(asked, Silent())
+    again, anew = Silent(), Silent()
+    results, _ = reproduce(asked, again)
+    assert (again.runs, results) == ([], json.loads(json.dumps(first)))
+    reproduce(replace(asked, restart=True), anew)
+    assert [run.key for run in anew.runs] == ["frozen-40-0"]
     with pytest.raises(InputError, match="another study"):
         reproduce(replace(asked, seeds=(1,)), Silent())
     assert (folder / "results.json").exists()

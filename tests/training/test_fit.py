@@ -449,3 +449,16 @@ def test_settings_out_of_range_are_refused(changed: dict[str, float]):
 def test_what_has_learnt_is_not_frozen_again():
     with pytest.raises(InputError, match="never fall"):
         Strategy("backwards", ((0.0, 1.0), (0.5, 0.0)))
+
+
+def test_the_peak_of_memory_is_that_of_all_parts(
+    classifier: Make, task: SequenceClassification, examples: list[Example], tmp_path: Path
+):
+    with pytest.raises(Interrupted):
+        fit(classifier(), examples, task=task, settings=QUICK, folder=tmp_path, listener=Listening(2))
+    facts = json.loads((tmp_path / "state.json").read_text())
+    facts["peak_memory"] = 2**50
+    (tmp_path / "state.json").write_text(json.dumps(facts))
+    (tmp_path / "SHA256SUMS").unlink()
+    result = fit(classifier(), examples, task=task, settings=QUICK, folder=tmp_path, resume=True)
+    assert result.peak_memory == 2**50
