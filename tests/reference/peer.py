@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor
 
-PREFIXES = {"bert": "Bert", "gpt2": "GPT2", "llama": "Llama"}
+PREFIXES = {"bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta", "gpt2": "GPT2", "llama": "Llama"}
 SUFFIXES = {
     "backbone": "Model",
     "masked-lm": "ForMaskedLM",
@@ -20,15 +20,18 @@ SUFFIXES = {
     "question-answering": "ForQuestionAnswering",
 }
 TASKS = {
-    "bert": [task for task in SUFFIXES if task != "causal-lm"],
+    **{family: [task for task in SUFFIXES if task != "causal-lm"] for family in ("bert", "roberta", "xlm-roberta")},
     "gpt2": [task for task in SUFFIXES if task != "masked-lm"],
     "llama": [task for task in SUFFIXES if task != "masked-lm"],
 }
 DECODERS = ("gpt2", "llama")
 
 # Training mode is compared with dropout 0: two libraries never draw the same mask.
+_NO_ENCODER_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
 NO_DROPOUT = {
-    "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0},
+    "bert": _NO_ENCODER_DROPOUT,
+    "roberta": _NO_ENCODER_DROPOUT,
+    "xlm-roberta": _NO_ENCODER_DROPOUT,
     "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "classifier_dropout": 0.0},
     "llama": {"attention_dropout": 0.0, "classifier_dropout": 0.0},
 }
@@ -73,7 +76,7 @@ def draw_inputs(model: Any, lengths: list[int], side: str) -> dict[str, Tensor]:
     ids = torch.randint(0, config.vocab_size - 1, (rows, longest))
     ids += ids >= config.pad_token_id  # any token but the padding
     inputs = {"input_ids": torch.where(mask.bool(), ids, config.pad_token_id), "attention_mask": mask}
-    if config.model_type == "bert":
+    if getattr(config, "type_vocab_size", 0):
         inputs["token_type_ids"] = torch.randint(0, config.type_vocab_size, (rows, longest))
     elif side == "left":
         inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)  # the peer counts padding unless it is told
@@ -142,9 +145,15 @@ def training_lengths(task: str, lengths: list[int]) -> list[int]:
 
 def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
     """A random configuration of a family: every choice that its config.json offers, at toy size."""
-    draw = {"bert": _draw_bert, "gpt2": _draw_gpt2, "llama": _draw_llama}[family]
+    draw = {
+        "bert": _draw_bert,
+        "roberta": _draw_roberta,
+        "xlm-roberta": _draw_roberta,
+        "gpt2": _draw_gpt2,
+        "llama": _draw_llama,
+    }[family]
     vocabulary = dice.randint(40, 90)
-    fields = draw(dice) | {"vocab_size": vocabulary, "pad_token_id": dice.randrange(vocabulary)}
+    fields = {"vocab_size": vocabulary, "pad_token_id": dice.randrange(vocabulary)} | draw(dice)
     fields |= {"bos_token_id": dice.randrange(vocabulary), "eos_token_id": dice.randrange(vocabulary)}
     if task.endswith("classification"):
         fields["num_labels"] = dice.randint(1 if task.startswith("sequence") else 2, 5)
@@ -163,6 +172,12 @@ def _draw_bert(dice: random.Random) -> dict[str, Any]:
         "hidden_act": dice.choice(["gelu", "gelu_new", "relu", "silu"]),
         "layer_norm_eps": dice.choice([1e-12, 1e-5, 1e-3]),
     }
+
+
+def _draw_roberta(dice: random.Random) -> dict[str, Any]:
+    """BERT's choices; positions begin behind the padding's id, which is therefore a small one."""
+    pad = dice.randint(0, 3)
+    return _draw_bert(dice) | {"pad_token_id": pad, "max_position_embeddings": dice.randint(17, 40) + pad}
 
 
 def _draw_gpt2(dice: random.Random) -> dict[str, Any]:
