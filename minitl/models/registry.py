@@ -8,6 +8,8 @@ from minitl.models.base import Family
 # config.json's model_type -> the module whose FAMILY it is, or MODULE:NAME; imported when first asked for.
 MODULES = {
     "bert": "minitl.models.bert",
+    "distilbert": "minitl.models.distilbert",
+    "electra": "minitl.models.electra",
     "gpt2": "minitl.models.gpt2",
     "llama": "minitl.models.llama",
     "roberta": "minitl.models.roberta",

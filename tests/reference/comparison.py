@@ -37,6 +37,8 @@ def loss(output: Output, targets: Mapping[str, Tensor], causal: bool) -> Tensor:
         return (start + F.cross_entropy(output.end_logits, targets["end_positions"])) / 2
     logits, labels = output.logits, targets["labels"]
     assert logits is not None
+    if logits.shape == labels.shape and not labels.is_floating_point():  # replaced or not
+        return F.binary_cross_entropy_with_logits(logits, labels.float())
     if labels.is_floating_point():
         return F.mse_loss(logits.squeeze(-1), labels)
     if causal:
