@@ -62,7 +62,7 @@ class BertConfig(Config):
         self.require_known(where, "hidden_act", ACTIVATIONS)
         for name in ("is_decoder", "add_cross_attention"):
             wanted = not self.extra.get(name, False)
-            self.require(wanted, where, f"field {name!r} must be false: BERT here is an encoder alone")
+            self.require(wanted, where, f"field {name!r} must be false: this is an encoder alone")
 
     @property
     def head_dropout(self) -> float:

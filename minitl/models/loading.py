@@ -109,6 +109,9 @@ def new_model(
     family = family_of(config.model_type)
     check_task(family, task)
     model = _empty_model(family, _with_labels(config, num_labels, labels), task)
+    if task != "backbone":
+        for part in set(family.keys.optional) - set(family.heads[task].needs):
+            setattr(model, part, None)  # nothing above would ever teach it
     tied = owners(model.tie_groups())
     _allocate(model, [name for name, _ in model.named_parameters() if name not in tied], dtype, device)
     with LeaveEmpty():  # the tied members

@@ -5,11 +5,15 @@ from importlib import import_module
 from minitl.errors import ConfigError, InputError
 from minitl.models.base import Family
 
-# config.json's model_type -> the module whose FAMILY it is; imported when first asked for.
+# config.json's model_type -> the module whose FAMILY it is, or MODULE:NAME; imported when first asked for.
 MODULES = {
     "bert": "minitl.models.bert",
+    "distilbert": "minitl.models.distilbert",
+    "electra": "minitl.models.electra",
     "gpt2": "minitl.models.gpt2",
     "llama": "minitl.models.llama",
+    "roberta": "minitl.models.roberta",
+    "xlm-roberta": "minitl.models.roberta:XLM",
 }
 
 
@@ -17,7 +21,8 @@ def family_of(model_type: object, where: str = "config.json") -> Family:
     """The family of a config's `model_type`; ConfigError lists the known ones."""
     if not isinstance(model_type, str) or model_type not in MODULES:
         raise ConfigError(f"{where}: unknown model_type {model_type!r}; known: {', '.join(sorted(MODULES))}")
-    return import_module(MODULES[model_type]).FAMILY
+    module, _, name = MODULES[model_type].partition(":")
+    return getattr(import_module(module), name or "FAMILY")
 
 
 def task_of(family: Family, architectures: list[str] | None, where: str = "config.json") -> str:

@@ -59,12 +59,13 @@ class TokenClassifier(nn.Module):
 class SpanHead(nn.Module):
     """Two scores a token: where the answer starts and where it ends, each [batch, length] (Devlin et al. 2019, 4.2)."""
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, dropout_p: float = 0.0) -> None:
         super().__init__()
+        self.dropout = Dropout(dropout_p)
         self.span = nn.Linear(hidden, 2)
 
     def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
-        start, end = self.span(output.last_hidden_state).unbind(-1)
+        start, end = self.span(self.dropout(output.last_hidden_state)).unbind(-1)
         return output.with_(start_logits=start, end_logits=end)
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minitl.models.base import Model
+from minitl.models.matching import owners
 from minitl.nn.output import Output
 
 
@@ -36,6 +37,8 @@ def loss(output: Output, targets: Mapping[str, Tensor], causal: bool) -> Tensor:
         return (start + F.cross_entropy(output.end_logits, targets["end_positions"])) / 2
     logits, labels = output.logits, targets["labels"]
     assert logits is not None
+    if logits.shape == labels.shape and not labels.is_floating_point():  # replaced or not
+        return F.binary_cross_entropy_with_logits(logits, labels.float())
     if labels.is_floating_point():
         return F.mse_loss(logits.squeeze(-1), labels)
     if causal:
@@ -70,12 +73,15 @@ def output_errors(
     return {n: relative_error(_only(n, actual[n], real), _only(n, e, real)) for n, e in expected.items()}
 
 
-def gradient_errors(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, float]:
-    """max |difference| / max |reference| of each parameter's gradient.
+def gradient_errors(model: Model, actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, float]:
+    """max |difference| / max |reference| of each parameter's gradient; of tied ones the peer may name either.
 
     A gradient that is zero in exact arithmetic is rounding on both sides (BERT's key bias shifts all scores of a query
     alike, which the softmax does not see). Such are measured by the scale of the whole model's gradients instead.
     """
+    tied, keys = owners(model.tie_groups()), model.key_map
+    ours = {name: keys.to_ours(name) or name for name in expected}
+    expected = {keys.to_published(tied.get(ours[name], ours[name])) or name: g for name, g in expected.items()}
     assert set(actual) == set(expected), f"on one side only: {sorted(set(actual) ^ set(expected))}"
     scale = max(float(gradient.abs().max()) for gradient in expected.values())
     errors: dict[str, float] = {}

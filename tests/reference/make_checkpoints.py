@@ -39,6 +39,17 @@ BERT = {
     "max_position_embeddings": 16,
     "pad_token_id": 0,
 }
+ROBERTA = BERT | {"vocab_size": 53, "max_position_embeddings": 18, "pad_token_id": 1, "type_vocab_size": 1}
+DISTILBERT = {
+    "vocab_size": 59,
+    "dim": 24,
+    "n_heads": 3,
+    "n_layers": 2,
+    "hidden_dim": 40,
+    "max_position_embeddings": 16,
+    "pad_token_id": 0,
+}
+ELECTRA = BERT | {"embedding_size": 16}
 GPT2 = {
     "vocab_size": 67,
     "n_embd": 24,
@@ -77,6 +88,27 @@ CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bert-sequence-classification": ("bert", "sequence-classification", BERT | {"num_labels": 3}),
     "bert-token-classification": ("bert", "token-classification", BERT | {"num_labels": 5, "type_vocab_size": 3}),
     "bert-question-answering": ("bert", "question-answering", BERT | {"hidden_act": "relu", "layer_norm_eps": 1e-3}),
+    "roberta-backbone": ("roberta", "backbone", ROBERTA),
+    "roberta-masked-lm": ("roberta", "masked-lm", ROBERTA | {"hidden_act": "relu"}),
+    "roberta-sequence-classification": ("roberta", "sequence-classification", ROBERTA | {"num_labels": 3}),
+    "roberta-token-classification": ("roberta", "token-classification", ROBERTA | {"num_labels": 4, "pad_token_id": 3}),
+    "roberta-question-answering": ("roberta", "question-answering", ROBERTA | {"type_vocab_size": 2}),
+    "xlm-roberta-backbone": ("xlm-roberta", "backbone", ROBERTA | {"pad_token_id": 0}),
+    "xlm-roberta-masked-lm": ("xlm-roberta", "masked-lm", ROBERTA),
+    "xlm-roberta-sequence-classification": ("xlm-roberta", "sequence-classification", ROBERTA | {"num_labels": 1}),
+    "xlm-roberta-token-classification": ("xlm-roberta", "token-classification", ROBERTA | {"num_labels": 2}),
+    "xlm-roberta-question-answering": ("xlm-roberta", "question-answering", ROBERTA),
+    "distilbert-backbone": ("distilbert", "backbone", DISTILBERT | {"n_layers": 3}),
+    "distilbert-masked-lm": ("distilbert", "masked-lm", DISTILBERT | {"activation": "relu"}),
+    "distilbert-sequence-classification": ("distilbert", "sequence-classification", DISTILBERT | {"num_labels": 3}),
+    "distilbert-token-classification": ("distilbert", "token-classification", DISTILBERT | {"num_labels": 5}),
+    "distilbert-question-answering": ("distilbert", "question-answering", DISTILBERT),
+    "electra-backbone": ("electra", "backbone", ELECTRA | {"embedding_size": 24}),
+    "electra-replaced-token-detection": ("electra", "replaced-token-detection", ELECTRA | {"hidden_act": "relu"}),
+    "electra-masked-lm": ("electra", "masked-lm", ELECTRA | {"hidden_act": "relu"}),
+    "electra-sequence-classification": ("electra", "sequence-classification", ELECTRA | {"num_labels": 3}),
+    "electra-token-classification": ("electra", "token-classification", ELECTRA | {"num_labels": 5}),
+    "electra-question-answering": ("electra", "question-answering", ELECTRA),
     "gpt2-backbone": ("gpt2", "backbone", GPT2 | {"n_inner": 36, "n_layer": 3}),
     "gpt2-causal-lm": ("gpt2", "causal-lm", GPT2),
     "gpt2-causal-lm-inverse-layer": (

@@ -10,7 +10,15 @@ import torch
 import transformers
 from torch import Tensor
 
-PREFIXES = {"bert": "Bert", "gpt2": "GPT2", "llama": "Llama"}
+PREFIXES = {
+    "bert": "Bert",
+    "roberta": "Roberta",
+    "xlm-roberta": "XLMRoberta",
+    "distilbert": "DistilBert",
+    "electra": "Electra",
+    "gpt2": "GPT2",
+    "llama": "Llama",
+}
 SUFFIXES = {
     "backbone": "Model",
     "masked-lm": "ForMaskedLM",
@@ -18,17 +26,24 @@ SUFFIXES = {
     "sequence-classification": "ForSequenceClassification",
     "token-classification": "ForTokenClassification",
     "question-answering": "ForQuestionAnswering",
+    "replaced-token-detection": "ForPreTraining",
 }
+_COMMON = ["backbone", "sequence-classification", "token-classification", "question-answering"]
 TASKS = {
-    "bert": [task for task in SUFFIXES if task != "causal-lm"],
-    "gpt2": [task for task in SUFFIXES if task != "masked-lm"],
-    "llama": [task for task in SUFFIXES if task != "masked-lm"],
+    **{family: [*_COMMON, "masked-lm"] for family in ("bert", "roberta", "xlm-roberta", "distilbert", "electra")},
+    **{family: [*_COMMON, "causal-lm"] for family in ("gpt2", "llama")},
 }
+TASKS["electra"].append("replaced-token-detection")
 DECODERS = ("gpt2", "llama")
 
 # Training mode is compared with dropout 0: two libraries never draw the same mask.
+_NO_ENCODER_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
 NO_DROPOUT = {
-    "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0},
+    "bert": _NO_ENCODER_DROPOUT,
+    "roberta": _NO_ENCODER_DROPOUT,
+    "xlm-roberta": _NO_ENCODER_DROPOUT,
+    "electra": _NO_ENCODER_DROPOUT,
+    "distilbert": {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0, "qa_dropout": 0.0},
     "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "classifier_dropout": 0.0},
     "llama": {"attention_dropout": 0.0, "classifier_dropout": 0.0},
 }
@@ -73,7 +88,7 @@ def draw_inputs(model: Any, lengths: list[int], side: str) -> dict[str, Tensor]:
     ids = torch.randint(0, config.vocab_size - 1, (rows, longest))
     ids += ids >= config.pad_token_id  # any token but the padding
     inputs = {"input_ids": torch.where(mask.bool(), ids, config.pad_token_id), "attention_mask": mask}
-    if config.model_type == "bert":
+    if getattr(config, "type_vocab_size", 0):
         inputs["token_type_ids"] = torch.randint(0, config.type_vocab_size, (rows, longest))
     elif side == "left":
         inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)  # the peer counts padding unless it is told
@@ -92,6 +107,8 @@ def draw_targets(model: Any, task: str, mask: Tensor) -> dict[str, Tensor]:
     if task == "sequence-classification":
         regression = config.num_labels == 1
         return {"labels": torch.randn(rows) if regression else torch.randint(0, config.num_labels, (rows,))}
+    if task == "replaced-token-detection":
+        return {"labels": torch.randint(0, 2, (rows, length))}
     classes = config.num_labels if task == "token-classification" else config.vocab_size
     labels = torch.randint(0, classes, (rows, length))
     counted = mask.bool()
@@ -136,15 +153,24 @@ def loss_and_gradients(
 
 
 def training_lengths(task: str, lengths: list[int]) -> list[int]:
-    """Lengths of the batch to train on: the peer's span loss counts padding among the answers, so that has none."""
-    return [max(lengths)] * len(lengths) if task == "question-answering" else lengths
+    """Lengths of the batch to train on: none padded where the loss counts, or has to be told of, the padding."""
+    whole = task in ("question-answering", "replaced-token-detection")
+    return [max(lengths)] * len(lengths) if whole else lengths
 
 
 def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
     """A random configuration of a family: every choice that its config.json offers, at toy size."""
-    draw = {"bert": _draw_bert, "gpt2": _draw_gpt2, "llama": _draw_llama}[family]
+    draw = {
+        "bert": _draw_bert,
+        "roberta": _draw_roberta,
+        "xlm-roberta": _draw_roberta,
+        "distilbert": _draw_distilbert,
+        "electra": _draw_electra,
+        "gpt2": _draw_gpt2,
+        "llama": _draw_llama,
+    }[family]
     vocabulary = dice.randint(40, 90)
-    fields = draw(dice) | {"vocab_size": vocabulary, "pad_token_id": dice.randrange(vocabulary)}
+    fields = {"vocab_size": vocabulary, "pad_token_id": dice.randrange(vocabulary)} | draw(dice)
     fields |= {"bos_token_id": dice.randrange(vocabulary), "eos_token_id": dice.randrange(vocabulary)}
     if task.endswith("classification"):
         fields["num_labels"] = dice.randint(1 if task.startswith("sequence") else 2, 5)
@@ -162,6 +188,29 @@ def _draw_bert(dice: random.Random) -> dict[str, Any]:
         "type_vocab_size": dice.randint(1, 3),
         "hidden_act": dice.choice(["gelu", "gelu_new", "relu", "silu"]),
         "layer_norm_eps": dice.choice([1e-12, 1e-5, 1e-3]),
+    }
+
+
+def _draw_roberta(dice: random.Random) -> dict[str, Any]:
+    """BERT's choices; positions begin behind the padding's id, which is therefore a small one."""
+    pad = dice.randint(0, 3)
+    return _draw_bert(dice) | {"pad_token_id": pad, "max_position_embeddings": dice.randint(17, 40) + pad}
+
+
+def _draw_electra(dice: random.Random) -> dict[str, Any]:
+    fields = _draw_bert(dice)
+    return fields | {"embedding_size": dice.choice([fields["hidden_size"], dice.randint(5, 30)])}
+
+
+def _draw_distilbert(dice: random.Random) -> dict[str, Any]:
+    heads = dice.choice([1, 2, 3, 5])
+    return {
+        "dim": heads * dice.randint(4, 9),
+        "n_heads": heads,
+        "n_layers": dice.randint(1, 3),
+        "hidden_dim": dice.randint(17, 60),
+        "max_position_embeddings": dice.randint(16, 40),
+        "activation": dice.choice(["gelu", "relu"]),
     }
 
 
