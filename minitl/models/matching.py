@@ -35,6 +35,7 @@ def plan_loading(model: Model, weights: Weights, stored: str) -> Plan:
     plan, in_file = Plan(), model.family.key_map(stored)
     keys = replace(model.key_map, prefix=in_file.prefix)
     head_is_stored = stored == model.task != "backbone"
+    kept = () if model.task == "backbone" else tuple(f"{part}." for part in model.family.heads[model.task].keeps)
     # What belongs to another task's head is no surprise, except beside the very head that is asked for.
     others = [] if head_is_stored else [model.family.key_map(task) for task in model.family.heads if task != model.task]
     tied, tied_in_file = owners(model.tie_groups()), owners(in_file.ties if model.config.tie_word_embeddings else ())
@@ -43,7 +44,7 @@ def plan_loading(model: Model, weights: Weights, stored: str) -> Plan:
         # Of tied tensors a file may hold any one: a language model's output layer may be all there is of its embedding.
         ours = tied_in_file.get(in_file.to_ours(name) or "") or keys.to_ours(name) or ""
         ours = tied.get(ours, ours)
-        if ours.startswith("head.") and not head_is_stored:
+        if ours.startswith("head.") and not head_is_stored and not ours.startswith(kept):
             continue  # another task's head may bear the same published name
         if ours in wanted:
             plan.sources.setdefault(ours, []).append(name)
