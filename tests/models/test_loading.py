@@ -401,6 +401,15 @@ def test_what_the_heads_of_a_family_share_goes_over_from_one_to_the_other(stored
     assert caplog.text.rstrip().endswith(f"new and untrained, not from the checkpoint: {new}")
 
 
+@pytest.mark.parametrize(("stored", "new"), [("masked-lm", "head.out"), ("sequence-classification", None)])
+def test_shared_parts_do_not_make_a_head_the_one_that_is_asked_for(stored, new, tmp_path, caplog):
+    model, folder = save(tmp_path, MODERNBERT, stored)
+    rewrite_config(folder, architectures=...)
+    loaded = load_model(folder, "sequence-classification")
+    assert torch.equal(loaded.head.dense.weight, model.head.dense.weight)
+    assert caplog.text.rstrip().endswith(f"not from the checkpoint: {new}") if new else caplog.text == ""
+
+
 def test_a_new_head_is_announced_by_the_parts_that_are_new(tmp_path, caplog):
     _, folder = save(tmp_path, BERT)
     loaded = load_model(folder, "masked-lm")
