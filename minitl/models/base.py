@@ -162,6 +162,8 @@ class Head:
     pairs, ties     the head's part of the key map
     needs           optional backbone parts without which the head cannot work, e.g. ("pooler",)
     prefix          where published files of this task use another prefix than the family's
+    keeps           parts of it that other heads of the family have too, under one published name, and that are taken
+                    over from them, e.g. ("head.dense",)
     """
 
     build: Callable[[Any], nn.Module]
@@ -170,6 +172,7 @@ class Head:
     ties: tuple[tuple[str, ...], ...] = ()
     needs: tuple[str, ...] = ()
     prefix: str | None = None
+    keeps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

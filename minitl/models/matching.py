@@ -12,9 +12,9 @@ from minitl.models.base import Model
 def stored_task(model: Model, weights: Weights) -> str:
     """Whose head the file holds where config.json names none: the model's, if any of it is there, else nobody's.
 
-    Half a head counts as one, so that the other half is missing and not made up.
+    Half a head counts as one, so that the other half is missing and not made up; what other heads have too does not.
     """
-    head = {name for name, _ in model.named_parameters() if name.startswith("head.")}
+    head = {n for n, _ in model.named_parameters() if n.startswith("head.") and not n.startswith(_kept(model))}
     return model.task if any(model.key_map.to_ours(name) in head for name in weights) else "backbone"
 
 
@@ -35,6 +35,7 @@ def plan_loading(model: Model, weights: Weights, stored: str) -> Plan:
     plan, in_file = Plan(), model.family.key_map(stored)
     keys = replace(model.key_map, prefix=in_file.prefix)
     head_is_stored = stored == model.task != "backbone"
+    kept = _kept(model)
     # What belongs to another task's head is no surprise, except beside the very head that is asked for.
     others = [] if head_is_stored else [model.family.key_map(task) for task in model.family.heads if task != model.task]
     tied, tied_in_file = owners(model.tie_groups()), owners(in_file.ties if model.config.tie_word_embeddings else ())
@@ -43,7 +44,7 @@ def plan_loading(model: Model, weights: Weights, stored: str) -> Plan:
         # Of tied tensors a file may hold any one: a language model's output layer may be all there is of its embedding.
         ours = tied_in_file.get(in_file.to_ours(name) or "") or keys.to_ours(name) or ""
         ours = tied.get(ours, ours)
-        if ours.startswith("head.") and not head_is_stored:
+        if ours.startswith("head.") and not head_is_stored and not ours.startswith(kept):
             continue  # another task's head may bear the same published name
         if ours in wanted:
             plan.sources.setdefault(ours, []).append(name)
@@ -65,6 +66,11 @@ def plan_loading(model: Model, weights: Weights, stored: str) -> Plan:
 def owners(groups: Sequence[tuple[str, ...]]) -> dict[str, str]:
     """Every later member of a tie group -> the group's first."""
     return {name: group[0] for group in groups for name in group[1:]}
+
+
+def _kept(model: Model) -> tuple[str, ...]:
+    """How the names of the parameters begin that the model's head takes over from any other head."""
+    return () if model.task == "backbone" else tuple(f"{part}." for part in model.family.heads[model.task].keeps)
 
 
 def _contradictions(weights: Weights, names: Sequence[str]) -> list[str]:

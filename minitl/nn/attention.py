@@ -5,7 +5,7 @@
        └─ value ─────────────────────────────────────────────────────┴─ ·V ─ output ─►
 
 `attend` is the middle of the picture and is the same in every family. The classes differ in how queries, keys and
-values are made from x, and in nothing else.
+values are made from x; `local_attention.py` has one that also looks at fewer keys.
 """
 
 import math
@@ -93,9 +93,15 @@ class Attention(nn.Module):
             query, key = rotate(query, *turn), rotate(key, *turn)
         if cache is not None:
             key, value = cache.append(key, value)
-        dropout_p = self.dropout_p if self.training else 0.0
-        context, weights = attend(query, key, value, mask, self.scale, dropout_p, want_weights)
+        context, weights = self.attend(query, key, value, mask, want_weights)
         return self.output(context.transpose(1, 2).flatten(2)), weights
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Mask, want_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The middle of the picture, with this layer's scale and dropout."""
+        dropout_p = self.dropout_p if self.training else 0.0
+        return attend(query, key, value, mask, self.scale, dropout_p, want_weights)
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
         return x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
@@ -125,12 +131,15 @@ class SelfAttention(Attention):
 
 
 class FusedSelfAttention(Attention):
-    """One projection for all three, as GPT-2's `c_attn` stores it: queries, then keys, then values along the output."""
+    """One projection for all three, as GPT-2's `c_attn` and ModernBERT's `Wqkv` are stored: queries, then keys, then
+    values along the output."""
 
-    def __init__(self, hidden: int, heads: int, dropout_p: float, scale: float | None = None) -> None:
+    def __init__(
+        self, hidden: int, heads: int, dropout_p: float, scale: float | None = None, bias: bool = True
+    ) -> None:
         super().__init__(heads, heads, hidden // heads, dropout_p, scale)
-        self.qkv = nn.Linear(hidden, 3 * hidden)
-        self.output = nn.Linear(hidden, hidden)
+        self.qkv = nn.Linear(hidden, 3 * hidden, bias=bias)
+        self.output = nn.Linear(hidden, hidden, bias=bias)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = self.qkv(x).chunk(3, dim=-1)

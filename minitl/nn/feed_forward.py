@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from minitl.nn.activations import ACTIVATIONS
+from minitl.nn.dropout import Dropout
 
 
 class FeedForward(nn.Module):
@@ -30,3 +31,18 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [..., hidden] -> [..., inner] -> [..., hidden]
         return self.down(self.act(self.gate(x)) * self.up(x))
+
+
+class FusedGatedFeedForward(nn.Module):
+    """down(dropout(act(gate) · up)), gate and up being the two halves of one projection: GeGLU where act is GELU."""
+
+    def __init__(self, hidden: int, inner: int, act: str, dropout_p: float, bias: bool) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(hidden, 2 * inner, bias=bias)
+        self.act = ACTIVATIONS[act]
+        self.dropout = Dropout(dropout_p)
+        self.down = nn.Linear(inner, hidden, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:  # [..., hidden] -> [..., 2 · inner] -> [..., hidden]
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(self.dropout(self.act(gate) * up))

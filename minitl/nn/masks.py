@@ -49,6 +49,19 @@ def causal_mask(attention_mask: Tensor | None, queries: int, keys: int, device: 
     return Mask(allowed=past & attention_mask.bool()[:, None, None, :] | itself)
 
 
+def window_mask(attention_mask: Tensor | None, length: int, reach: int, device: torch.device) -> Mask:
+    """Hide the padding, and what stands more than `reach` tokens away on either side."""
+    if length <= reach + 1:
+        return bidirectional_mask(attention_mask)
+    places = torch.arange(length, device=device)
+    near = ((places[:, None] - places).abs() <= reach)[None, None]  # [1, 1, query, key]
+    if attention_mask is None or _all_ones_on_cpu(attention_mask):
+        return Mask(allowed=near)
+    # A padded query looks at itself, as above.
+    itself = places[:, None] == places
+    return Mask(allowed=near & attention_mask.bool()[:, None, None, :] | itself)
+
+
 def positions_from_mask(attention_mask: Tensor | None, queries: int, past: int, device: torch.device) -> Tensor:
     """Position ids [batch or 1, queries] that count real tokens only, so that left padding shifts nothing."""
     if attention_mask is None:

@@ -36,8 +36,8 @@ def pool_max(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def pool_mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean of the real tokens' vectors."""
-    return _weighted_sum(hidden, mask) / mask.sum(-1, keepdim=True)
+    """The mean of the real tokens' vectors; 0 where there is none."""
+    return _weighted_sum(hidden, mask) / mask.sum(-1, keepdim=True).clamp(min=1)
 
 
 def pool_mean_sqrt_length(hidden: Tensor, mask: Tensor) -> Tensor:

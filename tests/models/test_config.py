@@ -27,7 +27,15 @@ LLAMA = {
     "num_attention_heads": 32,
     "num_key_value_heads": 8,
 }
-CONFIGS = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA}
+MODERNBERT = {
+    "model_type": "modernbert",
+    "vocab_size": 50368,
+    "hidden_size": 768,
+    "intermediate_size": 1152,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 12,
+}
+CONFIGS = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA, "modernbert": MODERNBERT}
 REQUIRED = [(name, field) for name, config in CONFIGS.items() for field in config if field != "model_type"]
 REQUIRED.remove(("llama", "num_key_value_heads"))
 
@@ -64,7 +72,14 @@ def test_a_size_must_be_an_integer(name, field, value):
 @pytest.mark.parametrize("value", [0, -1])
 @pytest.mark.parametrize(
     ("name", "field"),
-    [*REQUIRED, ("llama", "num_key_value_heads"), ("llama", "head_dim"), ("gpt2", "n_inner")],
+    [
+        *REQUIRED,
+        ("llama", "num_key_value_heads"),
+        ("llama", "head_dim"),
+        ("gpt2", "n_inner"),
+        ("modernbert", "local_attention"),
+        ("modernbert", "global_attn_every_n_layers"),
+    ],
 )
 def test_a_size_must_be_positive(name, field, value):
     with pytest.raises(ConfigError, match=f"^folder/config.json: field '{field}' must be at least 1, got {value}$"):
@@ -82,6 +97,11 @@ WRONG = [
     ("bert", "id2label", {"0": 1}, "a mapping of a string to a string or null"),
     ("llama", "eos_token_id", ["2"], "an integer or a list of an integer or null"),
     ("llama", "rope_scaling", 8.0, "a mapping of"),
+    ("modernbert", "norm_bias", 0, "true or false"),
+    ("modernbert", "classifier_pooling", None, "a string"),
+    ("modernbert", "layer_types", "full_attention", "a list of a string or null"),
+    ("modernbert", "local_rope_theta", None, "a number"),
+    ("modernbert", "rope_parameters", 160000.0, "a mapping of"),
 ]
 
 
@@ -102,6 +122,8 @@ def test_a_whole_number_is_a_number():
         ("gpt2", "n_head", 7),
         ("llama", "num_attention_heads", 7),
         ("llama", "num_key_value_heads", 5),
+        ("modernbert", "num_attention_heads", 7),
+        ("modernbert", "num_attention_heads", 256),  # heads of three, which cannot be turned in pairs
     ],
 )
 def test_heads_must_divide(name, field, value):
@@ -120,7 +142,14 @@ def test_heads_that_are_turned_in_pairs_have_an_even_size(sizes):
 
 
 @pytest.mark.parametrize(
-    ("name", "field"), [("bert", "hidden_act"), ("gpt2", "activation_function"), ("llama", "hidden_act")]
+    ("name", "field"),
+    [
+        ("bert", "hidden_act"),
+        ("gpt2", "activation_function"),
+        ("llama", "hidden_act"),
+        ("modernbert", "hidden_activation"),
+        ("modernbert", "classifier_activation"),
+    ],
 )
 def test_an_unknown_activation_is_refused_and_the_known_ones_are_listed(name, field):
     expected = f"^folder/config.json: field '{field}' must be one of gelu, .*, tanh, got 'mish'$"
@@ -183,6 +212,61 @@ def test_the_base_of_the_turns_is_a_number_above_zero_wherever_it_stands(value):
 def test_the_slow_turns_of_a_scaling_end_before_the_fast_ones_begin():
     with pytest.raises(ConfigError, match=r"low_freq_factor' \(4\.0\) must be below .*high_freq_factor' \(4\.0\)"):
         read({**LLAMA, "rope_scaling": {**LLAMA3, "low_freq_factor": 4.0}})
+
+
+def test_modernberts_layers_are_of_two_kinds_in_either_spelling():
+    every = read({**MODERNBERT, "num_hidden_layers": 5, "global_attn_every_n_layers": 2})
+    listed = read({**MODERNBERT, "num_hidden_layers": 5, "layer_types": every.kinds, "global_attn_every_n_layers": 3})
+    full, sliding = "full_attention", "sliding_attention"
+    assert every.kinds == listed.kinds == [full, sliding, full, sliding, full]
+    assert read(MODERNBERT).kinds.count(full) == 8
+
+
+@pytest.mark.parametrize("value", [[], ["full_attention"] * 21, ["full_attention"] * 21 + ["chunked_attention"]])
+def test_modernberts_layer_types_name_a_known_kind_for_every_layer(value):
+    expected = "^folder/config.json: field 'layer_types' must say full_attention or sliding_attention of each of the 22"
+    with pytest.raises(ConfigError, match=expected):
+        read({**MODERNBERT, "layer_types": value})
+
+
+def test_modernbert_pools_in_one_of_two_ways():
+    expected = "^folder/config.json: field 'classifier_pooling' must be one of cls, mean, got 'max'$"
+    with pytest.raises(ConfigError, match=expected):
+        read({**MODERNBERT, "classifier_pooling": "max"})
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("field", ["global_rope_theta", "local_rope_theta", "initializer_cutoff_factor"])
+def test_modernberts_turns_and_cutoff_are_numbers_above_zero(field, value):
+    with pytest.raises(ConfigError, match=f"^folder/config.json: field '{field}' must be .*above 0, got {value}"):
+        read({**MODERNBERT, field: value})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"rope_theta": 10000.0}, "'rope_parameters' must hold full_attention and sliding_attention, got 'rope_theta'"),
+        ({"full_attention": 10000.0}, r"'rope_parameters\.full_attention' must be a mapping or null, got 10000\.0"),
+        (
+            {"sliding_attention": {"rope_type": "yarn"}},
+            r"'rope_parameters\.sliding_attention': 'rope_type' must be 'default', got 'yarn'",
+        ),
+        (
+            {"full_attention": {"rope_theta": "1e4"}},
+            r"'rope_parameters\.full_attention\.rope_theta' must be a number above 0, got '1e4'",
+        ),
+    ],
+)
+def test_modernberts_rope_parameters_are_checked_by_kind(value, expected):
+    with pytest.raises(ConfigError, match=f"^folder/config.json: field {expected}$"):
+        read({**MODERNBERT, "rope_parameters": value})
+
+
+@pytest.mark.parametrize("value", [{"type": "linear", "factor": 2.0}, 2.0])
+def test_modernbert_knows_no_scaling_of_positions(value):
+    with pytest.raises(ConfigError, match=r"^folder/config\.json: field 'rope_scaling'"):
+        read({**MODERNBERT, "rope_scaling": value})
+    assert read({**MODERNBERT, "rope_scaling": None}).extra == {"rope_scaling": None}
 
 
 @pytest.mark.parametrize("id2label", [{"1": "a"}, {"0": "a", "2": "b"}, {"zero": "a"}, {"00": "a"}, {}])

@@ -29,15 +29,25 @@ SIZES: dict[str, dict[str, Any]] = {
         "intermediate_size": 32,
         "attention_bias": True,
     },
+    "modernbert": {
+        "vocab_size": 40,
+        "hidden_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 3,
+        "intermediate_size": 32,
+        "attention_bias": True,
+    },
 }
 RATES = {family: [f.name for f in fields(family_of(family).config) if "drop" in f.name] for family in SIZES}
 STAGES = (
     "embeddings",
     "layers.0.attention",
     "layers.0.feed_forward.up",
+    "layers.0.feed_forward.gate_up",
     "layers.0.feed_forward",
     "layers.0",
     "head.classifier",
+    "head.out",
 )
 IDS = torch.arange(18).view(2, 9)
 
@@ -53,9 +63,9 @@ def random_model(family: str, rates: dict[str, float | None], task: str, **optio
 
 
 @torch.no_grad()
-def run(model: Model) -> list[Tensor]:
-    """What each of the stages puts out in one forward pass."""
-    stages = {model.get_submodule(name): name for name in STAGES}
+def run(model: Model) -> dict[str, Tensor]:
+    """What each of the stages that the model has puts out in one forward pass."""
+    stages = {module: name for name, module in model.named_modules() if name in STAGES}
     seen: dict[str, Tensor] = {}
 
     def keep(module: nn.Module, _inputs: object, output: Any) -> None:
@@ -65,17 +75,18 @@ def run(model: Model) -> list[Tensor]:
     model(IDS)
     for handle in handles:
         handle.remove()
-    return [seen[stage] for stage in STAGES]
+    return seen
 
 
-def first_difference(left: list[Tensor], right: list[Tensor]) -> str | None:
-    return next((stage for stage, a, b in zip(STAGES, left, right, strict=True) if not torch.equal(a, b)), None)
+def first_difference(left: dict[str, Tensor], right: dict[str, Tensor]) -> str | None:
+    assert left.keys() == right.keys()
+    return next((stage for stage in STAGES if stage in left and not torch.equal(left[stage], right[stage])), None)
 
 
 # Dropping zeros changes nothing: where places share a rate, one is singled out by zeroing what the others drop from.
 # With that zeroed at all of a rate's places, the rate shows nowhere (None), though the rest of the model is alive.
 TABLES, NORMED, VALUE, QKV = "embeddings", "embeddings.norm", "layers.0.attention.value", "layers.0.attention.qkv"
-ATTENDED, FED = "layers.0.attention.output", "layers.0.feed_forward.down"
+ATTENDED, FED, GATED = "layers.0.attention.output", "layers.0.feed_forward.down", "layers.0.feed_forward.gate_up"
 PLACES = [
     ("bert", "hidden_dropout_prob", [], "embeddings"),
     ("bert", "hidden_dropout_prob", [NORMED, FED], "layers.0.feed_forward.up"),
@@ -95,6 +106,14 @@ PLACES = [
     ("llama", "attention_dropout", [], "layers.0.attention"),
     ("llama", "attention_dropout", [VALUE], None),
     ("llama", "classifier_dropout", [], "head.classifier"),
+    ("modernbert", "embedding_dropout", [], "embeddings"),
+    ("modernbert", "embedding_dropout", [TABLES], None),
+    ("modernbert", "attention_dropout", [], "layers.0.attention"),
+    ("modernbert", "attention_dropout", [QKV], GATED),
+    ("modernbert", "attention_dropout", [QKV, ATTENDED], None),
+    ("modernbert", "mlp_dropout", [], "layers.0.feed_forward"),
+    ("modernbert", "mlp_dropout", [GATED], None),
+    ("modernbert", "classifier_dropout", [], "head.out"),
 ]
 
 

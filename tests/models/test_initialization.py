@@ -17,8 +17,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "bert": {"model_type": "bert", **COMMON, **WIDE, "max_position_embeddings": 16},
     "gpt2": {"model_type": "gpt2", **COMMON, "n_positions": 16, "n_embd": 256, "n_layer": LAYERS, "n_head": 4},
     "llama": {"model_type": "llama", **COMMON, **WIDE, "attention_bias": True, "mlp_bias": True},
+    "modernbert": {"model_type": "modernbert", **COMMON, **WIDE, "initializer_cutoff_factor": 2.5},
 }
-RESIDUAL = ("attention.output.weight", "feed_forward.down.weight")  # what a GPT-2 layer adds to the residual stream
+RESIDUAL = ("attention.output.weight", "feed_forward.down.weight")  # what a layer adds to the residual stream
+# The deviation of a normal variable of which only what lies within 2.5 deviations is kept: sqrt(1 − 2·2.5·φ(2.5)/P).
+CUT = math.sqrt(1 - 5 * math.exp(-3.125) / math.sqrt(2 * math.pi) / math.erf(2.5 / math.sqrt(2)))
+NARROW = {"gpt2": RESIDUAL, "modernbert": (*RESIDUAL, "head.dense.weight", "head.decoder.weight")}
 
 
 def assert_fresh(family: str, name: str, parameter: nn.Parameter) -> None:
@@ -32,7 +36,12 @@ def assert_fresh(family: str, name: str, parameter: nn.Parameter) -> None:
         padded = name == "embeddings.token.weight" and family != "gpt2"
         assert values.eq(0).all(-1).nonzero().flatten().tolist() == ([PADDING] if padded else []), name
         values = values[values.ne(0).any(-1)]
-        expected = DEVIATION / math.sqrt(2 * LAYERS) if family == "gpt2" and name.endswith(RESIDUAL) else DEVIATION
+        expected = DEVIATION / math.sqrt(2 * LAYERS) if name.endswith(NARROW.get(family, ())) else DEVIATION
+        if family == "modernbert" and name.startswith(("head.out", "head.span")):
+            expected = WIDE["hidden_size"] ** -0.5
+        if family == "modernbert" and not name.startswith("embeddings"):
+            assert values.abs().max() <= 2.5 * expected * (1 + 1e-6), f"{name} is not cut off"
+            expected *= CUT
         assert abs(float(values.mean())) < 5 * expected / math.sqrt(values.numel()), name
         assert float(values.std()) == pytest.approx(expected, rel=5 / math.sqrt(2 * values.numel())), name
         assert values.abs().max() > 2 * expected, f"{name} is not normal"

@@ -13,7 +13,19 @@ from minitl.models.base import Model
 from minitl.models.loading import load_model
 
 CHECKPOINTS = Path(__file__).parents[1] / "reference" / "checkpoints"
-ENCODERS = ["bert-backbone", "bert-masked-lm", "bert-sequence-classification", "bert-question-answering"]
+ENCODERS = [
+    "bert-backbone",
+    "bert-masked-lm",
+    "bert-sequence-classification",
+    "bert-question-answering",
+    "modernbert-backbone",
+    "modernbert-backbone-biased",
+    "modernbert-masked-lm-untied",
+    "modernbert-sequence-classification",
+    "modernbert-sequence-classification-first",
+    "modernbert-token-classification",
+    "modernbert-question-answering",
+]
 DECODERS = [
     "gpt2-backbone",
     "gpt2-causal-lm-inverse-layer",
@@ -202,6 +214,7 @@ def test_a_text_longer_than_the_position_table_is_refused(name: str) -> None:
     [
         ("gpt2-backbone", "token_type_ids"),
         ("llama-causal-lm", "token_type_ids"),
+        ("modernbert-backbone", "token_type_ids"),
         ("bert-backbone", "decoder_input_ids"),
         ("gpt2-backbone", "decoder_attention_mask"),
     ],

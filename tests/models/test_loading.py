@@ -33,7 +33,16 @@ LLAMA = {
     "rope_theta": 500000.0,
 }
 LLAMA_TIED = {**LLAMA, "tie_word_embeddings": True}
-CONFIGS = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA, "llama-tied": LLAMA_TIED}
+MODERNBERT = {
+    "model_type": "modernbert",
+    "vocab_size": 24,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "local_attention": 2,
+}
+CONFIGS = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA, "llama-tied": LLAMA_TIED, "modernbert": MODERNBERT}
 CASES = [(name, task) for name in CONFIGS for task in ("backbone", *family_of(CONFIGS[name]["model_type"]).heads)]
 PAIRS = [(name, stored, asked) for name, stored in CASES for other, asked in CASES if other == name]
 IDS = torch.tensor([[1, 2, 3, 4, 5]])
@@ -373,6 +382,32 @@ def test_a_trained_head_of_another_task_makes_way_though_its_tensors_bear_the_sa
     loaded = load_model(folder, "sequence-classification", num_labels=5)
     assert loaded(IDS).logits.shape == (1, 5)
     assert "new and untrained, not from the checkpoint: head.classifier" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "new"),
+    [
+        ("masked-lm", "sequence-classification", "head.out"),
+        ("masked-lm", "question-answering", "head.span"),
+        ("token-classification", "sequence-classification", "head.out"),
+        ("sequence-classification", "masked-lm", "head.decoder.bias"),
+    ],
+)
+def test_what_the_heads_of_a_family_share_goes_over_from_one_to_the_other(stored, asked, new, tmp_path, caplog):
+    model, folder = save(tmp_path, MODERNBERT, stored)
+    loaded = load_model(folder, asked)
+    assert torch.equal(loaded.head.dense.weight, model.head.dense.weight)
+    assert torch.equal(loaded.head.norm.weight, model.head.norm.weight)
+    assert caplog.text.rstrip().endswith(f"new and untrained, not from the checkpoint: {new}")
+
+
+@pytest.mark.parametrize(("stored", "new"), [("masked-lm", "head.out"), ("sequence-classification", None)])
+def test_shared_parts_do_not_make_a_head_the_one_that_is_asked_for(stored, new, tmp_path, caplog):
+    model, folder = save(tmp_path, MODERNBERT, stored)
+    rewrite_config(folder, architectures=...)
+    loaded = load_model(folder, "sequence-classification")
+    assert torch.equal(loaded.head.dense.weight, model.head.dense.weight)
+    assert caplog.text.rstrip().endswith(f"not from the checkpoint: {new}") if new else caplog.text == ""
 
 
 def test_a_new_head_is_announced_by_the_parts_that_are_new(tmp_path, caplog):

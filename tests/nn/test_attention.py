@@ -75,6 +75,11 @@ def test_the_fused_projection_is_three_projections_side_by_side() -> None:
     torch.testing.assert_close(fused(x, Mask())[0], separate(x, Mask())[0])
 
 
+def test_the_fused_projection_may_lack_its_bias() -> None:
+    attention = FusedSelfAttention(12, 3, 0.0, bias=False)
+    assert {name for name, _ in attention.named_parameters()} == {"qkv.weight", "output.weight"}
+
+
 def test_without_a_bias_no_projection_has_one() -> None:
     attention = SelfAttention(12, 3, 0.0, kv_heads=1, head_dim=6, bias=False)
     assert {name for name, _ in attention.named_parameters()} == {

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from minitl.nn.masks import bidirectional_mask, causal_mask, positions_from_mask
+from minitl.nn.masks import bidirectional_mask, causal_mask, positions_from_mask, window_mask
 
 CPU = torch.device("cpu")
 padding_masks = st.lists(st.lists(st.integers(0, 1), min_size=6, max_size=6), min_size=1, max_size=4).map(torch.tensor)
@@ -34,6 +34,27 @@ def test_a_causal_mask_is_the_real_past_and_oneself(mask: Tensor, queries: int) 
             place = 6 - queries + query
             expected = [key == place or (key < place and bool(mask[row, key])) for key in range(6)]
             assert seen[row, query].tolist() == expected
+
+
+@settings(deadline=None)
+@given(mask=padding_masks, reach=st.integers(0, 6))
+def test_a_window_is_the_real_neighbours_on_both_sides_and_oneself(mask: Tensor, reach: int) -> None:
+    seen = cells(window_mask(mask, 6, reach, CPU), 6, 6, len(mask))
+    whole = cells(bidirectional_mask(mask), 6, 6, len(mask))
+    for row, real in enumerate(mask.bool()):
+        for query in real.nonzero().flatten().tolist():
+            expected = [bool(real[key]) and abs(query - key) <= reach for key in range(6)]
+            assert seen[row, query].tolist() == expected
+        assert seen[row].any(-1).all()  # a padded query has something to look at
+    if reach >= 5:
+        assert torch.equal(seen, whole)
+
+
+def test_a_window_without_padding_is_one_band_for_all_texts() -> None:
+    band = torch.ones(6, 6).tril(2).triu(-2).bool()
+    for mask in (None, torch.ones(3, 6, dtype=torch.long)):
+        assert torch.equal(window_mask(mask, 6, 2, CPU).allowed, band[None, None])
+        assert window_mask(mask, 6, 5, CPU).allowed is None  # nothing is further away than five
 
 
 def test_without_padding_the_masks_stay_implicit() -> None:

@@ -80,6 +80,30 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 32,
 }
 GROUPED = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8, "rope_parameters": LLAMA3_ROPE}
+# Windows small enough to hide something of nine tokens: two to either side, and blocks that the last does not fill.
+MODERNBERT = {
+    "vocab_size": 57,
+    "hidden_size": 24,
+    "num_attention_heads": 3,
+    "num_hidden_layers": 3,
+    "intermediate_size": 36,
+    "max_position_embeddings": 64,
+    "local_attention": 4,
+    "global_attn_every_n_layers": 2,
+    "global_rope_theta": 1000.0,
+    "local_rope_theta": 50.0,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "cls_token_id": 1,
+    "sep_token_id": 2,
+}
+MODERNBERT_BIASED = MODERNBERT | {
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    "hidden_activation": "silu",
+    "classifier_activation": "relu",
+    **dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), True),
+}
 
 # name -> family, task, configuration
 CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -136,6 +160,26 @@ CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama-sequence-classification": ("llama", "sequence-classification", LLAMA | {"num_labels": 4}),
     "llama-token-classification": ("llama", "token-classification", LLAMA | {"num_labels": 6}),
     "llama-question-answering": ("llama", "question-answering", LLAMA | {"rope_parameters": LLAMA3_ROPE}),
+    "modernbert-backbone": ("modernbert", "backbone", MODERNBERT | {"num_hidden_layers": 4}),
+    "modernbert-backbone-biased": ("modernbert", "backbone", MODERNBERT_BIASED),
+    "modernbert-masked-lm": ("modernbert", "masked-lm", MODERNBERT),
+    "modernbert-masked-lm-untied": (
+        "modernbert",
+        "masked-lm",
+        MODERNBERT_BIASED | {"tie_word_embeddings": False, "decoder_bias": False},
+    ),
+    "modernbert-sequence-classification": (
+        "modernbert",
+        "sequence-classification",
+        MODERNBERT | {"num_labels": 3, "classifier_pooling": "mean", "local_attention": 5},
+    ),
+    "modernbert-sequence-classification-first": (
+        "modernbert",
+        "sequence-classification",
+        MODERNBERT_BIASED | {"num_labels": 4},
+    ),
+    "modernbert-token-classification": ("modernbert", "token-classification", MODERNBERT | {"num_labels": 5}),
+    "modernbert-question-answering": ("modernbert", "question-answering", MODERNBERT | {"local_attention": 2}),
 }
 
 

@@ -18,6 +18,7 @@ PREFIXES = {
     "electra": "Electra",
     "gpt2": "GPT2",
     "llama": "Llama",
+    "modernbert": "ModernBert",
 }
 SUFFIXES = {
     "backbone": "Model",
@@ -30,7 +31,10 @@ SUFFIXES = {
 }
 _COMMON = ["backbone", "sequence-classification", "token-classification", "question-answering"]
 TASKS = {
-    **{family: [*_COMMON, "masked-lm"] for family in ("bert", "roberta", "xlm-roberta", "distilbert", "electra")},
+    **{
+        family: [*_COMMON, "masked-lm"]
+        for family in ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "modernbert")
+    },
     **{family: [*_COMMON, "causal-lm"] for family in ("gpt2", "llama")},
 }
 TASKS["electra"].append("replaced-token-detection")
@@ -46,6 +50,7 @@ NO_DROPOUT = {
     "distilbert": {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0, "qa_dropout": 0.0},
     "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "classifier_dropout": 0.0},
     "llama": {"attention_dropout": 0.0, "classifier_dropout": 0.0},
+    "modernbert": dict.fromkeys(("embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"), 0.0),
 }
 
 
@@ -168,6 +173,7 @@ def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
         "electra": _draw_electra,
         "gpt2": _draw_gpt2,
         "llama": _draw_llama,
+        "modernbert": _draw_modernbert,
     }[family]
     vocabulary = dice.randint(40, 90)
     fields = {"vocab_size": vocabulary, "pad_token_id": dice.randrange(vocabulary)} | draw(dice)
@@ -253,4 +259,39 @@ def _draw_llama(dice: random.Random) -> dict[str, Any]:
         "attention_bias": dice.random() < 0.5,
         "mlp_bias": dice.random() < 0.5,
         "tie_word_embeddings": dice.random() < 0.5,
+    }
+
+
+def _draw_modernbert(dice: random.Random) -> dict[str, Any]:
+    heads, layers = dice.choice([1, 2, 3]), dice.randint(1, 4)
+    kinds = ["full_attention", "sliding_attention"]
+    thetas = [dice.choice([100.0, 10000.0, 160000.0]) for _ in kinds]
+    older: dict[str, Any] = {
+        "global_attn_every_n_layers": dice.randint(1, 3),
+        "global_rope_theta": thetas[0],
+        "local_rope_theta": thetas[1],
+    }
+    newer: dict[str, Any] = {
+        "layer_types": [dice.choice(kinds) for _ in range(layers)],
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in zip(kinds, thetas, strict=True)
+        },
+    }
+    return dice.choice([older, newer]) | {
+        "hidden_size": heads * 2 * dice.randint(2, 5),
+        "num_attention_heads": heads,
+        "num_hidden_layers": layers,
+        "intermediate_size": dice.randint(17, 60),
+        "max_position_embeddings": 64,
+        "local_attention": dice.randint(1, 14),
+        "hidden_activation": dice.choice(["gelu", "relu", "silu"]),
+        "norm_eps": dice.choice([1e-5, 1e-3]),
+        "norm_bias": dice.random() < 0.5,
+        "attention_bias": dice.random() < 0.5,
+        "mlp_bias": dice.random() < 0.5,
+        "decoder_bias": dice.random() < 0.5,
+        "classifier_bias": dice.random() < 0.5,
+        "classifier_activation": dice.choice(["gelu", "relu", "silu"]),
+        "classifier_pooling": dice.choice(["cls", "mean"]),
+        "tie_word_embeddings": dice.random() < 0.8,
     }
