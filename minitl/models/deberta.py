@@ -107,7 +107,8 @@ class DebertaConfig(Config):
             self.require(
                 furthest > buckets // 2 + 1,
                 where,
-                f"field 'position_buckets' ({buckets}) must be less than twice the furthest distance ({furthest})",
+                f"field 'position_buckets' ({buckets}): half of it and 1 must be below the furthest distance "
+                f"({furthest})",
             )
 
     @property

@@ -14,6 +14,7 @@ from minitl.models.loading import load_model
 
 CHECKPOINTS = Path(__file__).parents[1] / "reference" / "checkpoints"
 ENCODERS = ["bert-backbone", "bert-masked-lm", "bert-sequence-classification", "bert-question-answering"]
+ENCODERS += ["deberta-v2-backbone", "deberta-v2-sequence-classification", "deberta-v2-token-classification"]
 DECODERS = [
     "gpt2-backbone",
     "gpt2-causal-lm-inverse-layer",
