@@ -8,6 +8,7 @@ from minitl.models.base import Family
 # config.json's model_type -> the module whose FAMILY it is, or MODULE:NAME; imported when first asked for.
 MODULES = {
     "bert": "minitl.models.bert",
+    "deberta-v2": "minitl.models.deberta",
     "distilbert": "minitl.models.distilbert",
     "electra": "minitl.models.electra",
     "gpt2": "minitl.models.gpt2",

@@ -23,6 +23,8 @@ def kinds(paths: list[str]) -> list[str]:
         ("bert", ["output.dense"], ["attention.output", "feed_forward.down"]),
         ("bert", None, ["attention.query", "attention.value"]),
         ("bert", r"bert\.encoder\.layer\.0\.attention\.self\.(query|key)", ["attention.query", "attention.key"]),
+        ("deberta-v2", ["query_proj", "value_proj"], ["attention.query", "attention.value"]),
+        ("deberta-v2", None, ["attention.query", "attention.value"]),
         ("gpt2", ["c_attn"], ["attention.qkv"]),
         ("gpt2", ["c_proj"], ["attention.output", "feed_forward.down"]),
         ("gpt2", None, ["attention.qkv"]),
@@ -38,7 +40,7 @@ def test_names_stand_for_layers(family: str, targets: list[str] | str | None, ex
     assert len(found) == len(expected) * (2 if both_layers else 1)
 
 
-@pytest.mark.parametrize(("family", "in_a_layer"), [("bert", 6), ("gpt2", 4), ("llama", 7)])
+@pytest.mark.parametrize(("family", "in_a_layer"), [("bert", 6), ("deberta-v2", 6), ("gpt2", 4), ("llama", 7)])
 def test_all_linear_means_every_linear_layer_of_the_layers_but_no_head(family: str, in_a_layer: int) -> None:
     found = find_targets(tiny(family, "sequence-classification"), "all-linear")
     assert len(found) == 2 * in_a_layer

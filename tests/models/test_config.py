@@ -35,8 +35,22 @@ MODERNBERT = {
     "num_hidden_layers": 22,
     "num_attention_heads": 12,
 }
-CONFIGS = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA, "modernbert": MODERNBERT}
-REQUIRED = [(name, field) for name, config in CONFIGS.items() for field in config if field != "model_type"]
+DEBERTA = {  # version 3, base
+    **BERT,
+    "model_type": "deberta-v2",
+    "vocab_size": 128100,
+    "type_vocab_size": 0,
+    "position_biased_input": False,
+    "relative_attention": True,
+    "pos_att_type": "p2c|c2p",
+    "share_att_key": True,
+    "position_buckets": 256,
+    "max_relative_positions": -1,
+    "norm_rel_ebd": "layer_norm",
+}
+CONFIGS = {"bert": BERT, "deberta-v2": DEBERTA, "gpt2": GPT2, "llama": LLAMA, "modernbert": MODERNBERT}
+SIZES = CONFIGS | {"deberta-v2": BERT}  # without which there is no model
+REQUIRED = [(name, field) for name, config in SIZES.items() for field in config if field != "model_type"]
 REQUIRED.remove(("llama", "num_key_value_heads"))
 
 
@@ -95,6 +109,13 @@ WRONG = [
     ("bert", "architectures", "BertModel", "a list of a string or null"),
     ("bert", "id2label", ["a", "b"], "a mapping of a string to a string or null"),
     ("bert", "id2label", {"0": 1}, "a mapping of a string to a string or null"),
+    ("deberta-v2", "pos_att_type", 3, "a string or a list of a string or null"),
+    ("deberta-v2", "pos_att_type", ["c2p", 2], "a string or a list of a string or null"),
+    ("deberta-v2", "norm_rel_ebd", None, "a string"),
+    ("deberta-v2", "position_buckets", "256", "an integer"),
+    ("deberta-v2", "relative_attention", "yes", "true or false"),
+    ("deberta-v2", "legacy", 0, "true or false"),
+    ("deberta-v2", "cls_dropout", [], "a number or null"),
     ("llama", "eos_token_id", ["2"], "an integer or a list of an integer or null"),
     ("llama", "rope_scaling", 8.0, "a mapping of"),
     ("modernbert", "norm_bias", 0, "true or false"),
@@ -119,6 +140,7 @@ def test_a_whole_number_is_a_number():
     ("name", "field", "value"),
     [
         ("bert", "num_attention_heads", 7),
+        ("deberta-v2", "num_attention_heads", 7),
         ("gpt2", "n_head", 7),
         ("llama", "num_attention_heads", 7),
         ("llama", "num_key_value_heads", 5),
@@ -145,6 +167,8 @@ def test_heads_that_are_turned_in_pairs_have_an_even_size(sizes):
     ("name", "field"),
     [
         ("bert", "hidden_act"),
+        ("deberta-v2", "hidden_act"),
+        ("deberta-v2", "pooler_hidden_act"),
         ("gpt2", "activation_function"),
         ("llama", "hidden_act"),
         ("modernbert", "hidden_activation"),
@@ -162,6 +186,67 @@ def test_bert_is_read_as_the_encoder_that_it_is_and_as_nothing_else(field):
     assert read({**BERT, field: False}).extra == {field: False}
     with pytest.raises(ConfigError, match=f"^folder/config.json: field '{field}' must be false"):
         read({**BERT, field: True})
+
+
+@pytest.mark.parametrize("both", ["p2c|c2p", "c2p | P2C", ["p2c", "c2p"], ["c2p", "p2c"]])
+def test_deberta_names_the_terms_of_its_attention_in_a_string_or_a_list(both):
+    config = read({**DEBERTA, "pos_att_type": both})
+    assert config.terms == {"c2p", "p2c"}
+    assert config.to_dict()["pos_att_type"] == both
+
+
+@pytest.mark.parametrize("nothing", [None, "none", "None", "", []])
+def test_deberta_without_distances_may_say_so_in_many_ways(nothing):
+    config = read({**BERT, "model_type": "deberta-v2", "pos_att_type": nothing})
+    assert config.terms == set()
+
+
+@pytest.mark.parametrize(
+    ("fields", "furthest", "buckets"),
+    [
+        ({}, 512, 256),
+        ({"max_relative_positions": 300}, 300, 256),
+        ({"max_relative_positions": 0, "position_buckets": 0}, 512, None),
+        ({"max_relative_positions": 8, "position_buckets": -1}, 8, None),
+    ],
+)
+def test_deberta_counts_distances_as_far_as_it_says_or_else_as_far_as_positions_go(fields, furthest, buckets):
+    config = read({**DEBERTA, **fields})
+    assert (config.furthest, config.buckets) == (furthest, buckets)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"pos_att_type": "p2p|c2p"}, "field 'pos_att_type' may name 'c2p' and 'p2c', got 'p2p|c2p'"),
+        ({"pos_att_type": ["c2c"]}, r"field 'pos_att_type' may name 'c2p' and 'p2c', got \['c2c'\]"),
+        ({"pos_att_type": None}, "field 'pos_att_type' must name 'c2p' or 'p2c': 'relative_attention' is true"),
+        ({"relative_attention": False}, "field 'pos_att_type' is set, but 'relative_attention' is false"),
+        (
+            {"relative_attention": False, "pos_att_type": None},
+            "field 'norm_rel_ebd' is set, but 'relative_attention' is false",
+        ),
+        ({"norm_rel_ebd": "rms_norm"}, "field 'norm_rel_ebd' must be 'none' or 'layer_norm', got 'rms_norm'"),
+        ({"position_buckets": 1}, "field 'position_buckets' must be at least 2, or -1, got 1"),
+        (
+            {"max_relative_positions": 129},
+            r"field 'position_buckets' \(256\): half of it and 1 must be below the furthest distance \(129\)",
+        ),
+        ({"type_vocab_size": -1}, "field 'type_vocab_size' must be at least 0, got -1"),
+        ({"pooler_hidden_size": 256}, r"field 'pooler_hidden_size' must be 'hidden_size' \(768\), got 256"),
+        ({"conv_kernel_size": 3}, "field 'conv_kernel_size' must be 0: no other is served; got 3"),
+        ({"embedding_size": 128}, "field 'embedding_size' must be 768: no other is served; got 128"),
+        ({"attention_head_size": 32}, "field 'attention_head_size' must be 64: no other is served; got 32"),
+    ],
+)
+def test_what_deberta_says_of_distances_and_sizes_must_make_sense_and_be_served(fields, expected):
+    with pytest.raises(ConfigError, match=f"^folder/config.json: {expected}$"):
+        read({**DEBERTA, **fields})
+
+
+def test_deberta_may_say_what_goes_without_saying():
+    usual = {"conv_kernel_size": 0, "embedding_size": 768, "attention_head_size": 64, "pooler_hidden_size": 768}
+    assert read({**DEBERTA, **usual}).to_dict().items() >= usual.items()
 
 
 LINEAR = {"rope_type": "linear", "factor": 4.0}
@@ -328,8 +413,10 @@ def test_what_is_written_reads_the_same(name, extra, labels, ties, end):
     }
 
 
-@given(values=st.dictionaries(st.sampled_from([*BERT, "hidden_act", "id2label", "architectures"]), json_values))
-def test_any_json_is_read_or_refused_with_one_error(values):
-    values = {**BERT, **values, "model_type": "bert"}
+@pytest.mark.parametrize("name", ["bert", "deberta-v2"])
+@given(data=st.data())
+def test_any_json_is_read_or_refused_with_one_error(name, data):
+    fields = st.sampled_from([*CONFIGS[name], "hidden_act", "id2label", "architectures", "conv_kernel_size"])
+    values = {**CONFIGS[name], **data.draw(st.dictionaries(fields, json_values)), "model_type": name}
     with contextlib.suppress(ConfigError):
         assert read(values).vocab_size > 0

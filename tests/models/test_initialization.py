@@ -15,6 +15,14 @@ COMMON = {"vocab_size": 300, "initializer_range": DEVIATION, "pad_token_id": PAD
 WIDE = {"hidden_size": 256, "intermediate_size": 320, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
 CONFIGS: dict[str, dict[str, Any]] = {
     "bert": {"model_type": "bert", **COMMON, **WIDE, "max_position_embeddings": 16},
+    "deberta-v2": {
+        "model_type": "deberta-v2",
+        **COMMON,
+        **WIDE,
+        "max_position_embeddings": 16,
+        "relative_attention": True,
+        "pos_att_type": "p2c|c2p",
+    },
     "gpt2": {"model_type": "gpt2", **COMMON, "n_positions": 16, "n_embd": 256, "n_layer": LAYERS, "n_head": 4},
     "llama": {"model_type": "llama", **COMMON, **WIDE, "attention_bias": True, "mlp_bias": True},
     "modernbert": {"model_type": "modernbert", **COMMON, **WIDE, "initializer_cutoff_factor": 2.5},

@@ -21,6 +21,14 @@ BERT = {
     "intermediate_size": 12,
     "max_position_embeddings": 16,
 }
+DEBERTA = {
+    **BERT,
+    "model_type": "deberta-v2",
+    "relative_attention": True,
+    "pos_att_type": "p2c|c2p",
+    "position_buckets": 4,
+    "norm_rel_ebd": "layer_norm",
+}
 GPT2 = {"model_type": "gpt2", "vocab_size": 24, "n_positions": 16, "n_embd": 8, "n_layer": 2, "n_head": 2}
 LLAMA = {
     "model_type": "llama",
@@ -42,7 +50,14 @@ MODERNBERT = {
     "intermediate_size": 12,
     "local_attention": 2,
 }
-CONFIGS = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA, "llama-tied": LLAMA_TIED, "modernbert": MODERNBERT}
+CONFIGS = {
+    "bert": BERT,
+    "deberta-v2": DEBERTA,
+    "gpt2": GPT2,
+    "llama": LLAMA,
+    "llama-tied": LLAMA_TIED,
+    "modernbert": MODERNBERT,
+}
 CASES = [(name, task) for name in CONFIGS for task in ("backbone", *family_of(CONFIGS[name]["model_type"]).heads)]
 PAIRS = [(name, stored, asked) for name, stored in CASES for other, asked in CASES if other == name]
 IDS = torch.tensor([[1, 2, 3, 4, 5]])
@@ -227,6 +242,7 @@ def test_the_prefix_may_be_there_or_not(name, tmp_path):
 
 
 TIED = [("bert", "masked-lm", "cls.predictions.decoder.weight"), ("gpt2", "causal-lm", "lm_head.weight")]
+TIED.append(("deberta-v2", "masked-lm", "cls.predictions.decoder.weight"))
 TIED.append(("llama-tied", "causal-lm", "lm_head.weight"))
 
 

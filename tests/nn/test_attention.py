@@ -18,16 +18,19 @@ MASKS = {
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 @pytest.mark.parametrize("kv_heads", [1, 2, 6])
-def test_attention_is_its_formula_in_both_paths(mask: Mask, kv_heads: int) -> None:
+@pytest.mark.parametrize("bias", [None, torch.randn(1, 6, 5, 5), torch.randn(2, 6, 5, 5)], ids=["", "bias", "biases"])
+def test_attention_is_its_formula_in_both_paths(mask: Mask, kv_heads: int, bias: torch.Tensor | None) -> None:
     query, key, value = torch.randn(2, 6, 5, 4), torch.randn(2, kv_heads, 5, 4), torch.randn(2, kv_heads, 5, 4)
-    fused, nothing = attend(query, key, value, mask, 0.3, 0.0, want_weights=False)
-    plain, weights = attend(query, key, value, mask, 0.3, 0.0, want_weights=True)
+    fused, nothing = attend(query, key, value, mask, 0.3, 0.0, want_weights=False, bias=bias)
+    plain, weights = attend(query, key, value, mask, 0.3, 0.0, want_weights=True, bias=bias)
     assert nothing is None
     torch.testing.assert_close(fused, plain)
     allowed = mask.cells(5, 5, torch.device("cpu"))
     for head in range(6):
         shared = head // (6 // kv_heads)  # consecutive heads share a key-value head
         scores = query[:, head] @ key[:, shared].transpose(1, 2) * 0.3
+        if bias is not None:
+            scores = scores + bias[:, head]
         if allowed is not None:
             scores = scores.masked_fill(~allowed[:, 0], -math.inf)
         torch.testing.assert_close(weights[:, head], scores.softmax(-1))

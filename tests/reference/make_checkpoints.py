@@ -50,6 +50,23 @@ DISTILBERT = {
     "pad_token_id": 0,
 }
 ELECTRA = BERT | {"embedding_size": 16}
+# Version 3 in small: exact distances up to 3, then two buckets, both of which texts of 9 tokens reach.
+DEBERTA = BERT | {
+    "type_vocab_size": 0,
+    "position_biased_input": False,
+    "relative_attention": True,
+    "pos_att_type": "p2c|c2p",
+    "share_att_key": True,
+    "position_buckets": 6,
+    "norm_rel_ebd": "layer_norm",
+}
+# What the format offers beside: every distance up to 5, projections of their own for them, positions and types added.
+DEBERTA_OTHER = BERT | {
+    "type_vocab_size": 2,
+    "relative_attention": True,
+    "pos_att_type": ["c2p", "p2c"],
+    "max_relative_positions": 5,
+}
 GPT2 = {
     "vocab_size": 67,
     "n_embd": 24,
@@ -133,6 +150,21 @@ CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "electra-sequence-classification": ("electra", "sequence-classification", ELECTRA | {"num_labels": 3}),
     "electra-token-classification": ("electra", "token-classification", ELECTRA | {"num_labels": 5}),
     "electra-question-answering": ("electra", "question-answering", ELECTRA),
+    "deberta-v2-backbone": ("deberta-v2", "backbone", DEBERTA | {"num_hidden_layers": 3}),
+    "deberta-v2-masked-lm": ("deberta-v2", "masked-lm", DEBERTA | {"hidden_act": "gelu_new"}),
+    "deberta-v2-masked-lm-released": ("deberta-v2", "masked-lm", DEBERTA_OTHER | {"legacy": False}),
+    "deberta-v2-sequence-classification": ("deberta-v2", "sequence-classification", DEBERTA | {"num_labels": 3}),
+    "deberta-v2-sequence-classification-c2p": (
+        "deberta-v2",
+        "sequence-classification",
+        DEBERTA_OTHER | {"num_labels": 1, "pos_att_type": ["c2p"], "pooler_hidden_act": "tanh"},
+    ),
+    "deberta-v2-token-classification": ("deberta-v2", "token-classification", DEBERTA_OTHER | {"num_labels": 5}),
+    "deberta-v2-question-answering": (
+        "deberta-v2",
+        "question-answering",
+        DEBERTA_OTHER | {"position_biased_input": False, "pos_att_type": "p2c", "position_buckets": 4},
+    ),
     "gpt2-backbone": ("gpt2", "backbone", GPT2 | {"n_inner": 36, "n_layer": 3}),
     "gpt2-causal-lm": ("gpt2", "causal-lm", GPT2),
     "gpt2-causal-lm-inverse-layer": (

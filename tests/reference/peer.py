@@ -16,6 +16,7 @@ PREFIXES = {
     "xlm-roberta": "XLMRoberta",
     "distilbert": "DistilBert",
     "electra": "Electra",
+    "deberta-v2": "DebertaV2",
     "gpt2": "GPT2",
     "llama": "Llama",
     "modernbert": "ModernBert",
@@ -29,12 +30,10 @@ SUFFIXES = {
     "question-answering": "ForQuestionAnswering",
     "replaced-token-detection": "ForPreTraining",
 }
+ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2", "modernbert")
 _COMMON = ["backbone", "sequence-classification", "token-classification", "question-answering"]
 TASKS = {
-    **{
-        family: [*_COMMON, "masked-lm"]
-        for family in ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "modernbert")
-    },
+    **{family: [*_COMMON, "masked-lm"] for family in ENCODERS},
     **{family: [*_COMMON, "causal-lm"] for family in ("gpt2", "llama")},
 }
 TASKS["electra"].append("replaced-token-detection")
@@ -47,6 +46,12 @@ NO_DROPOUT = {
     "roberta": _NO_ENCODER_DROPOUT,
     "xlm-roberta": _NO_ENCODER_DROPOUT,
     "electra": _NO_ENCODER_DROPOUT,
+    "deberta-v2": {
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "pooler_dropout": 0.0,
+        "cls_dropout": 0.0,
+    },
     "distilbert": {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0, "qa_dropout": 0.0},
     "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "classifier_dropout": 0.0},
     "llama": {"attention_dropout": 0.0, "classifier_dropout": 0.0},
@@ -171,6 +176,7 @@ def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
         "xlm-roberta": _draw_roberta,
         "distilbert": _draw_distilbert,
         "electra": _draw_electra,
+        "deberta-v2": _draw_deberta,
         "gpt2": _draw_gpt2,
         "llama": _draw_llama,
         "modernbert": _draw_modernbert,
@@ -206,6 +212,24 @@ def _draw_roberta(dice: random.Random) -> dict[str, Any]:
 def _draw_electra(dice: random.Random) -> dict[str, Any]:
     fields = _draw_bert(dice)
     return fields | {"embedding_size": dice.choice([fields["hidden_size"], dice.randint(5, 30)])}
+
+
+def _draw_deberta(dice: random.Random) -> dict[str, Any]:
+    """BERT's choices; distances beside positions or instead of them, in buckets or not, as far as a text or not."""
+    fields = _draw_bert(dice) | {"type_vocab_size": dice.randint(0, 2), "legacy": dice.random() < 0.5}
+    fields["pooler_hidden_act"] = dice.choice(["gelu", "relu", "tanh"])
+    fields["relative_attention"] = dice.random() < 0.8
+    fields["position_biased_input"] = not fields["relative_attention"] or dice.random() < 0.3
+    if not fields["relative_attention"]:
+        return fields | {"pos_att_type": dice.choice([None, "none", []])}
+    buckets = dice.choice([-1, 3, 4, 6, 12])
+    return fields | {
+        "pos_att_type": dice.choice(["p2c|c2p", "c2p", "p2c", ["c2p"], ["p2c", "c2p"]]),
+        "share_att_key": dice.random() < 0.5,
+        "position_buckets": buckets,
+        "max_relative_positions": dice.choice([-1, max(buckets, 3) // 2 + dice.randint(2, 8)]),
+        "norm_rel_ebd": dice.choice(["none", "layer_norm"]),
+    }
 
 
 def _draw_distilbert(dice: random.Random) -> dict[str, Any]:

@@ -21,6 +21,18 @@ from tests.reference import peer  # noqa: E402 - it imports transformers, which 
 
 SIZES: dict[str, dict[str, Any]] = {
     "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
+    "deberta-v2": {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "relative_attention": True,
+        "pos_att_type": "p2c|c2p",
+        "share_att_key": True,
+        "position_buckets": 4,
+        "max_relative_positions": 10,
+        "norm_rel_ebd": "layer_norm",
+    },
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32},
     "llama": {
         "hidden_size": 16,
@@ -44,7 +56,12 @@ HEADS = [
     ("gpt2", "causal-lm"),
     ("llama", "causal-lm"),
 ]
-SOME_LINEARS = {"bert": ["key", "output.dense"], "gpt2": ["c_attn", "mlp.c_proj"], "llama": ["k_proj", "down_proj"]}
+SOME_LINEARS = {
+    "bert": ["key", "output.dense"],
+    "deberta-v2": ["key_proj", "output.dense"],
+    "gpt2": ["c_attn", "mlp.c_proj"],
+    "llama": ["k_proj", "down_proj"],
+}
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "rslora": {"r": 5, "use_rslora": True, "dropout": 0.3},
@@ -52,7 +69,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "its layers' biases": {"bias": "lora_only", "alpha": 3.5},
     "some linears": {"target_modules": SOME_LINEARS},
     "saved modules": {
-        "modules_to_save": {"bert": ["intermediate.dense"], "gpt2": ["c_fc", "wte"], "llama": ["embed_tokens"]}
+        "modules_to_save": {
+            "bert": ["intermediate.dense"],
+            "deberta-v2": ["intermediate.dense"],
+            "gpt2": ["c_fc", "wte"],
+            "llama": ["embed_tokens"],
+        }
     },
 }
 CASES = [(*head, kind) for head in HEADS for kind in KINDS]
