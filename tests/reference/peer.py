@@ -182,7 +182,8 @@ def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
         "modernbert": _draw_modernbert,
     }[family]
     vocabulary = dice.randint(40, 90)
-    fields = {"vocab_size": vocabulary, "pad_token_id": dice.randrange(vocabulary)} | draw(dice)
+    chosen = draw(dice)
+    fields = {"vocab_size": vocabulary, "pad_token_id": dice.randrange(vocabulary)} | chosen
     fields |= {"bos_token_id": dice.randrange(vocabulary), "eos_token_id": dice.randrange(vocabulary)}
     if task.endswith("classification"):
         fields["num_labels"] = dice.randint(1 if task.startswith("sequence") else 2, 5)

@@ -73,7 +73,8 @@ def test_outputs_loss_and_gradients_equal_the_peers(family: str, task: str, draw
         targets = peer.draw_targets(theirs, task, inputs["attention_mask"])
         expected_loss, expected = peer.loss_and_gradients(theirs, inputs, targets)
         loss, gradients = comparison.loss_and_gradients(ours, inputs, targets)
-        assert comparison.relative_error(loss, expected_loss) < 1e-4
+        # A backbone's loss, a sum of terms of both signs, may come out near 0: then 1 is the scale.
+        assert abs(float(loss - expected_loss)) < 1e-4 * max(1.0, abs(float(expected_loss)))
         comparison.assert_below(comparison.gradient_errors(ours, gradients, expected), 1e-4)
 
 
@@ -133,7 +134,8 @@ def test_greedy_continuations_of_left_padded_prompts_equal_the_peers(family: str
         )
         ours.config = replace(ours.config, eos_token_id=end)
         assert generate(ours, ids, mask, max_new_tokens=8).tolist() == expected.tolist()
-        end = int(expected[0, ids.shape[1] + 2])  # once more, with an end that at least one text comes to
+        # Once more, with an end that at least one text comes to.
+        end = int(expected[0, min(ids.shape[1] + 2, expected.shape[1] - 1)])
 
 
 def test_minilm_gives_the_peers_hidden_states(minilm: Path) -> None:
