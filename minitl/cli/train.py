@@ -31,7 +31,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--epochs", type=int, default=3, help="passes over the data (default: 3)")
     parser.add_argument("--batch-size", type=int, default=32, help="(default: 32)")
     parser.add_argument("--accumulation", type=int, default=1, help="batches per optimiser step")
-    parser.add_argument("--learning-rate", type=float, help="default: 1e-4; 1e-3 for lora, 1e-2 for frozen")
+    parser.add_argument("--learning-rate", type=float, help="default: 1e-4; 5e-4 for lora, 1e-2 for frozen")
     parser.add_argument("--schedule", choices=("linear", "cosine", "constant"), default="linear")
     parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps (default: 0.1)")
     parser.add_argument("--weight-decay", type=float, default=0.01)
@@ -133,7 +133,7 @@ def _save(model: "Model", tokenizer: "Tokenizer", args: argparse.Namespace) -> P
 def _settings(args: argparse.Namespace) -> "Settings":
     from minitl.training import Settings
 
-    usual = {"lora": 1e-3, "frozen": 1e-2}.get(args.strategy, 1e-4)
+    usual = {"lora": 5e-4, "frozen": 1e-2}.get(args.strategy, 1e-4)
     return Settings(
         epochs=args.epochs,
         batch_size=args.batch_size,
