@@ -229,7 +229,14 @@ def test_the_command_runs_the_study_and_says_how_to_go_on(tiny: Path, reviews: P
     words = ["-m", "minitl", "reproduce", "--model", str(tiny), "--data", str(reviews), "--labels", "40"]
     command = [sys.executable, *words, "--curve", "10", "--out", str(tmp_path / "runs")]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=one_thread)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=one_thread,
+        # A shell that runs the tests in the background has them, and all that they start, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     study = tmp_path / "runs" / reviews.stem
     runs = study / "runs"
     while not list(runs.glob("*.json")):
