@@ -135,8 +135,7 @@ class _Study:
 
     def _once(self, run: Run, number: int, of: int, searching: bool = False) -> dict[str, Any]:
         """The run's line: read where an earlier, interrupted part of the study finished it, else carried out."""
-        # With its rate: a study that goes on with other rates must not count runs of the old ones as its own.
-        name = f"{'search-' if searching else ''}{run.key}-{run.arm.learning_rate:g}"
+        name = f"search-{run.key}-{run.arm.learning_rate:g}" if searching else run.key
         work = self.folder / "runs" / name
         done = work.with_name(f"{name}.json")
         if done.exists():
@@ -187,6 +186,7 @@ def _plan(request: Request, source: str, dataset: Dataset, arms: Sequence[Arm]) 
         seeds=tuple(request.seeds),
         arms=tuple(arm.name for arm in arms),
         rates={arm.name: arm.learning_rate for arm in arms},
+        searches=request.search,
         autocast=fastest_precision() if request.precision == "auto" else request.precision,
     )
 
@@ -204,22 +204,28 @@ def _check(dataset: Dataset) -> None:
 
 
 def _is_finished(folder: Path, plan: Plan) -> bool:
-    facts = read_json(folder / "study.json") if (folder / "study.json").exists() else {}
-    same = facts.get("plan") == json.loads(json.dumps(plan.to_dict()))
-    return same and bool(facts["finished"]) and (folder / "results.json").exists()
+    facts = _facts(folder)
+    return bool(facts.get("finished")) and _is_of(plan, facts) and (folder / "results.json").exists()
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What `_note` wrote; empty where it did not."""
+    return read_json(folder / "study.json") if (folder / "study.json").exists() else {}
+
+
+def _is_of(plan: Plan, facts: Mapping[str, Any]) -> bool:
+    return facts["plan"] == json.loads(json.dumps(plan.to_dict()))
 
 
 def _open(folder: Path, plan: Plan, request: Request) -> float:
     """Make the study's folder, or find the interrupted study in it; returns the seconds already spent."""
-    facts = folder / "study.json"
-    if facts.exists():
-        before = read_json(facts)
-        same = before["plan"] == json.loads(json.dumps(plan.to_dict()))
-        if not same and not request.restart:
+    before = _facts(folder)
+    if before:
+        if not _is_of(plan, before) and not request.restart:
             raise InputError(
                 f"{folder} holds another study: give this one another --name, or replace it with --restart"
             )
-        if not before.get("finished") and not request.restart:
+        if not before["finished"] and not request.restart:
             return float(before["seconds"])
     elif folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} exists and holds no study; give another --name")

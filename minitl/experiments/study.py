@@ -30,6 +30,7 @@ class Plan:
     least_steps      few labels make few steps an epoch: epochs are added until so many steps are taken
     validation       examples used to choose the best epoch, never more than there are labels
     search           the same for a search of rates, which must tell closer things apart
+    searches         whether there is one; else `rates` are those of the arms
     """
 
     source: str
@@ -45,6 +46,7 @@ class Plan:
     least_steps: int = 60
     validation: int = 500
     search: int = 1000
+    searches: bool = False
     autocast: str = "float32"
 
     def to_dict(self) -> dict[str, Any]:

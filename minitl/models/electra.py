@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from minitl.models import bert
 from minitl.models.base import Family, Head
 from minitl.nn.activations import ACTIVATIONS
-from minitl.nn.dropout import Dropout
-from minitl.nn.heads import SpanHead, TokenClassifier
+from minitl.nn.heads import FirstTokenClassifier, SpanHead, TokenClassifier
 from minitl.nn.norms import LayerNorm
 from minitl.nn.output import Output
 
@@ -84,21 +83,6 @@ class GeneratorHead(nn.Module):
         return output.with_(logits=self.decoder(x))
 
 
-class Classifier(nn.Module):
-    """out(dropout(gelu(dense(dropout(first token)))))  ->  logits [batch, labels]."""
-
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        self.dropout = Dropout(config.head_dropout)
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.out = nn.Linear(config.hidden_size, len(config.labels))
-
-    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
-        x = self.dropout(output.last_hidden_state[:, 0])  # [batch, hidden]
-        x = self.dropout(F.gelu(self.dense(x)))
-        return output.with_(logits=self.out(x))
-
-
 KEYS = replace(
     bert.KEYS,
     pairs=(
@@ -131,7 +115,7 @@ HEADS = {
         ties=(("embeddings.token.weight", "head.decoder.weight"),),
     ),
     "sequence-classification": Head(
-        Classifier,
+        lambda config: FirstTokenClassifier(config.hidden_size, len(config.labels), config.head_dropout, "gelu"),
         ("ElectraForSequenceClassification",),
         (("head.dense", "classifier.dense"), ("head.out", "classifier.out_proj")),
     ),

@@ -12,15 +12,12 @@ where BERT has the pooler, which published files do not hold.
 
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from minitl.models import bert
 from minitl.models.base import Family, Head
-from minitl.nn.dropout import Dropout
 from minitl.nn.embeddings import Embedding
-from minitl.nn.heads import SpanHead, TokenClassifier
-from minitl.nn.output import Output
+from minitl.nn.heads import FirstTokenClassifier, SpanHead, TokenClassifier
 
 
 @dataclass(kw_only=True)
@@ -78,21 +75,6 @@ class XLMRoberta(Roberta):
     """RoBERTa under another name in config.json, with a vocabulary for a hundred languages."""
 
 
-class Classifier(nn.Module):
-    """out(dropout(tanh(dense(dropout(first token)))))  ->  logits [batch, labels]."""
-
-    def __init__(self, config: RobertaConfig) -> None:
-        super().__init__()
-        self.dropout = Dropout(config.head_dropout)
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.out = nn.Linear(config.hidden_size, len(config.labels))
-
-    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
-        x = self.dropout(output.last_hidden_state[:, 0])  # [batch, hidden]
-        x = self.dropout(torch.tanh(self.dense(x)))
-        return output.with_(logits=self.out(x))
-
-
 def _family(config: type[RobertaConfig], model: type[Roberta], published: str) -> Family:
     """The registry entry; `published` begins the class names under which other libraries know the family."""
     heads = {
@@ -109,7 +91,7 @@ def _family(config: type[RobertaConfig], model: type[Roberta], published: str) -
             ties=(("embeddings.token.weight", "head.decoder.weight"),),
         ),
         "sequence-classification": Head(
-            Classifier,
+            lambda config: FirstTokenClassifier(config.hidden_size, len(config.labels), config.head_dropout, "tanh"),
             (f"{published}ForSequenceClassification",),
             (("head.dense", "classifier.dense"), ("head.out", "classifier.out_proj")),
         ),

@@ -5,6 +5,7 @@ Each takes the backbone's Output and returns it with more fields set.
 
 from torch import Tensor, nn
 
+from minitl.nn.activations import ACTIVATIONS
 from minitl.nn.dropout import Dropout
 from minitl.nn.output import Output
 from minitl.nn.pooling import last_real_token
@@ -30,6 +31,21 @@ class PooledClassifier(nn.Module):
     def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
         assert output.pooler_output is not None  # the family's registry entry says that this head needs the pooler
         return output.with_(logits=self.classifier(self.dropout(output.pooler_output)))
+
+
+class FirstTokenClassifier(nn.Module):
+    """out(dropout(act(dense(dropout(first token)))))  ->  logits [batch, labels]: where no pooler was pretrained."""
+
+    def __init__(self, hidden: int, labels: int, dropout_p: float, act: str) -> None:
+        super().__init__()
+        self.dropout = Dropout(dropout_p)
+        self.dense = nn.Linear(hidden, hidden)
+        self.act = ACTIVATIONS[act]
+        self.out = nn.Linear(hidden, labels)
+
+    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
+        x = self.act(self.dense(self.dropout(output.last_hidden_state[:, 0])))  # [batch, hidden]
+        return output.with_(logits=self.out(self.dropout(x)))
 
 
 class LastTokenClassifier(nn.Module):

@@ -1,5 +1,6 @@
 """The study, on a tiny model and a tiny data set."""
 
+import contextlib
 import json
 import os
 import signal
@@ -125,20 +126,15 @@ def test_a_finished_study_is_kept_until_it_is_to_restart(tiny: Path, reviews: Pa
     assert (folder / "results.json").exists()
 
 
-def test_runs_at_other_rates_are_not_taken_over_from_an_interrupted_search(tiny: Path, reviews: Path, tmp_path: Path):
-    searched = request(tiny, reviews, tmp_path, arms=("frozen",), curve=(), seeds=(0, 1), search=True)
-
-    class AfterTheFirst(Silent):
-        def run(self, run: Run, number: int, of: int, searching: bool) -> Silent:
-            if not searching and run.seed == 1:
-                self.left = 1
-            return super().run(run, number, of, searching)
-
-    with pytest.raises(Interrupted):
-        reproduce(searched, AfterTheFirst())
-    results, _ = reproduce(replace(searched, search=False), Silent())
-    default = arms_named(["frozen"])[0].learning_rate
-    assert [run["learning_rate"] for run in results["arms"][0]["runs"]] == [default, default]
+def test_a_study_with_a_search_is_another_one_than_without(tiny: Path, reviews: Path, tmp_path: Path):
+    """Neither goes on with the other's runs, whose rates differ, nor stands for it once it is finished."""
+    asked = request(tiny, reviews, tmp_path, arms=("frozen",), curve=())
+    for name, steps in (("finished", -1), ("broken", 1)):
+        plain = replace(asked, name=name)
+        with contextlib.nullcontext() if steps < 0 else pytest.raises(Interrupted):
+            reproduce(plain, Silent(steps))
+        with pytest.raises(InputError, match="another study"):
+            reproduce(replace(plain, search=True), Silent())
 
 
 def test_a_single_file_has_its_test_split_cut_off(tiny: Path, reviews: Path, tmp_path: Path):
