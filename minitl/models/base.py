@@ -73,11 +73,7 @@ class Model(nn.Module):
         unknown = set(given) - self.family.inputs
         if unknown:
             raise InputError(f"a {self.config.model_type} model takes no {', '.join(sorted(unknown))}")
-        batch, length = as_ids(input_ids).shape
-        past = 0 if cache is None else cache.length
-        _check_shape("attention_mask", attention_mask, (batch,), past + length)
-        _check_shape("token_type_ids", token_type_ids, (batch, 1), length)
-        _check_shape("position_ids", position_ids, (batch, 1), length)
+        self.check_inputs(input_ids, attention_mask, given)
         output = self.encode(
             input_ids,
             attention_mask,
@@ -85,12 +81,29 @@ class Model(nn.Module):
             output_attentions=output_attentions,
             **given,
         )
-        return self.head(output, attention_mask)
+        return self.head(output, self.summary_mask(input_ids, attention_mask))
+
+    def check_inputs(self, input_ids: Tensor, attention_mask: Tensor | None, optional: Mapping[str, Any]) -> None:
+        """Raise InputError for an input of the wrong shape. `optional` holds the others that were given, by name."""
+        batch, length = as_ids(input_ids).shape
+        cache: KeyValueCache | None = optional.get("cache")
+        check_shape("attention_mask", attention_mask, (batch,), length + (0 if cache is None else cache.length))
+        for name in ("token_type_ids", "position_ids"):
+            check_shape(name, optional.get(name), (batch, 1), length)
+
+    def summary_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor | None:  # noqa: ARG002
+        """The tokens [batch, length] that a head may choose from when it reads one for the whole text."""
+        return attention_mask
+
+    def stored(self) -> Iterator[tuple[str, Tensor]]:
+        """Everything that files hold, by name: the parameters, tied ones once, and the buffers."""
+        yield from self.named_parameters()
+        yield from self.named_buffers()
 
     @property
     def key_map(self) -> KeyMap:
         """The translation between this model's parameter names and the published ones."""
-        return self.family.key_map(self.task)
+        return self.family.key_map(self.task, self.config)
 
     @property
     def position_limit(self) -> int | None:
@@ -133,7 +146,7 @@ class Model(nn.Module):
                 _initialize(module, self.config.initializer_range)
 
 
-def _check_shape(name: str, tensor: Tensor | None, rows: tuple[int, ...], columns: int) -> None:
+def check_shape(name: str, tensor: Tensor | None, rows: tuple[int, ...], columns: int) -> None:
     """InputError unless `tensor` is None or a matrix with `columns` columns and as many rows as one of `rows` says."""
     if tensor is None or (tensor.dim() == 2 and tensor.shape[1] == columns and any(tensor.shape[0] == n for n in rows)):
         return
@@ -147,7 +160,7 @@ def _initialize(module: nn.Module, std: float) -> None:
         nn.init.normal_(module.weight, 0.0, std)
     elif isinstance(weight, nn.Parameter):
         nn.init.ones_(weight)
-    if isinstance(bias, nn.Parameter):
+    if isinstance(bias, Tensor):
         nn.init.zeros_(bias)
     if isinstance(module, nn.Embedding) and module.padding_idx is not None:
         nn.init.zeros_(module.weight[module.padding_idx])
@@ -164,6 +177,7 @@ class Head:
     prefix          where published files of this task use another prefix than the family's
     keeps           parts of it that other heads of the family have too, under one published name, and that are taken
                     over from them, e.g. ("head.dense",)
+    without         backbone parts that it has no use for and that its published class leaves out, e.g. ("decoder",)
     """
 
     build: Callable[[Any], nn.Module]
@@ -173,28 +187,41 @@ class Head:
     needs: tuple[str, ...] = ()
     prefix: str | None = None
     keeps: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Family:
-    """One registry entry: everything that loading and saving must know of a family."""
+    """One registry entry: everything that loading and saving must know of a family.
+
+    keys             the names; a function of the config where its choices change them
+    architecture     the published class name of the backbone alone
+    inputs           what `encode` takes beyond ids and mask
+    partial          published class names of a backbone that lacks parts, e.g. {"T5EncoderModel": ("decoder",)}
+    ties_as_stored   config.json does not tell whether word embeddings are tied: the file does, by what differs in it
+    """
 
     config: type[Config]
     model: type[Model]
-    keys: KeyMap
-    architecture: str  # the published class name of the backbone alone
+    keys: KeyMap | Callable[[Any], KeyMap]
+    architecture: str
     heads: Mapping[str, Head]
-    inputs: frozenset[str] = field(default=frozenset({"position_ids"}))  # what `encode` takes beyond ids and mask
+    inputs: frozenset[str] = field(default=frozenset({"position_ids"}))
+    partial: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ties_as_stored: bool = False
 
-    def key_map(self, task: str) -> KeyMap:
+    def key_map(self, task: str, config: Config) -> KeyMap:
+        """The names of a model of this `config` that carries the head of `task`."""
+        keys = self.keys if isinstance(self.keys, KeyMap) else self.keys(config)
         if task == "backbone":
-            return self.keys
+            return keys
         head = self.heads[task]
-        return self.keys.extended(head.pairs, head.ties, head.prefix)
+        return keys.extended(head.pairs, head.ties, head.prefix)
 
     def architectures(self) -> Iterator[tuple[str, str]]:
         """(published class name, task) pairs."""
-        yield self.architecture, "backbone"
+        for name in (self.architecture, *self.partial):
+            yield name, "backbone"
         for task, head in self.heads.items():
             for name in head.architectures:
                 yield name, task

@@ -23,7 +23,7 @@ from minitl.checkpoints.weights import Weights, dtype_name, open_weights, read_j
 from minitl.errors import CheckpointError, InputError
 from minitl.models.base import Family, Model
 from minitl.models.config import Config
-from minitl.models.matching import Plan, owners, plan_loading, stored_task
+from minitl.models.matching import Plan, holds_untied, owners, plan_loading, stored_task
 from minitl.models.meta import LeaveEmpty
 from minitl.models.registry import check_task, family_of, task_of
 
@@ -76,6 +76,8 @@ def load_model(
             f"{len(asked.labels)} were asked for"
         )
     weights = open_weights(folder)
+    if family.ties_as_stored:
+        asked = replace(asked, tie_word_embeddings=not holds_untied(family, named, asked, weights))
     model = _empty_model(family, asked, task)
     stored = stored_task(model, weights) if named == "backbone" else named
     plan = plan_loading(model, weights, stored)
@@ -110,10 +112,10 @@ def new_model(
     check_task(family, task)
     model = _empty_model(family, _with_labels(config, num_labels, labels), task)
     if task != "backbone":
-        for part in set(family.keys.optional) - set(family.heads[task].needs):
+        for part in set(model.key_map.optional) - set(family.heads[task].needs):
             setattr(model, part, None)  # nothing above would ever teach it
     tied = owners(model.tie_groups())
-    _allocate(model, [name for name, _ in model.named_parameters() if name not in tied], dtype, device)
+    _allocate(model, [name for name, _ in model.stored() if name not in tied], dtype, device)
     with LeaveEmpty():  # the tied members
         model.initialize()
     model.tie()
@@ -129,21 +131,31 @@ def save_model(model: Model, folder: str | Path, tokenizer: Any = None, *, max_s
     A failure leaves `folder` as it was. InputError where the model carries adapters: merge or remove them first.
     """
     tensors: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
+    for name, tensor in model.stored():
         published = model.key_map.to_published(name)
         if published is None or ".adapters." in name:
             raise InputError(f"{name} has no published name; merge or remove adapters before saving the model")
-        value = parameter.detach()
+        value = tensor.detach()
         tensors[published] = value.t() if model.key_map.is_transposed(name) else value
-    family, config = model.family, model.config
-    name = family.architecture if model.task == "backbone" else family.heads[model.task].architectures[0]
+    config = model.config
     extra = {k: v for k, v in config.extra.items() if k not in ("dtype", "torch_dtype")}
     extra["torch_dtype"] = dtype_name(next(iter(tensors.values())).dtype)
     with saving(folder) as stage:
         save_weights(tensors, stage, max_shard_bytes)
-        write_json(stage / "config.json", replace(config, architectures=[name], extra=extra).to_dict())
+        write_json(stage / "config.json", replace(config, architectures=[_architecture(model)], extra=extra).to_dict())
         if tokenizer is not None:
             tokenizer.save(stage)
+
+
+def _architecture(model: Model) -> str:
+    """The published class name of what `model` is."""
+    family = model.family
+    if model.task != "backbone":
+        return family.heads[model.task].architectures[0]
+    for name, missing in family.partial.items():
+        if all(getattr(model, part) is None for part in missing):
+            return name
+    return family.architecture
 
 
 def _with_labels(config: Config, num_labels: int | None, labels: Sequence[str] | None) -> Config:
@@ -163,6 +175,8 @@ def _empty_model(family: Family, config: Config, task: str) -> Model:
         model = family.model(config)
         if task != "backbone":
             model.head = family.heads[task].build(config)
+            for part in family.heads[task].without:
+                setattr(model, part, None)
     model.task = task
     return model
 
@@ -175,7 +189,7 @@ def _fill(model: Model, weights: Weights, plan: Plan, dtype: torch.dtype, device
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # to another type, twice as fast as one tensor after the other
         values = pool.map(lambda view: view.to(device=device, dtype=dtype), views.values())
         for name, value in zip(views, values, strict=True):
-            _set_parameter(model, name, value)
+            _set_tensor(model, name, value)
     model.tie()
 
 
@@ -187,22 +201,26 @@ def _make_new(model: Model, names: Sequence[str], dtype: torch.dtype, device: st
         model.initialize([model.get_submodule(name) for name in modules])
     new: list[str] = []
     for module in modules:
-        own = {f"{module}.{name}" for name, _ in model.get_submodule(module).named_parameters(recurse=False)}
+        part = model.get_submodule(module)
+        own = {f"{module}.{n}" for n, _ in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))}
         new += [module] if own <= set(names) else sorted(own & set(names))
     return new
 
 
 def _allocate(model: Model, names: Sequence[str], dtype: torch.dtype, device: str | torch.device) -> None:
-    """Memory for parameters on the meta device."""
+    """Memory for parameters and buffers on the meta device."""
+    shapes = {name: tensor.shape for name, tensor in model.stored()}
     for name in names:
-        shape = model.get_parameter(name).shape
+        shape = shapes[name]
         if model.key_map.is_transposed(name):  # laid out as in files: the same numbers then always give the same bits
             value = torch.empty(shape[::-1], dtype=dtype, device=device).t()
         else:
             value = torch.empty(shape, dtype=dtype, device=device)
-        _set_parameter(model, name, value)
+        _set_tensor(model, name, value)
 
 
-def _set_parameter(model: nn.Module, name: str, value: Tensor) -> None:
-    module, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(module), attribute, nn.Parameter(value))
+def _set_tensor(model: nn.Module, name: str, value: Tensor) -> None:
+    path, _, attribute = name.rpartition(".")
+    module = model.get_submodule(path)
+    is_buffer = attribute in dict(module.named_buffers(recurse=False))
+    setattr(module, attribute, value if is_buffer else nn.Parameter(value))

@@ -14,7 +14,9 @@ MODULES = {
     "gpt2": "minitl.models.gpt2",
     "llama": "minitl.models.llama",
     "modernbert": "minitl.models.modernbert",
+    "mt5": "minitl.models.t5:MULTILINGUAL",
     "roberta": "minitl.models.roberta",
+    "t5": "minitl.models.t5",
     "xlm-roberta": "minitl.models.roberta:XLM",
 }
 

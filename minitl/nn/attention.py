@@ -28,13 +28,11 @@ def attend(
     scale: float,
     dropout_p: float,
     want_weights: bool,
-    bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """softmax(QKᵀ · scale + bias + mask) V, and the weights if they are wanted.
+    """softmax(QKᵀ · scale + mask) V, and the weights if they are wanted.
 
     query [batch, heads, queries, head_dim]; key, value [batch, kv_heads, keys, head_dim], where kv_heads divides heads
-    and consecutive heads share one key-value head (grouped-query attention, Ainslie et al. 2023); bias [batch or 1,
-    heads, queries, keys], of families that score the distance of query and key.
+    and consecutive heads share one key-value head (grouped-query attention, Ainslie et al. 2023).
     Returns [batch, heads, queries, head_dim] and [batch, heads, queries, keys] or None; both paths give the same
     numbers.
     """
@@ -44,13 +42,10 @@ def attend(
     # The fused CPU kernel has no dropout, and PyTorch's way around it is slower than ours.
     dropout_on_cpu = dropout_p > 0 and query.device.type == "cpu"
     if want_weights or dropout_on_cpu:
-        return _attend_in_the_open(query, key, value, mask, scale, dropout_p, want_weights, bias)
-    allowed, causal = mask.allowed, mask.causal
-    if bias is not None:  # one tensor is both: what is hidden has the bias -inf
-        cells = mask.cells(query.shape[2], key.shape[2], query.device)
-        allowed, causal = bias if cells is None else bias.masked_fill(~cells, -math.inf), False
+        return _attend_in_the_open(query, key, value, mask, scale, dropout_p, want_weights)
+    added = mask.allowed if mask.bias is None else mask.bias
     context = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=allowed, dropout_p=dropout_p, is_causal=causal, scale=scale
+        query, key, value, attn_mask=added, dropout_p=dropout_p, is_causal=mask.causal, scale=scale
     )
     return context, None
 
@@ -63,11 +58,10 @@ def _attend_in_the_open(
     scale: float,
     dropout_p: float,
     want_weights: bool,
-    bias: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     scores = (query * scale) @ key.transpose(-1, -2)  # [batch, heads, query, key]
-    if bias is not None:
-        scores = scores + bias
+    if mask.bias is not None:
+        scores = scores + mask.bias
     allowed = mask.cells(query.shape[2], key.shape[2], query.device)
     if allowed is not None:
         scores = scores.masked_fill(~allowed, -math.inf)
@@ -139,9 +133,10 @@ class SelfAttention(Attention):
         kv_heads: int | None = None,
         head_dim: int | None = None,
         bias: bool = True,
+        scale: float | None = None,
     ) -> None:
         kv_heads, head_dim = kv_heads or heads, head_dim or hidden // heads
-        super().__init__(heads, kv_heads, head_dim, dropout_p)
+        super().__init__(heads, kv_heads, head_dim, dropout_p, scale)
         self.query = nn.Linear(hidden, heads * head_dim, bias=bias)
         self.key = nn.Linear(hidden, kv_heads * head_dim, bias=bias)
         self.value = nn.Linear(hidden, kv_heads * head_dim, bias=bias)

@@ -24,6 +24,11 @@ class LayerCache:
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
+    def select(self, rows: Tensor) -> None:
+        """Go on with the texts `rows` [batch] of this cache, some of them several times, others not at all."""
+        self.keys = _selected(self.keys, rows, self.length)
+        self.values = _selected(self.values, rows, self.length)
+
 
 class KeyValueCache:
     """A `LayerCache` per layer. `length` is the number of positions stored."""
@@ -44,3 +49,24 @@ class KeyValueCache:
     @property
     def length(self) -> int:
         return self.layers[0].length
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with the texts `rows`, integers [batch]: which text of this cache each text to come continues."""
+        for layer in self.layers:
+            layer.select(rows)
+
+
+class SourceCache:
+    """One decoder layer's keys and values of the source, each [batch, heads, source, head_dim], once it has read it."""
+
+    def __init__(self) -> None:
+        self.content: tuple[Tensor, Tensor] | None = None
+
+
+def _selected(stored: Tensor, rows: Tensor, length: int) -> Tensor:
+    """The `rows` of `stored`, of which `length` positions count: in place where their number stays."""
+    chosen = stored[:, :, :length].index_select(0, rows)
+    if len(rows) != len(stored):
+        stored = stored.new_empty(len(rows), *stored.shape[1:])
+    stored[:, :, :length] = chosen
+    return stored

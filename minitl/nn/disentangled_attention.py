@@ -106,9 +106,10 @@ class DisentangledSelfAttention(nn.Module):
         """x [batch, length, hidden] -> the same shape, and the attention map [batch, heads, query, key] if wanted."""
         query = self._split(self.query(x)) * self.scale  # [batch, heads, length, head_dim]
         key, value = self._split(self.key(x)), self._split(self.value(x))
-        bias = None if distances is None else self._bias(query, key, distances)
+        if distances is not None:
+            mask = mask.with_bias(self._bias(query, key, distances))
         dropout_p = self.dropout_p if self.training else 0.0
-        context, weights = attend(query, key, value, mask, 1.0, dropout_p, want_weights, bias)
+        context, weights = attend(query, key, value, mask, 1.0, dropout_p, want_weights)
         return self.output(context.transpose(1, 2).flatten(2)), weights
 
     def _bias(self, query: Tensor, key: Tensor, distances: Distances) -> Tensor:

@@ -29,10 +29,10 @@ class Embedding(nn.Embedding):
             ) from error
 
 
-def as_ids(ids: Tensor) -> Tensor:
+def as_ids(ids: Tensor, name: str = "input_ids") -> Tensor:
     """Token ids [batch, length], checked: InputError for another shape, a type that is no integer, or no token."""
     if ids.dim() != 2 or ids.dtype not in (torch.int64, torch.int32):
-        raise InputError(f"input_ids must be integers [batch, length], got {ids.dtype} {list(ids.shape)}")
+        raise InputError(f"{name} must be integers [batch, length], got {ids.dtype} {list(ids.shape)}")
     if ids.shape[1] == 0:
-        raise InputError("input_ids holds no token: every text needs at least one")
+        raise InputError(f"{name} holds no token: every text needs at least one")
     return ids

@@ -7,30 +7,32 @@ from minitl.nn.dropout import Dropout
 
 
 class FeedForward(nn.Module):
-    """down(act(up(x)))  (Vaswani et al. 2017, equation 2, with the activation the checkpoint names)."""
+    """down(dropout(act(up(x))))  (Vaswani et al. 2017, equation 2, with the activation the checkpoint names)."""
 
-    def __init__(self, hidden: int, inner: int, act: str) -> None:
+    def __init__(self, hidden: int, inner: int, act: str, bias: bool = True, dropout_p: float = 0.0) -> None:
         super().__init__()
-        self.up = nn.Linear(hidden, inner)
+        self.up = nn.Linear(hidden, inner, bias=bias)
         self.act = ACTIVATIONS[act]
-        self.down = nn.Linear(inner, hidden)
+        self.dropout = Dropout(dropout_p)
+        self.down = nn.Linear(inner, hidden, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:  # [..., hidden] -> [..., inner] -> [..., hidden]
-        return self.down(self.act(self.up(x)))
+        return self.down(self.dropout(self.act(self.up(x))))
 
 
 class GatedFeedForward(nn.Module):
-    """down(act(gate(x)) · up(x)): SwiGLU where act is SiLU  (Shazeer 2020, equation 6)."""
+    """down(dropout(act(gate(x)) · up(x))): SwiGLU where act is SiLU  (Shazeer 2020, equation 6)."""
 
-    def __init__(self, hidden: int, inner: int, act: str, bias: bool = False) -> None:
+    def __init__(self, hidden: int, inner: int, act: str, bias: bool = False, dropout_p: float = 0.0) -> None:
         super().__init__()
         self.gate = nn.Linear(hidden, inner, bias=bias)
         self.up = nn.Linear(hidden, inner, bias=bias)
         self.act = ACTIVATIONS[act]
+        self.dropout = Dropout(dropout_p)
         self.down = nn.Linear(inner, hidden, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:  # [..., hidden] -> [..., inner] -> [..., hidden]
-        return self.down(self.act(self.gate(x)) * self.up(x))
+        return self.down(self.dropout(self.act(self.gate(x)) * self.up(x)))
 
 
 class FusedGatedFeedForward(nn.Module):

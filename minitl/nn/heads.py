@@ -48,6 +48,21 @@ class FirstTokenClassifier(nn.Module):
         return output.with_(logits=self.out(self.dropout(x)))
 
 
+class EndTokenClassifier(nn.Module):
+    """out(dropout(tanh(dense(dropout(x)))))  ->  logits [batch, labels], where x is a decoder's state at the source's
+    last end token: there it has seen the whole text (Lewis et al. 2020, section 3.1)."""
+
+    def __init__(self, hidden: int, labels: int, dropout_p: float) -> None:
+        super().__init__()
+        self.dropout = Dropout(dropout_p)
+        self.dense = nn.Linear(hidden, hidden)
+        self.out = nn.Linear(hidden, labels)
+
+    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:
+        x = self.dropout(last_real_token(attention_mask, output.last_hidden_state))  # [batch, hidden]
+        return output.with_(logits=self.out(self.dropout(self.dense(x).tanh())))
+
+
 class LastTokenClassifier(nn.Module):
     """classifier(last real token)  ->  logits [batch, labels]: what a causal model knows after the whole text."""
 
@@ -94,3 +109,16 @@ class CausalLMHead(nn.Module):
 
     def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
         return output.with_(logits=self.decoder(output.last_hidden_state))
+
+
+class ScaledLMHead(nn.Module):
+    """decoder(scale · hidden)  ->  logits over the next token [batch, length, vocabulary]: T5's, where a tied output
+    layer reads hidden / sqrt(hidden size)."""
+
+    def __init__(self, hidden: int, vocabulary: int, scale: float) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(hidden, vocabulary, bias=False)
+        self.scale = scale
+
+    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
+        return output.with_(logits=self.decoder(output.last_hidden_state * self.scale))

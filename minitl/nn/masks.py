@@ -3,6 +3,7 @@
 Masks are boolean, True = may look, and broadcast over heads: [batch or 1, 1, query or 1, key].
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +12,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mask:
-    """Either nothing is hidden (both fields empty), or only the future is, or `allowed` says it cell by cell."""
+    """Either nothing is hidden (all fields empty), or only the future is, or `allowed` says it cell by cell, or `bias`.
+
+    bias   [batch or 1, heads, query, key], of families that score the distance of query and key: is added to the
+           scores, -inf where nothing may be seen
+    """
 
     allowed: Tensor | None = None
     causal: bool = False
+    bias: Tensor | None = None
+
+    def with_bias(self, bias: Tensor) -> "Mask":
+        """`bias` [batch or 1, heads, query, key] and what is hidden here, as one tensor."""
+        cells = self.cells(bias.shape[-2], bias.shape[-1], bias.device)
+        return Mask(bias=bias if cells is None else bias.masked_fill(~cells, -math.inf))
 
     def cells(self, queries: int, keys: int, device: torch.device) -> Tensor | None:
         """The mask as an explicit tensor [batch or 1, 1, queries or 1, keys], or None where all is allowed."""

@@ -14,9 +14,13 @@ class Output:
     pooler_output              [batch, hidden]            one vector per text
     logits                     [batch, classes] or [batch, length, classes or vocabulary]
     start_logits, end_logits   [batch, length]            where an extracted answer begins and ends
-    encoder_last_hidden_state  [batch, source, hidden]    of an encoder-decoder
     hidden_states              layers + 1 tensors like last_hidden_state, embeddings first
     attentions                 one tensor a layer, [batch, heads, query, key], rows sum to 1
+
+    Of an encoder-decoder, the fields above are the decoder's, and there are also
+    encoder_last_hidden_state  [batch, source, hidden]    what the decoder looks at
+    encoder_hidden_states, encoder_attentions             as above
+    cross_attentions           one tensor a decoder layer, [batch, heads, target, source], rows sum to 1
     """
 
     last_hidden_state: Tensor
@@ -24,9 +28,12 @@ class Output:
     logits: Tensor | None = None
     start_logits: Tensor | None = None
     end_logits: Tensor | None = None
-    encoder_last_hidden_state: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
 
     def with_(self, **changes: Any) -> "Output":
         """A copy with some fields replaced."""
@@ -44,6 +51,7 @@ class Recorder:
         self.wants_attentions = attentions
         self._hidden: list[Tensor] | None = [] if hidden_states else None
         self._attentions: list[Tensor] | None = [] if attentions else None
+        self._cross: list[Tensor] | None = [] if attentions else None
 
     def hidden(self, x: Tensor) -> None:
         """Note `x` [batch, length, hidden]: the embeddings first, then what each layer put out."""
@@ -54,6 +62,11 @@ class Recorder:
         """Note one layer's attention map [batch, heads, query, key]."""
         if self._attentions is not None and weights is not None:
             self._attentions.append(weights)
+
+    def cross_attention(self, weights: Tensor | None) -> None:
+        """Note the map of one decoder layer's look at the source, [batch, heads, target, source]."""
+        if self._cross is not None and weights is not None:
+            self._cross.append(weights)
 
     def normed(self, x: Tensor) -> None:
         """Replace the last hidden state by its final-norm version `x`, as the published outputs count it."""
@@ -67,3 +80,7 @@ class Recorder:
     @property
     def attentions(self) -> tuple[Tensor, ...] | None:
         return None if self._attentions is None else tuple(self._attentions)
+
+    @property
+    def cross_attentions(self) -> tuple[Tensor, ...] | None:
+        return None if self._cross is None else tuple(self._cross)

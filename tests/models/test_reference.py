@@ -55,7 +55,7 @@ def test_outputs_of_every_layer_equal_the_peers(name: str, explicit: bool) -> No
     model = load_model(reference.folder, task=reference.task if explicit else None)
     assert model.task == reference.task
     for inputs, expected in reference.batches():
-        errors = comparison.output_errors(comparison.outputs(model, inputs), expected, inputs["attention_mask"])
+        errors = comparison.output_errors(comparison.outputs(model, inputs), expected, inputs)
         assert len(errors) >= 2 * len(model.layers) + 1
         comparison.assert_below(errors, 1e-4)
 
@@ -67,7 +67,7 @@ def test_outputs_in_bfloat16_are_near_the_peers_in_float32(name: str) -> None:
     for inputs, expected in reference.batches():
         actual = comparison.outputs(model, inputs)
         assert all(tensor.dtype == torch.bfloat16 for tensor in actual.values())
-        comparison.assert_below(comparison.output_errors(actual, expected, inputs["attention_mask"]), 2e-2)
+        comparison.assert_below(comparison.output_errors(actual, expected, inputs), 2e-2)
 
 
 @every_checkpoint
@@ -90,7 +90,9 @@ def test_both_attention_paths_give_the_same_numbers(name: str) -> None:
         with torch.no_grad():
             fused = comparison.flat_outputs(model(**inputs, output_hidden_states=True))
             plain = comparison.flat_outputs(model(**inputs, output_hidden_states=True, output_attentions=True))
-        assert set(plain) - set(fused) == {f"attentions.{i}" for i in range(len(model.layers))}
+        maps = set(plain) - set(fused)
+        assert len(maps) == len(model.layers) + len([name for name in maps if name.startswith("cross_")])
+        assert all(name.rpartition(".")[0].endswith("attentions") for name in maps)
         for field, tensor in fused.items():
             torch.testing.assert_close(tensor, plain[field], rtol=0, atol=1e-5, msg=lambda m, f=field: f"{f}: {m}")
 
@@ -100,12 +102,26 @@ def test_attention_maps_are_distributions_over_real_tokens(name: str) -> None:
     reference = Reference(name)
     model = load_model(reference.folder)
     for inputs, _ in reference.batches():
-        real = inputs["attention_mask"].bool()
         output = model(**inputs, output_attentions=True)
-        for weights in output.attentions:
-            rows = weights.transpose(1, 2)[real]  # [tokens, heads, keys]
-            torch.testing.assert_close(rows.sum(-1), torch.ones(rows.shape[:2]))
-            padding = ~real[:, None, :].expand(-1, real.shape[1], -1)[real]  # [tokens, keys]
+        source = inputs["attention_mask"].bool()
+        if output.encoder_attentions is None:
+            assert_distributions(output.attentions, source, source)
+        else:
+            target = inputs.get("decoder_attention_mask", source).bool()
+            # where no target was given, its padding is hidden by nothing but the future
+            assert_distributions(output.attentions, target, inputs.get("decoder_attention_mask"))
+            assert_distributions(output.cross_attentions, target, source)
+            assert_distributions(output.encoder_attentions, source, source)
+
+
+def assert_distributions(maps: tuple[Tensor, ...], real: Tensor, visible: Tensor | None) -> None:
+    """Rows of real queries sum to 1 and give padded keys nothing."""
+    assert maps
+    for weights in maps:
+        rows = weights.transpose(1, 2)[real]  # [tokens, heads, keys]
+        torch.testing.assert_close(rows.sum(-1), torch.ones(rows.shape[:2]))
+        if visible is not None:
+            padding = ~visible.bool()[:, None, :].expand(-1, real.shape[1], -1)[real]  # [tokens, keys]
             assert rows.transpose(1, 2)[padding].eq(0).all()
 
 

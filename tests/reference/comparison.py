@@ -65,12 +65,14 @@ def loss_and_gradients(
 
 
 def output_errors(
-    actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], attention_mask: Tensor
+    actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
 ) -> dict[str, float]:
-    """max |difference| / max |reference| of each expected output, over the real tokens of `attention_mask`."""
+    """max |difference| / max |reference| of each expected output, over the real tokens of `inputs`."""
     assert set(expected) <= set(actual), f"not put out: {sorted(set(expected) - set(actual))}"
-    real = attention_mask.bool()
-    return {n: relative_error(_only(n, actual[n], real), _only(n, e, real)) for n, e in expected.items()}
+    source = inputs["attention_mask"].bool()
+    target = inputs.get("decoder_attention_mask", source).bool()
+    real = {name: source if name.startswith("encoder_") else target for name in expected}
+    return {n: relative_error(_only(n, actual[n], real[n]), _only(n, e, real[n])) for n, e in expected.items()}
 
 
 def gradient_errors(model: Model, actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, float]:
@@ -106,7 +108,7 @@ def assert_below(errors: Mapping[str, float], limit: float) -> None:
 
 def _only(name: str, tensor: Tensor, real: Tensor) -> Tensor:
     """The part of an output that belongs to real tokens; what padding computes is nobody's promise."""
-    if name.startswith("attentions"):
+    if "attentions" in name:
         return tensor.transpose(1, 2)[real]  # [batch, heads, query, key] -> [tokens, heads, key]
     per_text = name == "pooler_output" or (name == "logits" and tensor.dim() == 2)  # [batch, hidden or classes]
     return tensor if per_text else tensor[real]

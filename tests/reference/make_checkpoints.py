@@ -7,7 +7,7 @@ with all biases and norm weights moved off 0 and 1, and
 
     expected.safetensors
         right.inputs.*    right.outputs.*      a batch padded on the right and every hidden state, attention map, logit
-        left.inputs.*     left.outputs.*       the same padded on the left, for decoders
+        left.inputs.*     left.outputs.*       the same padded on the left, where a family allows it
         training.inputs.* training.targets.*   a batch to train on, in training mode with dropout 0:
         training.loss     training.gradients.* the loss, and each parameter's gradient under its published name
     reference.json        task, seed, and the versions that wrote it
@@ -115,6 +115,21 @@ MODERNBERT = {
     "cls_token_id": 1,
     "sep_token_id": 2,
 }
+# Texts of nine tokens reach the buckets that distances share: of 8 for either side together, of 8 for the past.
+T5 = {
+    "vocab_size": 55,
+    "d_model": 18,
+    "d_kv": 7,
+    "d_ff": 28,
+    "num_layers": 1,
+    "num_decoder_layers": 2,
+    "num_heads": 3,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 7,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "decoder_start_token_id": 0,
+}
 MODERNBERT_BIASED = MODERNBERT | {
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     "hidden_activation": "silu",
@@ -212,6 +227,21 @@ CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "modernbert-token-classification": ("modernbert", "token-classification", MODERNBERT | {"num_labels": 5}),
     "modernbert-question-answering": ("modernbert", "question-answering", MODERNBERT | {"local_attention": 2}),
+    "t5-backbone": ("t5", "backbone", T5),
+    "t5-seq2seq-lm": ("t5", "seq2seq-lm", T5),
+    "t5-seq2seq-lm-gated": (
+        "t5",
+        "seq2seq-lm",
+        T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "num_decoder_layers": 1},
+    ),
+    "t5-sequence-classification": ("t5", "sequence-classification", T5 | {"num_labels": 3}),
+    "t5-token-classification": ("t5", "token-classification", T5 | {"num_labels": 5, "num_layers": 3}),
+    "t5-question-answering": ("t5", "question-answering", T5 | {"feed_forward_proj": "gated-silu", "num_heads": 2}),
+    "mt5-backbone": ("mt5", "backbone", T5),
+    "mt5-seq2seq-lm": ("mt5", "seq2seq-lm", T5 | {"decoder_start_token_id": 2}),
+    "mt5-sequence-classification": ("mt5", "sequence-classification", T5 | {"num_labels": 1}),
+    "mt5-token-classification": ("mt5", "token-classification", T5 | {"num_labels": 2}),
+    "mt5-question-answering": ("mt5", "question-answering", T5),
 }
 
 
@@ -224,12 +254,12 @@ def expected(model: Any, task: str) -> dict[str, Tensor]:
             {f"{group}.{name}": value.clone(memory_format=torch.contiguous_format) for name, value in values.items()}
         )
 
-    for side in ("right", "left") if model.config.model_type in peer.DECODERS else ("right",):
+    for side in ("right", "left") if model.config.model_type in peer.EITHER_SIDE else ("right",):
         inputs = peer.draw_inputs(model, LENGTHS, side)
         note(f"{side}.inputs", inputs)
         note(f"{side}.outputs", peer.outputs(model, inputs))
     inputs = peer.draw_inputs(model, peer.training_lengths(task, LENGTHS), "right")
-    targets = peer.draw_targets(model, task, inputs["attention_mask"])
+    targets = peer.draw_targets(model, task, inputs)
     loss, gradients = peer.loss_and_gradients(model, inputs, targets)
     note("training.inputs", inputs)
     note("training.targets", targets)

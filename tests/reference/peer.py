@@ -20,11 +20,14 @@ PREFIXES = {
     "gpt2": "GPT2",
     "llama": "Llama",
     "modernbert": "ModernBert",
+    "t5": "T5",
+    "mt5": "MT5",
 }
 SUFFIXES = {
     "backbone": "Model",
     "masked-lm": "ForMaskedLM",
     "causal-lm": "ForCausalLM",
+    "seq2seq-lm": "ForConditionalGeneration",
     "sequence-classification": "ForSequenceClassification",
     "token-classification": "ForTokenClassification",
     "question-answering": "ForQuestionAnswering",
@@ -37,7 +40,10 @@ TASKS = {
     **{family: [*_COMMON, "causal-lm"] for family in ("gpt2", "llama")},
 }
 TASKS["electra"].append("replaced-token-detection")
+TASKS |= {family: [*_COMMON, "seq2seq-lm"] for family in ("t5", "mt5")}
 DECODERS = ("gpt2", "llama")
+ENCODER_DECODERS = ("t5", "mt5")
+EITHER_SIDE = (*DECODERS, *ENCODER_DECODERS)  # families whose texts may be padded on the left, too
 
 # Training mode is compared with dropout 0: two libraries never draw the same mask.
 _NO_ENCODER_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
@@ -56,6 +62,8 @@ NO_DROPOUT = {
     "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "classifier_dropout": 0.0},
     "llama": {"attention_dropout": 0.0, "classifier_dropout": 0.0},
     "modernbert": dict.fromkeys(("embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"), 0.0),
+    "t5": {"dropout_rate": 0.0, "classifier_dropout": 0.0},
+    "mt5": {"dropout_rate": 0.0, "classifier_dropout": 0.0},
 }
 
 
@@ -92,21 +100,36 @@ def scatter(model: torch.nn.Module) -> None:
 def draw_inputs(model: Any, lengths: list[int], side: str) -> dict[str, Tensor]:
     """Random token ids padded to the longest of `lengths` on `side`, and all else that the peer needs beside them."""
     config = model.config
+    ids, mask = _draw_ids(config, lengths, side)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if getattr(config, "type_vocab_size", 0):
+        inputs["token_type_ids"] = torch.randint(0, config.type_vocab_size, ids.shape)
+    if config.is_encoder_decoder:
+        last = mask.cumsum(-1).argmax(-1, keepdim=True)
+        # Exactly one end token each, where the text ends: the peer's classifiers ask for it.
+        ids.masked_fill_(ids == config.eos_token_id, (config.pad_token_id or config.eos_token_id) - 1)
+        ids.scatter_(1, last, config.eos_token_id)
+        if type(model).__name__.endswith(("Model", "ForConditionalGeneration")):
+            names = ("decoder_input_ids", "decoder_attention_mask")
+            inputs |= dict(zip(names, _draw_ids(config, [*lengths[1:], lengths[0] + 1], "right"), strict=True))
+    elif side == "left" and config.model_type in DECODERS:
+        inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)  # the peer counts padding unless it is told
+    return inputs
+
+
+def _draw_ids(config: Any, lengths: list[int], side: str) -> tuple[Tensor, Tensor]:
+    """Random ids padded to the longest of `lengths`, and their mask."""
     rows, longest = len(lengths), max(lengths)
     steps, counts = torch.arange(longest), torch.tensor(lengths)[:, None]
     mask = (steps < counts if side == "right" else steps >= longest - counts).long()
     ids = torch.randint(0, config.vocab_size - 1, (rows, longest))
     ids += ids >= config.pad_token_id  # any token but the padding
-    inputs = {"input_ids": torch.where(mask.bool(), ids, config.pad_token_id), "attention_mask": mask}
-    if getattr(config, "type_vocab_size", 0):
-        inputs["token_type_ids"] = torch.randint(0, config.type_vocab_size, (rows, longest))
-    elif side == "left":
-        inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)  # the peer counts padding unless it is told
-    return inputs
+    return torch.where(mask.bool(), ids, config.pad_token_id), mask
 
 
-def draw_targets(model: Any, task: str, mask: Tensor) -> dict[str, Tensor]:
-    """What the loss of `task` is measured against, for a batch with this attention mask [batch, length]."""
+def draw_targets(model: Any, task: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What the loss of `task` on `inputs` is measured against."""
+    mask = inputs.get("decoder_attention_mask", inputs["attention_mask"])
     config, (rows, length) = model.config, mask.shape
     if task == "backbone":  # no loss of its own: a random direction in its outputs
         hidden = config.hidden_size
@@ -139,8 +162,12 @@ def outputs(model: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     for name in ("last_hidden_state", "pooler_output", "logits", "start_logits", "end_logits"):
         if result.get(name) is not None:
             flat[name] = result[name]
-    for name in ("hidden_states", "attentions"):
-        flat.update({f"{name}.{i}": tensor for i, tensor in enumerate(result[name])})
+    if result.get("encoder_last_hidden_state") is not None:
+        flat["encoder_last_hidden_state"] = result["encoder_last_hidden_state"]
+    layered = ("hidden_states", "attentions", "cross_attentions", "encoder_hidden_states", "encoder_attentions")
+    for name in layered:
+        tensors = result.get(name) or result.get(f"decoder_{name}") or ()
+        flat.update({f"{name}.{i}": tensor for i, tensor in enumerate(tensors)})
     return flat
 
 
@@ -159,7 +186,8 @@ def loss_and_gradients(
         loss = model(**inputs, **targets).loss
     loss.backward()
     model.eval()
-    return loss.detach(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return loss.detach(), {name: parameter.grad.clone() for name, parameter in learning.items()}
 
 
 def training_lengths(task: str, lengths: list[int]) -> list[int]:
@@ -180,6 +208,8 @@ def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
         "gpt2": _draw_gpt2,
         "llama": _draw_llama,
         "modernbert": _draw_modernbert,
+        "t5": _draw_t5,
+        "mt5": _draw_t5,
     }[family]
     vocabulary = dice.randint(40, 90)
     chosen = draw(dice)
@@ -319,4 +349,22 @@ def _draw_modernbert(dice: random.Random) -> dict[str, Any]:
         "classifier_activation": dice.choice(["gelu", "relu", "silu"]),
         "classifier_pooling": dice.choice(["cls", "mean"]),
         "tie_word_embeddings": dice.random() < 0.8,
+    }
+
+
+def _draw_t5(dice: random.Random) -> dict[str, Any]:
+    heads, buckets = dice.choice([1, 2, 3]), dice.choice([4, 6, 8, 32])
+    return {
+        "d_model": dice.randint(8, 24),
+        "d_kv": dice.randint(3, 8),
+        "d_ff": dice.randint(17, 60),
+        "num_layers": dice.randint(1, 3),
+        "num_decoder_layers": dice.choice([None, 1, 2, 3]),
+        "num_heads": heads,
+        "relative_attention_num_buckets": buckets,
+        "relative_attention_max_distance": buckets // 2 + dice.randint(1, 9),
+        "feed_forward_proj": dice.choice(["relu", "gated-gelu", "gated-silu", "gelu"]),
+        "layer_norm_epsilon": dice.choice([1e-6, 1e-3]),
+        "decoder_start_token_id": dice.randint(0, 3),
+        "tie_word_embeddings": dice.random() < 0.5,
     }

@@ -50,7 +50,7 @@ def draw_lengths(dice: random.Random) -> list[int]:
 
 
 def sides(family: str) -> tuple[str, ...]:
-    return ("right", "left") if family in peer.DECODERS else ("right",)
+    return ("right", "left") if family in peer.EITHER_SIDE else ("right",)
 
 
 @every_draw
@@ -64,13 +64,11 @@ def test_outputs_loss_and_gradients_equal_the_peers(family: str, task: str, draw
     for side in sides(family):
         lengths = draw_lengths(dice)
         inputs = peer.draw_inputs(theirs, lengths, side)
-        errors = comparison.output_errors(
-            comparison.outputs(ours, inputs), peer.outputs(theirs, inputs), inputs["attention_mask"]
-        )
+        errors = comparison.output_errors(comparison.outputs(ours, inputs), peer.outputs(theirs, inputs), inputs)
         comparison.assert_below(errors, 1e-4)
 
         inputs = peer.draw_inputs(theirs, peer.training_lengths(task, lengths), side)
-        targets = peer.draw_targets(theirs, task, inputs["attention_mask"])
+        targets = peer.draw_targets(theirs, task, inputs)
         expected_loss, expected = peer.loss_and_gradients(theirs, inputs, targets)
         loss, gradients = comparison.loss_and_gradients(ours, inputs, targets)
         # A backbone's loss, a sum of terms of both signs, may come out near 0: then 1 is the scale.
@@ -92,9 +90,7 @@ def test_saved_models_give_the_peer_identical_outputs(family: str, task: str, dr
     assert not info["mismatched_keys"]
     assert not info["unexpected_keys"]
     inputs = peer.draw_inputs(theirs, draw_lengths(dice), dice.choice(sides(family)))
-    errors = comparison.output_errors(
-        comparison.outputs(ours, inputs), peer.outputs(theirs, inputs), inputs["attention_mask"]
-    )
+    errors = comparison.output_errors(comparison.outputs(ours, inputs), peer.outputs(theirs, inputs), inputs)
     comparison.assert_below(errors, 1e-5)
 
 
@@ -150,7 +146,7 @@ def test_minilm_gives_the_peers_hidden_states(minilm: Path) -> None:
     inputs = dict(tokenizer(texts, padding=True, return_tensors="pt"))
     theirs = AutoModel.from_pretrained(minilm, attn_implementation="eager")
     errors = comparison.output_errors(
-        comparison.outputs(load_model(minilm), inputs), peer.outputs(theirs, inputs), inputs["attention_mask"]
+        comparison.outputs(load_model(minilm), inputs), peer.outputs(theirs, inputs), inputs
     )
     assert len(errors) == 15  # 7 hidden states, 6 attention maps, the last hidden state and the pooled vector
     comparison.assert_below(errors, 1e-5)
