@@ -10,7 +10,7 @@ _HOME = {
     "load_model": "minitl.models.loading",
     "new_model": "minitl.models.loading",
     "save_model": "minitl.models.loading",
-    "generate": "minitl.models.generation",
+    "generate": "minitl.generation",
     "load_sentence_encoder": "minitl.models.sentence",
     "load_tokenizer": "minitl.tokenization",
     "load_dataset": "minitl.data",
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     )
     from minitl.data import load_dataset as load_dataset
     from minitl.errors import MinitlError as MinitlError
-    from minitl.models.generation import generate as generate
+    from minitl.generation import generate as generate
     from minitl.models.loading import load_model as load_model
     from minitl.models.loading import new_model as new_model
     from minitl.models.loading import save_model as save_model

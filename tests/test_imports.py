@@ -26,6 +26,7 @@ FLOORS = {
     "probing": 4,
     "adapters": 3,
     "models": 2,
+    "generation": 3,
     "nn": 1,
     "checkpoints": 0,
     "tokenization": 0,

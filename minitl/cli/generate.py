@@ -25,7 +25,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def run(args: argparse.Namespace) -> int:
     from minitl.errors import InputError
-    from minitl.models.generation import generate
+    from minitl.generation import generate
     from minitl.models.loading import load_model
     from minitl.tokenization import load_tokenizer
 

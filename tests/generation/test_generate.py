@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from minitl.errors import InputError
+from minitl.generation import generate
+from minitl.generation.rules import keep_top_k, keep_top_p, penalize_repetition
 from minitl.models.base import Model
-from minitl.models.generation import generate, keep_top_k, keep_top_p, penalize_repetition
 from minitl.models.loading import new_model
 
 VOCABULARY, POSITIONS = 31, 40
@@ -243,5 +244,5 @@ def test_prompts_that_cannot_be_continued_are_refused(gpt2: Model, ids: list, ma
 
 
 def test_a_model_without_the_head_is_refused() -> None:
-    with pytest.raises(InputError, match=r'"causal-lm" head; this gpt2 model has the task "backbone"'):
+    with pytest.raises(InputError, match=r'"causal-lm" or "seq2seq-lm" head; this gpt2 model has the task "backbone"'):
         generate(new_model(GPT2), prompts(1, 3))
