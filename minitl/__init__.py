@@ -11,6 +11,8 @@ _HOME = {
     "new_model": "minitl.models.loading",
     "save_model": "minitl.models.loading",
     "generate": "minitl.generation",
+    "stream": "minitl.generation",
+    "generation_options": "minitl.generation",
     "load_sentence_encoder": "minitl.models.sentence",
     "load_tokenizer": "minitl.tokenization",
     "load_dataset": "minitl.data",
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from minitl.data import load_dataset as load_dataset
     from minitl.errors import MinitlError as MinitlError
     from minitl.generation import generate as generate
+    from minitl.generation import generation_options as generation_options
+    from minitl.generation import stream as stream
     from minitl.models.loading import load_model as load_model
     from minitl.models.loading import new_model as new_model
     from minitl.models.loading import save_model as save_model

@@ -104,10 +104,14 @@ def stream(model: Model, input_ids: Tensor, attention_mask: Tensor | None = None
     if options.get("num_beams", 1) != 1:
         raise InputError("beam search knows its text at the end only: stream takes no num_beams")
     call = prepare(model, input_ids, attention_mask, Options(**options))
-    steps = write(call.writer, call.rules, call.endings, call.sampling)
+    return _latest(write(call.writer, call.rules, call.endings, call.sampling))
+
+
+def _latest(texts: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The last token of each of `texts`, computed without gradients, which stay on for who uses it in between."""
     while True:
         with torch.inference_mode():
-            ids = next(steps, None)
+            ids = next(texts, None)
         if ids is None:
             return
         yield ids[:, -1].clone()

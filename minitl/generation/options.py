@@ -95,13 +95,13 @@ class Call:
 def prepare(model: Model, input_ids: Tensor, attention_mask: Tensor | None, options: Options) -> Call:
     """Check everything and lay it out; no model has run yet."""
     options.check(model)
+    endings = Endings(model, input_ids.device, options.stop_strings, options.tokenizer)
     writer: Writer
     if isinstance(model, EncoderDecoder):
         start = options.decoder_start_token_id
         writer = EncoderDecoderWriter(model, input_ids, attention_mask, options.max_new_tokens, start)
     else:
         writer = DecoderWriter(model, input_ids, attention_mask, options.max_new_tokens)
-    endings = Endings(model, writer.prompt.device, options.stop_strings, options.tokenizer)
     rules = Rules(
         ends=endings.ends,
         max_new_tokens=options.max_new_tokens,
