@@ -113,7 +113,7 @@ class _Section:
         return f"{self.where}: field {name!r}"
 
     def size(self, name: str, default: int | None = None) -> int:
-        """A positive integer; where there is a default, it and what is smaller may be given or left out too."""
+        """An integer of at least 1, or of at least 0 where that is the default; the default where there is none."""
         value = self.values.get(name)
         value = default if value is None else value
         least = 1 if default is None else min(1, default)
