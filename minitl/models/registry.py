@@ -13,6 +13,7 @@ MODULES = {
     "electra": "minitl.models.electra",
     "gpt2": "minitl.models.gpt2",
     "llama": "minitl.models.llama",
+    "mistral": "minitl.models.mistral",
     "modernbert": "minitl.models.modernbert",
     "roberta": "minitl.models.roberta",
     "xlm-roberta": "minitl.models.roberta:XLM",

@@ -20,7 +20,8 @@ GPT2 |= {"n_head": 2, "initializer_range": 0.4, "eos_token_id": None}
 LLAMA = {"model_type": "llama", "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24}
 LLAMA |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.4}
 LLAMA |= {"eos_token_id": None}
-FAMILIES = {"gpt2": GPT2, "llama": LLAMA}
+MISTRAL = LLAMA | {"model_type": "mistral", "sliding_window": 4}
+FAMILIES = {"gpt2": GPT2, "llama": LLAMA, "mistral": MISTRAL}
 
 
 @pytest.fixture(params=FAMILIES)
