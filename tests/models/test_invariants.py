@@ -38,6 +38,9 @@ DECODERS = [
     "llama-causal-lm-biased",
     "llama-token-classification",
     "llama-sequence-classification",
+    "mistral-backbone",
+    "mistral-causal-lm-whole",
+    "mistral-sequence-classification",
 ]
 MODELS = {name: load_model(CHECKPOINTS / name) for name in ENCODERS + DECODERS}
 SIDES = [(name, "right") for name in MODELS] + [(name, "left") for name in DECODERS]
