@@ -61,7 +61,7 @@ def installed(hub_id: str) -> Path | None:
 
 
 def size(source: str, revision: str | None = None) -> int:
-    """Bytes of the weights, in whichever format, that `pull` would fetch; CheckpointError where the hub does not say."""
+    """Bytes of the weights, in whichever format, that `pull` would fetch; errors as there."""
     _, files = _listing(*_hub_id(source, revision))
     weights = (name for name in belonging(files, pickles=True) if name.endswith((".safetensors", ".bin")))
     return sum(files[name].size or 0 for name in weights)

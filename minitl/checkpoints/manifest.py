@@ -1,4 +1,4 @@
-"""The published checkpoints that are known to fit, by short name: weights/manifest.json, which says what its fields mean."""
+"""The published checkpoints that are known to fit, by short name: weights/manifest.json, which explains its fields."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""weights/manifest.json: what stands there is well-formed, and says of each checkpoint what the library can do with it."""
+"""weights/manifest.json: well-formed, complete, and true of what the library can do with each checkpoint."""
 
 import re
 from pathlib import Path
@@ -147,5 +147,5 @@ def test_a_folder_of_a_known_checkpoint_names_both_ways_out(pickled: Path, tmp_p
 
 
 def test_a_folder_of_an_unknown_checkpoint_names_the_way_there_is(pickled: Path) -> None:
-    with pytest.raises(CheckpointError, match="`minitl convert .* without running any$"):
+    with pytest.raises(CheckpointError, match=r"`minitl convert .* without running any$"):
         load_model(pickled)

@@ -10,7 +10,7 @@ CHECKPOINTS: dict[str, dict[str, Any]] = json.loads(
 
 
 def config_of(name: str) -> dict[str, Any]:
-    """The content of a checkpoint's config.json, as far as it decides the shape; `architectures` where a head counts."""
+    """A checkpoint's config.json, as far as it decides the shape; with `architectures` where a head counts."""
     entry = CHECKPOINTS[name]
     inherited = config_of(entry["like"]) if "like" in entry else {}
     return {**inherited, **entry.get("config", {})}

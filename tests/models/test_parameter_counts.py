@@ -43,7 +43,7 @@ def peers_count(content: str) -> int:
 
 
 def untie(model: Any, config: dict[str, Any]) -> None:
-    """Give T5 1.1 the output layer of its own that its files have; the peer ties it, whatever its configuration says."""
+    """Give T5 1.1 the output layer of its own that its files have; the peer ties it whatever the configuration says."""
     head = model.get_output_embeddings()
     if not config.get("tie_word_embeddings", True) and head.weight is model.get_input_embeddings().weight:
         head.weight = torch.nn.Parameter(head.weight.clone())
