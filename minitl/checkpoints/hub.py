@@ -49,9 +49,13 @@ def resolve(source: str | Path, *, revision: str | None = None) -> Path:
         if revision is not None:
             raise InputError(f"{source} is a folder: revision={revision!r} means something on the hub only")
         return Path(source)
+    return at_hand(source, revision) or _pull(*_hub_id(source, revision))
+
+
+def at_hand(source: str | Path, revision: str | None = None) -> Path | None:
+    """What `resolve` gives for a hub id or a short name without asking the hub; None where that is nothing."""
     hub_id, named = _hub_id(source, revision)
-    there = _pulled(_home(hub_id), named) or (installed(hub_id) if revision is None else None)
-    return there or _pull(hub_id, named)
+    return _pulled(_home(hub_id), named) or (installed(hub_id) if revision is None else None)
 
 
 def installed(hub_id: str) -> Path | None:
