@@ -331,7 +331,7 @@ def test_a_score(translator: Path) -> None:
     total = 0.0
     for i, token in enumerate(written):  # one token after the other
         logits = model(read, decoder_input_ids=torch.tensor([[start, *written[:i]]])).logits[0, -1]
-        total += float(logits.log_softmax(-1)[token])
+        total += logits.log_softmax(-1)[token].item()
     accepts_only(
         translator,
         {"values": total + 0.01, "text": "the book was", "target": "a good day"},
