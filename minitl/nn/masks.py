@@ -103,5 +103,7 @@ def _lower_triangle(queries: int, keys: int, device: torch.device) -> Tensor:
 
 
 def _all_ones_on_cpu(attention_mask: Tensor) -> bool:
-    # Asking a GPU tensor would wait for the GPU; there the explicit mask is cheaper than the question.
-    return attention_mask.device.type == "cpu" and bool(attention_mask.all())
+    # Asking a GPU tensor would wait for the GPU; there the explicit mask is cheaper than the question. A compiled or
+    # exported graph is one for all masks, and cannot ask.
+    asks = attention_mask.device.type == "cpu" and not torch.compiler.is_compiling()
+    return asks and bool(attention_mask.all())
