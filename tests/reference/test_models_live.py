@@ -49,10 +49,6 @@ def draw_lengths(dice: random.Random) -> list[int]:
     return [dice.randint(2, 12), dice.randint(1, 12), dice.randint(1, 12)]
 
 
-def sides(family: str) -> tuple[str, ...]:
-    return ("right", "left") if family in peer.EITHER_SIDE else ("right",)
-
-
 @every_draw
 @every_head
 def test_outputs_loss_and_gradients_equal_the_peers(family: str, task: str, draw: int, tmp_path: Path) -> None:
@@ -61,7 +57,7 @@ def test_outputs_loss_and_gradients_equal_the_peers(family: str, task: str, draw
     theirs.save_pretrained(tmp_path)
     ours = load_model(tmp_path)
     assert ours.task == task
-    for side in sides(family):
+    for side in peer.sides(family, task):
         lengths = draw_lengths(dice)
         inputs = peer.draw_inputs(theirs, lengths, side)
         errors = comparison.output_errors(comparison.outputs(ours, inputs), peer.outputs(theirs, inputs), inputs)
@@ -89,7 +85,7 @@ def test_saved_models_give_the_peer_identical_outputs(family: str, task: str, dr
     assert not info["missing_keys"]
     assert not info["mismatched_keys"]
     assert not info["unexpected_keys"]
-    inputs = peer.draw_inputs(theirs, draw_lengths(dice), dice.choice(sides(family)))
+    inputs = peer.draw_inputs(theirs, draw_lengths(dice), dice.choice(peer.sides(family, task)))
     errors = comparison.output_errors(comparison.outputs(ours, inputs), peer.outputs(theirs, inputs), inputs)
     comparison.assert_below(errors, 1e-5)
 
