@@ -18,7 +18,7 @@ from minitl.models.loading import load_model, new_model, save_model
 from tests.reference import comparison
 
 pytestmark = pytest.mark.reference
-pytest.importorskip("transformers", reason="the peer library lives in an environment of its own")
+transformers = pytest.importorskip("transformers", reason="the peer library lives in an environment of its own")
 
 from tests.reference import peer  # noqa: E402 - it imports transformers, which may be absent
 
@@ -128,6 +128,28 @@ def test_greedy_continuations_of_left_padded_prompts_equal_the_peers(family: str
         assert generate(ours, ids, mask, max_new_tokens=8).tolist() == expected.tolist()
         # Once more, with an end that at least one text comes to.
         end = int(expected[0, min(ids.shape[1] + 2, expected.shape[1] - 1)])
+
+
+@pytest.mark.parametrize("hidden", [12, 15])
+def test_waves_that_files_store_are_made_as_the_peers_are(hidden: int) -> None:
+    fields = {"d_model": hidden, "encoder_attention_heads": 3, "decoder_attention_heads": 3, "encoder_layers": 1}
+    fields |= {"decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8, "max_position_embeddings": 600}
+    fields["vocab_size"] = 40
+    theirs = peer.model_class("pegasus", "backbone")(transformers.PegasusConfig(**fields))
+    ours = new_model({"model_type": "pegasus", **fields})
+    assert torch.equal(ours.encoder.positions.weight, theirs.encoder.embed_positions.weight)
+    assert torch.equal(ours.decoder.positions.weight, theirs.decoder.embed_positions.weight)
+
+
+def test_texts_beyond_the_peers_first_table_of_waves_come_out_alike(tmp_path: Path) -> None:
+    dice, fields = drawn("m2m_100", "backbone", draw=0)
+    theirs = peer.build("m2m_100", "backbone", fields | {"max_position_embeddings": 16})
+    theirs.save_pretrained(tmp_path)
+    ours = load_model(tmp_path)
+    for side in ("right", "left"):
+        inputs = peer.draw_inputs(theirs, [dice.randint(30, 40), dice.randint(1, 40), 25], side)
+        errors = comparison.output_errors(comparison.outputs(ours, inputs), peer.outputs(theirs, inputs), inputs)
+        comparison.assert_below(errors, 1e-4)
 
 
 def test_minilm_gives_the_peers_hidden_states(minilm: Path) -> None:
