@@ -89,7 +89,8 @@ class EncoderDecoder(Model):
             return Output(source.states, hidden_states=read.hidden_states, attentions=read.attentions)
         written = Recorder(output_hidden_states, output_attentions)
         if decoder_input_ids is None:
-            decoder_input_ids = self.shift_right(input_ids, attention_mask)
+            text = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            decoder_input_ids = self.shift_right(input_ids, text)
             decoder_attention_mask = attention_mask if decoder_attention_mask is None else decoder_attention_mask
         x = self.decoder(self.embeddings(decoder_input_ids), decoder_attention_mask, source, written, cache)
         return Output(

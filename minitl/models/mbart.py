@@ -90,7 +90,10 @@ class MBart(bart.Bart):
         return decoder(config, positions, LayerNorm(config.d_model))
 
     def starts(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-        """Each text's own last token: in mBART-25 its language's, in mBART-50 the end token."""
+        """Each text's own last token: in mBART-25 its language's, in mBART-50 the end token.
+
+        Without a mask, what bears padding's id is padding.
+        """
         pad = self.config.pad_token_id
         if mask is None and pad is not None:
             mask = ids != pad

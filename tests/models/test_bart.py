@@ -255,6 +255,11 @@ def test_mbarts_target_begins_with_the_last_token_of_each_text():
     pad = model.config.pad_token_id
     labels = torch.tensor([[7, 8, 2, 20, -100], [5, 6, 7, 2, 21]])
     assert model.shift_right(labels).tolist() == [[20, 7, 8, 2, 20], [21, 5, 6, 7, 2]]
+    text = torch.tensor([[5, 2, pad]])  # padding is what the mask says
+    with torch.no_grad():
+        implied = model(text).last_hidden_state
+        told = model(text, decoder_input_ids=torch.tensor([[pad, 5, 2]])).last_hidden_state
+    assert torch.equal(implied, told)
     padded, mask = torch.tensor([[pad, pad, 5, 2, 20]]), torch.tensor([[0, 0, 1, 1, 1]])
     assert model.shift_right(padded, mask)[0, 2:].tolist() == [20, 5, 2]
 
