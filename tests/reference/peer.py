@@ -134,7 +134,8 @@ def draw_inputs(model: Any, lengths: list[int], side: str) -> dict[str, Tensor]:
     if config.is_encoder_decoder:
         last = mask.cumsum(-1).argmax(-1, keepdim=True)
         # Exactly one end token each, where the text ends: the peer's classifiers ask for it.
-        ids.masked_fill_(ids == config.eos_token_id, (config.pad_token_id or config.eos_token_id) - 1)
+        other = next(n for n in range(3) if n not in (config.eos_token_id, config.pad_token_id))
+        ids.masked_fill_((ids == config.eos_token_id) & mask.bool(), other)
         ids.scatter_(1, last, config.eos_token_id)
         if type(model).__name__.endswith(("Model", "ForConditionalGeneration")):
             names = ("decoder_input_ids", "decoder_attention_mask")
@@ -245,6 +246,8 @@ def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
     chosen = draw(dice)
     fields = {"vocab_size": vocabulary, "pad_token_id": dice.randrange(vocabulary)} | chosen
     fields |= {"bos_token_id": dice.randrange(vocabulary), "eos_token_id": dice.randrange(vocabulary)}
+    if family in ENCODER_DECODERS and fields["eos_token_id"] == fields["pad_token_id"]:
+        fields["eos_token_id"] = (fields["pad_token_id"] + 1) % vocabulary  # the end is text, which padding is not
     if task.endswith("classification"):
         fields["num_labels"] = dice.randint(1 if task.startswith("sequence") else 2, 5)
         if family == "bart" and fields["num_labels"] == 2:
@@ -429,4 +432,6 @@ def _draw_bart(dice: random.Random) -> dict[str, Any]:
 
 def _draw_m2m100(dice: random.Random) -> dict[str, Any]:
     """BART's choices; positions begin behind the padding's id, which is therefore a small one."""
-    return _draw_bart(dice) | {"pad_token_id": dice.randint(0, 3)}
+    pad = dice.randint(0, 3)
+    start = (pad + dice.randint(1, 3)) % 4  # which the peer would take for padding if it had padding's id
+    return _draw_bart(dice) | {"pad_token_id": pad, "decoder_start_token_id": start}

@@ -138,12 +138,19 @@ def test_texts_equal_the_peers_under_every_rule(family: str, beams: int, draw: i
     dice, fields = drawn(family, task, draw)
     theirs = peer.build(family, task, fields)
     theirs.save_pretrained(tmp_path)
+    theirs.generation_config.forced_eos_token_id = None  # some configurations have one by default
     ours = load_model(tmp_path)
+    if family == "m2m_100":  # in the peer's, padding's id has no position of its own, even where it was written as text
+        pad = torch.tensor([fields["pad_token_id"]])
+        for decoder in (theirs.lm_head, ours.head.decoder):
+            decoder.register_forward_hook(lambda _m, _i, logits: logits.index_fill(-1, pad, -1e4))
     lengths = [dice.randint(2, 8) for _ in range(3)]
     inputs = peer.draw_inputs(theirs, lengths, "left" if family in peer.DECODERS else "right")
     end, new = fields["eos_token_id"], 9
     for turn in range(3):
         options = draw_options(dice, beams, new, fields["vocab_size"], task)
+        if options.get("forced_bos_token_id") == fields["pad_token_id"]:
+            del options["forced_bos_token_id"]
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         if task == "causal-lm" and "no_repeat_ngram_size" in options:  # the peer counts padding among the n-grams
             ids, mask = ids[:, -min(lengths) :], mask[:, -min(lengths) :]
