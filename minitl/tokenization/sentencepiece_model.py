@@ -110,7 +110,7 @@ def as_trained(backend: Tokenizer, proto: Any, _settings: Settings) -> None:
     if spec.precompiled_charsmap:
         steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
-        steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     suffix = proto.trainer_spec.treat_whitespace_as_suffix
     if spec.add_dummy_prefix and suffix:
         steps.append(normalizers.Replace(Regex(r"(?<=[\s\S])\z"), space))

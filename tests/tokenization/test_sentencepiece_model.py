@@ -23,7 +23,7 @@ def load(
     return load_tokenizer(folder)
 
 
-@pytest.mark.parametrize("name", ["bpe", "unigram", "unigram_bytes"])
+@pytest.mark.parametrize("name", ["bpe", "unigram", "unigram_bytes", "identity", "merges"])
 def test_plain_models_equal_sentencepiece(sentencepiece_models, tmp_path, name):
     ours = load(sentencepiece_models, name, tmp_path, '{"tokenizer_class": "PreTrainedTokenizerFast"}')
     theirs = sentencepiece.SentencePieceProcessor(model_file=str(sentencepiece_models[name]))
@@ -34,7 +34,7 @@ def test_plain_models_equal_sentencepiece(sentencepiece_models, tmp_path, name):
         assert ours.encode(text)[0] == theirs.encode(text)
 
     check()
-    for text in ["", " ", "  hello   world ", "straße\n東京", "a" * 500]:
+    for text in ["", " ", "  hello   world ", "hello \n\n world \n", "straße\n東京", "a" * 500]:
         assert ours.encode(text)[0] == theirs.encode(text)
 
 
