@@ -10,6 +10,7 @@ _HOME = {
     "load_model": "minitl.models.loading",
     "new_model": "minitl.models.loading",
     "save_model": "minitl.models.loading",
+    "add_tokens": "minitl.models.vocabulary",
     "generate": "minitl.models.generation",
     "load_sentence_encoder": "minitl.models.sentence",
     "load_tokenizer": "minitl.tokenization",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from minitl.models.loading import new_model as new_model
     from minitl.models.loading import save_model as save_model
     from minitl.models.sentence import load_sentence_encoder as load_sentence_encoder
+    from minitl.models.vocabulary import add_tokens as add_tokens
     from minitl.tokenization import load_tokenizer as load_tokenizer
     from minitl.training import fit as fit
 

@@ -216,12 +216,18 @@ class Tokenizer:
         return self._backend.id_to_token(number) if number >= 0 else None
 
     def add_tokens(self, tokens: Sequence[str]) -> int:
-        """Append tokens to the vocabulary, matched whole from now on; those it has are left. How many were new."""
+        """Append tokens to the vocabulary, matched whole from now on; those it has are left. How many were new.
+
+        The embedding does not grow with it: `minitl.add_tokens` adds to both.
+        """
         check_strings("tokens", tokens)
         if not all(token.strip() for token in tokens):
             raise InputError("a token to add must not be empty or blank")
         new = [SURROGATE.sub(REPLACEMENT, token) for token in dict.fromkeys(tokens) if self.token_to_id(token) is None]
         with self._lock:
+            taken = self.id_to_token(self.vocab_size)
+            if new and taken is not None:
+                raise InputError(f"the ids have gaps: a new token would get the id {self.vocab_size} of {taken!r}")
             return self._backend.add_tokens([findable(AddedToken(token), self._backend) for token in new])
 
     def _role_id(self, role: str) -> int | None:
