@@ -37,7 +37,10 @@ def grown(family: str, task: str, folder: Path, train_all: bool):
     tokenizer = tokenizer_of(rows, folder)
     assert add_tokens(model, tokenizer, ["<gene>", "<cell>"], train_all=train_all) == 2
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.5)
-    model(torch.tensor([[5, rows, rows + 1, 6]])).last_hidden_state.square().mean().backward()
+    end = model.config.eos_token_id  # which a classifier may look for
+    model(
+        torch.tensor([[5, rows, rows + 1, end if isinstance(end, int) else 6]])
+    ).last_hidden_state.square().mean().backward()
     optimizer.step()
     return model, tokenizer
 
