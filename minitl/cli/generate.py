@@ -1,20 +1,36 @@
-"""`minitl generate`: continue a text with a causal language model."""
+"""`minitl generate`: continue a text with a causal language model, or answer it with an encoder-decoder."""
 
 import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minitl.models.base import Model
+    from minitl.tokenization import Tokenizer
+
+SAMPLING = ("temperature", "top_k", "top_p", "seed")
+SEARCH = ("num_beams", "length_penalty", "no_repeat_ngram_size", "min_new_tokens", "repetition_penalty")
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser(
         "generate",
-        help="continue a text with a causal language model",
-        description="Print the prompt and its continuation: the likeliest token each time, or draws with --sample.",
+        help="continue a text with a language model, or answer it with an encoder-decoder",
+        description="Print the prompt and its continuation, word by word as they come; of an encoder-decoder, what it "
+        "makes of the text: a summary, a translation. Unless an option says otherwise, tokens are chosen as the "
+        "checkpoint was published (beams, penalties); they are drawn only with --sample.",
     )
     parser.add_argument("model", help="a checkpoint folder or hub id")
-    parser.add_argument("prompt", help="the text to continue")
-    parser.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="write at most N (default: 128)")
+    parser.add_argument("prompt", help="the text to continue or to answer")
+    parser.add_argument("--max-new-tokens", type=int, metavar="N", help="write at most N (default: 128)")
+    parser.add_argument("--min-new-tokens", type=int, metavar="N", help="write at least N")
+    parser.add_argument("--num-beams", type=int, metavar="N", help="beam search; 1 = one token after the other")
+    parser.add_argument("--length-penalty", type=float, metavar="X", help="of beam search: above 0 favours long texts")
+    parser.add_argument("--no-repeat-ngram-size", type=int, metavar="N", help="write no N tokens twice")
     parser.add_argument(
-        "--repetition-penalty", type=float, default=1.0, metavar="X", help="above 1, avoid tokens of the text so far"
+        "--repetition-penalty", type=float, metavar="X", help="above 1, avoid tokens of the text so far"
     )
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end where TEXT is written")
     parser.add_argument("--sample", action="store_true", help="draw each token; the next four shape the draws")
     parser.add_argument("--temperature", type=float, metavar="X", help="below 1 sharper, above 1 flatter (default: 1)")
     parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
@@ -24,24 +40,56 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def run(args: argparse.Namespace) -> int:
-    from minitl.errors import InputError
-    from minitl.models.generation import generate
-    from minitl.models.loading import load_model
+    from minitl.models.loading import load_model, writing_task
     from minitl.tokenization import load_tokenizer
 
-    shape = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "seed")}
-    shape = {name: value for name, value in shape.items() if value is not None}
+    options = _options(args)
+    tokenizer = load_tokenizer(args.model)
+    model = load_model(args.model, writing_task(args.model))
+    if options.get("num_beams", 1) > 1:
+        _print_at_once(model, tokenizer, args.prompt, options)
+    else:
+        _print_as_it_comes(model, tokenizer, args.prompt, options)
+    return 0
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """What the checkpoint was published with, then what the command line says."""
+    from minitl.errors import InputError
+    from minitl.generation import generation_options
+
+    shape = {name: getattr(args, name) for name in SAMPLING if getattr(args, name) is not None}
     if shape and not args.sample:
         raise InputError(f"--{' and --'.join(shape).replace('_', '-')}: only of use with --sample")
-    tokenizer = load_tokenizer(args.model)
-    model = load_model(args.model, "causal-lm")
-    ids = generate(
-        model,
-        tokenizer([args.prompt])["input_ids"],
-        max_new_tokens=args.max_new_tokens,
-        do_sample=args.sample,
-        repetition_penalty=args.repetition_penalty,
-        **shape,
-    )
+    published = generation_options(args.model)
+    if args.sample:
+        published.pop("num_beams", None)
+    else:
+        published = {name: value for name, value in published.items() if name not in (*SAMPLING, "do_sample")}
+    given = {name: getattr(args, name) for name in (*SEARCH, "max_new_tokens") if getattr(args, name) is not None}
+    options = {**published, **given, **shape, "do_sample": args.sample, "stop_strings": tuple(args.stop)}
+    least, most = options.get("min_new_tokens", 0), options.get("max_new_tokens", 128)
+    if "min_new_tokens" not in given:  # a published minimum yields to a shorter text that was asked for
+        options["min_new_tokens"] = min(least, most)
+    return options
+
+
+def _print_at_once(model: "Model", tokenizer: "Tokenizer", prompt: str, options: dict[str, Any]) -> None:
+    from minitl.generation import generate
+
+    batch = tokenizer([prompt])
+    ids = generate(model, batch["input_ids"], batch["attention_mask"], tokenizer=tokenizer, **options)
     print(tokenizer.decode(ids[0], skip_special_tokens=True))
-    return 0
+
+
+def _print_as_it_comes(model: "Model", tokenizer: "Tokenizer", prompt: str, options: dict[str, Any]) -> None:
+    from minitl.generation import TextStream, stream
+
+    batch, text = tokenizer([prompt]), TextStream(tokenizer)
+    tokens = stream(model, batch["input_ids"], batch["attention_mask"], tokenizer=tokenizer, **options)
+    if model.task == "causal-lm":
+        text.read(batch["input_ids"][0].tolist())
+    for token in tokens:
+        sys.stdout.write(text.push(int(token[0])))
+        sys.stdout.flush()
+    print(text.close())

@@ -88,9 +88,24 @@ class Model(nn.Module):
         """Raise InputError for an input of the wrong shape. `optional` holds the others that were given, by name."""
         batch, length = as_ids(input_ids).shape
         cache: KeyValueCache | None = optional.get("cache")
-        check_shape("attention_mask", attention_mask, (batch,), length + (0 if cache is None else cache.length))
+        end = length + (0 if cache is None else cache.length)
+        check_shape("attention_mask", attention_mask, (batch,), end)
         for name in ("token_type_ids", "position_ids"):
             check_shape(name, optional.get(name), (batch, 1), length)
+        if optional.get("position_ids") is None:
+            self.check_length(end, attention_mask)
+
+    def check_length(self, length: int, attention_mask: Tensor | None, what: str = "text") -> None:
+        """Raise InputError where a text of `length` tokens, padding not counted, has more than there are positions."""
+        limit = self.position_limit
+        if limit is None or length <= limit:
+            return
+        longest = length if attention_mask is None else int(attention_mask.bool().sum(-1).max())
+        if longest > limit:
+            raise InputError(
+                f"a {what} of {longest} tokens: this {self.config.model_type} model has positions for {limit}; "
+                f"cut it, for instance with the tokenizer's max_length={limit}"
+            )
 
     def summary_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor | None:  # noqa: ARG002
         """The tokens [batch, length] that a head may choose from when it reads one for the whole text."""

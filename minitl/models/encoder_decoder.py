@@ -151,7 +151,7 @@ class EncoderDecoder(Model):
                 raise InputError("with a filled cache, decoder_input_ids must be given")
             target = input_ids
         rows, length = as_ids(target, "decoder_input_ids").shape
-        if rows % len(input_ids):
+        if rows % input_ids.shape[0]:
             raise InputError(f"decoder_input_ids has {rows} rows, which is no multiple of input_ids' {len(input_ids)}")
         check_shape("decoder_attention_mask", mask if isinstance(mask, Tensor) else None, (rows,), past + length)
 

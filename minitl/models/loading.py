@@ -92,6 +92,15 @@ def load_model(
     return model.eval()
 
 
+def writing_task(source: str | Path, *, revision: str | None = None) -> str:
+    """The task with which a checkpoint of its family writes: "seq2seq-lm", else "causal-lm", whether it can or not."""
+    from minitl.checkpoints.hub import resolve
+
+    path = resolve(source, revision=revision) / "config.json"
+    family = family_of(read_json(path).get("model_type"), str(path))
+    return "seq2seq-lm" if "seq2seq-lm" in family.heads else "causal-lm"
+
+
 def new_model(
     config: Config | Mapping[str, Any],
     task: str = "backbone",

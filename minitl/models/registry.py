@@ -13,6 +13,7 @@ MODULES = {
     "electra": "minitl.models.electra",
     "gpt2": "minitl.models.gpt2",
     "llama": "minitl.models.llama",
+    "mistral": "minitl.models.mistral",
     "modernbert": "minitl.models.modernbert",
     "mt5": "minitl.models.t5:MULTILINGUAL",
     "roberta": "minitl.models.roberta",

@@ -18,6 +18,7 @@ ENCODERS = [
     "bert-masked-lm",
     "bert-sequence-classification",
     "bert-question-answering",
+    "roberta-backbone",
     "deberta-v2-backbone",
     "deberta-v2-sequence-classification",
     "deberta-v2-token-classification",
@@ -37,6 +38,9 @@ DECODERS = [
     "llama-causal-lm-biased",
     "llama-token-classification",
     "llama-sequence-classification",
+    "mistral-backbone",
+    "mistral-causal-lm-whole",
+    "mistral-sequence-classification",
 ]
 MODELS = {name: load_model(CHECKPOINTS / name) for name in ENCODERS + DECODERS}
 SIDES = [(name, "right") for name in MODELS] + [(name, "left") for name in DECODERS]
@@ -204,12 +208,31 @@ def test_a_token_id_beyond_the_embedding_is_named(name: str, offset: int) -> Non
         model(torch.tensor([[1, -1]]))
 
 
-@pytest.mark.parametrize("name", ["bert-backbone", "gpt2-backbone"])
+@pytest.mark.parametrize("name", ["bert-backbone", "roberta-backbone", "gpt2-backbone"])
 def test_a_text_longer_than_the_position_table_is_refused(name: str) -> None:
     model = MODELS[name]
-    assert model(torch.ones(1, 16, dtype=torch.long)).last_hidden_state.shape[1] == 16
+    kind = name.split("-")[0]
+    limit = model.position_limit
+    assert limit in (14, 16)  # RoBERTa's first positions are not for text
+    assert model(torch.full((1, limit), 5)).last_hidden_state.shape[1] == limit
+    with pytest.raises(
+        InputError, match=rf"a text of {limit + 1} tokens: this {kind} model has positions for {limit};"
+    ):
+        model(torch.full((1, limit + 1), 5))
+
+
+@pytest.mark.parametrize("name", ["gpt2-backbone"])
+def test_padding_takes_no_position(name: str) -> None:
+    model = MODELS[name]
+    ids, mask = draw_batch(model, [20, 16], "left")
+    mask[0, :4] = 0
+    with torch.no_grad():
+        assert_near(model(ids, mask).last_hidden_state[0, 4:], model(ids[:1, 4:]).last_hidden_state[0])
+
+
+def test_given_positions_beyond_the_table_are_named() -> None:
     with pytest.raises(InputError, match="position 16 is beyond the embedding, which has rows 0 to 15"):
-        model(torch.ones(1, 17, dtype=torch.long))
+        MODELS["bert-backbone"](torch.ones(1, 2, dtype=torch.long), position_ids=torch.tensor([[0, 16]]))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from minitl.generation import generate
 from minitl.models.base import Model
-from minitl.models.generation import generate
 from minitl.models.loading import load_model
 from tests.reference import comparison
 

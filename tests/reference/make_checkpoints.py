@@ -97,6 +97,14 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 32,
 }
 GROUPED = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8, "rope_parameters": LLAMA3_ROPE}
+# Of a text of nine tokens, one sees four; grouped heads, 4 : 2.
+MISTRAL = LLAMA | {
+    "vocab_size": 58,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "sliding_window": 4,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0},
+}
 # Windows small enough to hide something of nine tokens: two to either side, and blocks that the last does not fill.
 MODERNBERT = {
     "vocab_size": 57,
@@ -207,6 +215,16 @@ CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama-sequence-classification": ("llama", "sequence-classification", LLAMA | {"num_labels": 4}),
     "llama-token-classification": ("llama", "token-classification", LLAMA | {"num_labels": 6}),
     "llama-question-answering": ("llama", "question-answering", LLAMA | {"rope_parameters": LLAMA3_ROPE}),
+    "mistral-backbone": ("mistral", "backbone", MISTRAL | {"num_hidden_layers": 3}),
+    "mistral-causal-lm": ("mistral", "causal-lm", MISTRAL),
+    "mistral-causal-lm-whole": ("mistral", "causal-lm", MISTRAL | {"sliding_window": None, "head_dim": 8}),
+    "mistral-sequence-classification": (
+        "mistral",
+        "sequence-classification",
+        MISTRAL | {"num_labels": 3, "sliding_window": 2},
+    ),
+    "mistral-token-classification": ("mistral", "token-classification", MISTRAL | {"num_labels": 5}),
+    "mistral-question-answering": ("mistral", "question-answering", MISTRAL | {"sliding_window": 16}),
     "modernbert-backbone": ("modernbert", "backbone", MODERNBERT | {"num_hidden_layers": 4}),
     "modernbert-backbone-biased": ("modernbert", "backbone", MODERNBERT_BIASED),
     "modernbert-masked-lm": ("modernbert", "masked-lm", MODERNBERT),

@@ -19,6 +19,7 @@ PREFIXES = {
     "deberta-v2": "DebertaV2",
     "gpt2": "GPT2",
     "llama": "Llama",
+    "mistral": "Mistral",
     "modernbert": "ModernBert",
     "t5": "T5",
     "mt5": "MT5",
@@ -34,14 +35,14 @@ SUFFIXES = {
     "replaced-token-detection": "ForPreTraining",
 }
 ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2", "modernbert")
+DECODERS = ("gpt2", "llama", "mistral")
 _COMMON = ["backbone", "sequence-classification", "token-classification", "question-answering"]
 TASKS = {
     **{family: [*_COMMON, "masked-lm"] for family in ENCODERS},
-    **{family: [*_COMMON, "causal-lm"] for family in ("gpt2", "llama")},
+    **{family: [*_COMMON, "causal-lm"] for family in DECODERS},
 }
 TASKS["electra"].append("replaced-token-detection")
 TASKS |= {family: [*_COMMON, "seq2seq-lm"] for family in ("t5", "mt5")}
-DECODERS = ("gpt2", "llama")
 ENCODER_DECODERS = ("t5", "mt5")
 EITHER_SIDE = (*DECODERS, *ENCODER_DECODERS)  # families whose texts may be padded on the left, too
 
@@ -61,6 +62,7 @@ NO_DROPOUT = {
     "distilbert": {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0, "qa_dropout": 0.0},
     "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "classifier_dropout": 0.0},
     "llama": {"attention_dropout": 0.0, "classifier_dropout": 0.0},
+    "mistral": {"attention_dropout": 0.0, "classifier_dropout": 0.0},
     "modernbert": dict.fromkeys(("embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"), 0.0),
     "t5": {"dropout_rate": 0.0, "classifier_dropout": 0.0},
     "mt5": {"dropout_rate": 0.0, "classifier_dropout": 0.0},
@@ -207,6 +209,7 @@ def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
         "deberta-v2": _draw_deberta,
         "gpt2": _draw_gpt2,
         "llama": _draw_llama,
+        "mistral": _draw_mistral,
         "modernbert": _draw_modernbert,
         "t5": _draw_t5,
         "mt5": _draw_t5,
@@ -315,6 +318,13 @@ def _draw_llama(dice: random.Random) -> dict[str, Any]:
         "mlp_bias": dice.random() < 0.5,
         "tie_word_embeddings": dice.random() < 0.5,
     }
+
+
+def _draw_mistral(dice: random.Random) -> dict[str, Any]:
+    """Llama's choices but the biases, and a window: none, one that most texts outgrow, or one that none does."""
+    fields = _draw_llama(dice)
+    del fields["attention_bias"], fields["mlp_bias"]
+    return fields | {"sliding_window": dice.choice([None, dice.randint(2, 8), 30])}  # the peer's cache needs two
 
 
 def _draw_modernbert(dice: random.Random) -> dict[str, Any]:

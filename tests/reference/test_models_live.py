@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from minitl.checkpoints.weights import open_weights
-from minitl.models.generation import generate
+from minitl.generation import generate
 from minitl.models.loading import load_model, new_model, save_model
 from tests.reference import comparison
 
@@ -132,6 +132,66 @@ def test_greedy_continuations_of_left_padded_prompts_equal_the_peers(family: str
         assert generate(ours, ids, mask, max_new_tokens=8).tolist() == expected.tolist()
         # Once more, with an end that at least one text comes to.
         end = int(expected[0, min(ids.shape[1] + 2, expected.shape[1] - 1)])
+
+
+@every_draw
+@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize("family", [*peer.DECODERS, *peer.ENCODER_DECODERS])
+def test_texts_equal_the_peers_under_every_rule(family: str, beams: int, draw: int, tmp_path: Path) -> None:
+    task = "causal-lm" if family in peer.DECODERS else "seq2seq-lm"
+    dice, fields = drawn(family, task, draw)
+    theirs = peer.build(family, task, fields)
+    theirs.save_pretrained(tmp_path)
+    ours = load_model(tmp_path)
+    lengths = [dice.randint(2, 8) for _ in range(3)]
+    inputs = peer.draw_inputs(theirs, lengths, "left" if family in peer.DECODERS else "right")
+    end, new = fields["eos_token_id"], 9
+    for turn in range(3):
+        options = draw_options(dice, beams, new, fields["vocab_size"], task)
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        if task == "causal-lm" and "no_repeat_ngram_size" in options:  # the peer counts padding among the n-grams
+            ids, mask = ids[:, -min(lengths) :], mask[:, -min(lengths) :]
+        expected = theirs.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=new,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=fields["pad_token_id"],
+            use_cache=task == "causal-lm",  # the peer's has the encoder's depth, whatever the decoder's
+            **options,
+        )
+        ours.config = replace(ours.config, eos_token_id=end)
+        texts = generate(ours, ids, mask, max_new_tokens=new, **options)
+        start = 1 if task == "seq2seq-lm" else ids.shape[1]
+        assert up_to_end(texts, start, end) == up_to_end(expected, start, end), (turn, options)
+        # Once more, with an end that at least one text comes to.
+        end = int(expected[0, min(start + 2, expected.shape[1] - 1)])
+
+
+def draw_options(dice: random.Random, beams: int, new: int, vocabulary: int, task: str) -> dict[str, Any]:
+    """Options that both libraries know under the same name."""
+    options: dict[str, Any] = {"num_beams": beams}
+    if dice.random() < 0.5:
+        options["no_repeat_ngram_size"] = dice.randint(1, 3)
+    if dice.random() < 0.5:
+        options["repetition_penalty"] = dice.choice([0.8, 1.3])
+    if dice.random() < 0.5:
+        options["min_new_tokens"] = dice.randint(1, new - 1)
+    if dice.random() < 0.5 and task == "seq2seq-lm":  # the peer forces the first token of one-token prompts only
+        options["forced_bos_token_id"] = dice.randrange(vocabulary)
+    if dice.random() < 0.3:
+        options["forced_eos_token_id"] = dice.randrange(vocabulary)
+    if beams > 1:
+        options["length_penalty"] = dice.choice([-1.0, 0.0, 0.6, 1.0, 2.0])
+        options["early_stopping"] = dice.choice([False, True, "never"])
+    return options
+
+
+def up_to_end(ids: torch.Tensor, start: int, end: int) -> list[list[int]]:
+    """Each text up to its end token; behind it the peer's beam search fills with the end token where padding is 0."""
+    rows = ids.tolist()
+    return [row[: row.index(end, start) + 1] if end in row[start:] else row for row in rows]
 
 
 def test_minilm_gives_the_peers_hidden_states(minilm: Path) -> None:

@@ -1,36 +1,19 @@
 """Greedy decoding against the model run anew for each token; sampling against the probabilities it draws from."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from minitl_kernels.packed import can_pack
 from torch import Tensor
 
 from minitl.errors import InputError
+from minitl.generation import generate
+from minitl.generation import options as generation_options
 from minitl.models.base import Model
-from minitl.models.generation import generate, keep_top_k, keep_top_p, penalize_repetition
 from minitl.models.loading import new_model
-
-VOCABULARY, POSITIONS = 31, 40
-# Weights far larger than usual, so that the scores of a tiny random model lie well apart.
-GPT2 = {"model_type": "gpt2", "vocab_size": VOCABULARY, "n_positions": POSITIONS, "n_embd": 16, "n_layer": 2}
-GPT2 |= {"n_head": 2, "initializer_range": 0.4, "eos_token_id": None}
-LLAMA = {"model_type": "llama", "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24}
-LLAMA |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.4}
-LLAMA |= {"eos_token_id": None}
-FAMILIES = {"gpt2": GPT2, "llama": LLAMA}
-
-
-@pytest.fixture(params=FAMILIES)
-def model(request: pytest.FixtureRequest) -> Model:
-    return new_model(FAMILIES[request.param], "causal-lm")
-
-
-@pytest.fixture
-def gpt2() -> Model:
-    return new_model(GPT2, "causal-lm")
+from tests.generation.conftest import GPT2, LLAMA, POSITIONS, VOCABULARY
 
 
 def prompts(batch: int, length: int) -> Tensor:
@@ -75,6 +58,20 @@ def test_left_padding_and_its_token_change_nothing(model: Model, penalty: float)
         alone = generate(model, text, max_new_tokens=10, repetition_penalty=penalty)
         assert torch.equal(together[row, 7:], alone[0, text.shape[1] :])
     assert torch.equal(together[:, :7], ids)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_long_continuation_from_packed_weights_is_that_from_plain_ones(
+    model: Model, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, ids = model.to(dtype), prompts(2, 3)
+    packed: list[bool] = []
+    model.head.register_forward_pre_hook(lambda *_: packed.append("forward" in model.head.decoder.__dict__))
+    long = generate(model, ids, max_new_tokens=32)
+    assert packed == [can_pack(model.head.decoder.weight)] * 32
+    monkeypatch.setattr(generation_options, "WORTH_PACKING", 33)
+    assert torch.equal(generate(model, ids, max_new_tokens=32), long)
+    assert packed[32:] == [False] * 32
 
 
 def test_only_the_last_position_goes_through_the_head(model: Model) -> None:
@@ -157,38 +154,6 @@ def test_draws_follow_the_models_probabilities(
     assert (frequencies - expected).abs().max() < 5 * 0.5 / draws**0.5  # five standard deviations at most
 
 
-scores_of_a_row = st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=12, unique=True).map(torch.tensor)
-
-
-@given(scores_of_a_row, st.integers(1, 15))
-def test_top_k_keeps_the_k_highest(scores: Tensor, k: int) -> None:
-    kept = keep_top_k(scores[None], k)[0].isfinite()
-    assert set(kept.nonzero()[:, 0].tolist()) == set(scores.argsort(descending=True)[:k].tolist())
-
-
-@given(scores_of_a_row, st.floats(0.01, 1.0))
-def test_the_nucleus_reaches_p_and_would_not_without_its_least_likely_token(scores: Tensor, p: float) -> None:
-    kept = keep_top_p(scores[None], p)[0].isfinite()
-    probabilities = scores.softmax(-1)
-    inside = probabilities[kept]
-    assert inside.sum() >= p - 1e-5
-    assert inside.sum() - inside.min() < p + 1e-5
-    assert inside.min() >= probabilities[~kept].max() if not kept.all() else True
-
-
-@given(scores_of_a_row, st.floats(1.01, 3.0), st.data())
-def test_the_penalty_lowers_the_tokens_of_the_text_and_no_others(
-    scores: Tensor, penalty: float, data: st.DataObject
-) -> None:
-    text = data.draw(st.lists(st.integers(0, len(scores) - 1), min_size=1, max_size=8))
-    lowered = penalize_repetition(scores[None], torch.tensor([text]), penalty)[0]
-    for token, (before, after) in enumerate(zip(scores.tolist(), lowered.tolist(), strict=True)):
-        if token not in text:
-            assert after == before
-        else:
-            assert after == pytest.approx(before / penalty if before > 0 else before * penalty, rel=1e-5)
-
-
 def test_the_result_may_be_trained_on(gpt2: Model) -> None:
     ids = generate(gpt2, prompts(1, 3), max_new_tokens=3)
     gpt2(ids).logits.sum().backward()
@@ -218,9 +183,20 @@ def test_rotary_positions_have_no_end() -> None:
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1"),
         ({"top_p": 1.1}, "top_p must be above 0 and at most 1, got 1.1"),
         ({"repetition_penalty": 0.0}, "repetition_penalty must be above 0"),
+        ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
+        ({"num_beams": 16}, "num_beams=16 looks at 32 next tokens, but the vocabulary has 31"),
+        ({"num_beams": 2, "do_sample": True}, "num_beams above 1 looks for the likeliest text; do_sample draws"),
+        ({"early_stopping": "always"}, 'early_stopping must be True, False or "never", got always'),
+        ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size must be at least 0"),
+        ({"max_new_tokens": 4, "min_new_tokens": 5}, "min_new_tokens must be between 0 and max_new_tokens, got 5"),
+        ({"forced_bos_token_id": 31}, "forced_bos_token_id 31 is not in the vocabulary, which has ids 0 to 30"),
+        ({"forced_eos_token_id": -1}, "forced_eos_token_id -1 is not in the vocabulary"),
+        ({"decoder_start_token_id": 3}, "a gpt2 model has no decoder_start_token_id: it continues its prompt"),
+        ({"stop_strings": ["x"]}, "give the tokenizer, too"),
+        ({"stop_strings": [""], "tokenizer": object()}, "no empty string"),
     ],
 )
-def test_arguments_out_of_range_are_named(gpt2: Model, arguments: dict[str, float], message: str) -> None:
+def test_arguments_out_of_range_are_named(gpt2: Model, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         generate(gpt2, prompts(1, 3), **arguments)
 
@@ -243,5 +219,5 @@ def test_prompts_that_cannot_be_continued_are_refused(gpt2: Model, ids: list, ma
 
 
 def test_a_model_without_the_head_is_refused() -> None:
-    with pytest.raises(InputError, match=r'"causal-lm" head; this gpt2 model has the task "backbone"'):
+    with pytest.raises(InputError, match=r'"causal-lm" or "seq2seq-lm" head; this gpt2 model has the task "backbone"'):
         generate(new_model(GPT2), prompts(1, 3))

@@ -1,0 +1,53 @@
+"""The options that a checkpoint was published with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minitl import generation_options
+from minitl.errors import ConfigError
+
+# facebook/bart-large-cnn's fields, as its config.json and generation_config.json have them
+SUMMARIES = {
+    "num_beams": 4,
+    "length_penalty": 2.0,
+    "early_stopping": True,
+    "no_repeat_ngram_size": 3,
+    "max_length": 142,
+    "min_length": 56,
+    "decoder_start_token_id": 2,
+    "forced_bos_token_id": 0,
+    "forced_eos_token_id": 2,
+}
+
+
+def write(folder: Path, config: dict[str, Any], generation: dict[str, Any] | None = None) -> Path:
+    (folder / "config.json").write_text(json.dumps({"model_type": "bart", "is_encoder_decoder": True, **config}))
+    if generation is not None:
+        (folder / "generation_config.json").write_text(json.dumps(generation))
+    return folder
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_lengths_lose_the_start_token_and_the_rest_is_taken_as_it_is(file: str, tmp_path: Path) -> None:
+    own = SUMMARIES if file == "config.json" else {}
+    options = generation_options(write(tmp_path, own, None if own else SUMMARIES))
+    lengths = {"max_new_tokens": 141, "min_new_tokens": 55}
+    assert options == {**{k: v for k, v in SUMMARIES.items() if not k.endswith("length")}, **lengths}
+
+
+def test_a_generation_config_stands_alone(tmp_path: Path) -> None:
+    assert generation_options(write(tmp_path, SUMMARIES, {"num_beams": 2})) == {"num_beams": 2}
+
+
+def test_lengths_of_a_causal_model_count_its_prompt_and_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"is_encoder_decoder": False}, {"max_length": 20, "min_length": 3, "top_k": 0, "top_p": 0.9})
+    assert generation_options(tmp_path) == {"top_p": 0.9}
+
+
+@pytest.mark.parametrize(("field", "value"), [("num_beams", "4"), ("num_beams", True), ("length_penalty", [2.0])])
+def test_a_value_of_another_kind_is_named(field: str, value: object, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"generation_config.json: field '{field}' must be "):
+        generation_options(write(tmp_path, {}, {field: value}))
