@@ -68,7 +68,7 @@ def _embedding(model: Model) -> Embedding:
         raise InputError("this model carries adapters: add tokens before them, or merge or remove them first")
     embedding = dict(model.named_modules()).get(EMBEDDING)
     if not isinstance(embedding, Embedding):
-        raise InputError(f"this {model.config.model_type} model has no table of tokens that could grow")
+        raise InputError(f"{type(model).__name__} has no table of tokens that could grow")
     return embedding
 
 

@@ -370,6 +370,13 @@ def test_adapters_leave_grown_tables_alone(load):
     assert not model.get_parameter("embeddings.token.weight").requires_grad
 
 
+def test_what_has_no_token_embedding_is_refused(tmp_path):
+    tokenizer = tokenizer_of(8, tmp_path)
+    with pytest.raises(InputError, match="Linear has no table of tokens that could grow"):
+        add_tokens(torch.nn.Linear(2, 2), tokenizer, NEW)
+    assert tokenizer.vocab_size == 8
+
+
 @pytest.mark.parametrize("token", ["", "  "])
 def test_a_blank_token_is_refused(load, token):
     model, tokenizer = load("bert-masked-lm")
