@@ -163,10 +163,10 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def initialize(self, modules: Sequence[nn.Module] | None = None) -> None:
-        """Fill `modules` (all, if None) with fresh weights: normal(0, initializer_range), norms 1, biases 0."""
+        """Fill `modules` (all, if None) with fresh weights: normal(0, initial_std), norms 1, biases 0."""
         for root in [self] if modules is None else modules:
             for module in root.modules():
-                _initialize(module, self.config.initializer_range)
+                _initialize(module, self.config.initial_std)
 
 
 def check_shape(name: str, tensor: Tensor | None, rows: tuple[int, ...], columns: int) -> None:

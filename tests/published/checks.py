@@ -1,28 +1,20 @@
 """How each kind of published output is compared: a function of the case and the checkpoint's folder, which fails where
 the checkpoint gives another."""
 
-import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
-from minitl import generate, load_dataset, load_model, load_sentence_encoder, load_tokenizer
+from minitl import generate, generation_options, load_dataset, load_model, load_sentence_encoder, load_tokenizer
 from minitl.models.base import Model
 from minitl.models.sentence import SentenceEncoder
 from minitl.tasks.similarity import sts_spearman
 from minitl.tokenization import Tokenizer
 from tests.published.cases import INPUTS, Case
-
-# What a checkpoint's files may say of generation, by the names that `generate` has for it, where it has one.
-GENERATION = (
-    *("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "forced_bos_token_id"),
-    *("max_length", "min_length"),
-)
 
 
 def tensor(case: Case, folder: Path) -> None:
@@ -106,18 +98,15 @@ def generated_ids(case: Case, folder: Path) -> None:
 def generated_text(case: Case, folder: Path) -> None:
     """Texts as they are continued or translated, without special tokens; with `first`, so many letters of them."""
     model, tokenizer = _model(case, folder), load_tokenizer(folder)
-    hub = _generation_settings(folder, case.get("task_specific")) if case["task"] == "seq2seq-lm" else {}
+    hub = generation_options(folder, case.get("task_specific")) if case["task"] == "seq2seq-lm" else {}
     options = hub | case.get("options", {})
-    prompt, mask = _prompt(case, tokenizer, hub.get("prefix", ""), model.task)
-    options.pop("prefix", None)
-    if "max_length" in options:
-        read = prompt.shape[1] if model.task == "causal-lm" else 1  # an encoder-decoder writes after its start token
-        options["max_new_tokens"] = options.pop("max_length") - read
-    elif "max_new_tokens" not in options:
-        options["max_new_tokens"] = len(tokenizer.encode(case["values"])[0]) - prompt.shape[1]
-    missing = set(options) - set(inspect.signature(generate).parameters)
-    if missing:
-        pytest.skip(f"generate knows no {', '.join(sorted(missing))}")
+    prompt, mask = _prompt(case, tokenizer, _prefix(folder, case.get("task_specific")), model.task)
+    read = prompt.shape[1] if model.task == "causal-lm" else 1  # an encoder-decoder writes after its start token
+    for length, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+        if length in options:
+            options[new] = options.pop(length) - read
+    if model.task == "causal-lm":
+        options.setdefault("max_new_tokens", len(tokenizer.encode(case["values"])[0]) - read)
     device = next(model.parameters()).device
     written = generate(model, prompt.to(device), mask.to(device), **options)
     texts = [tokenizer.decode(row, skip_special_tokens=True).strip() for row in written]
@@ -223,14 +212,9 @@ def _framed(tokenizer: Tokenizer, text: str, frame: list[list[int]]) -> list[int
     return [*before, *ids[own[0] : own[-1] + 1], *after]
 
 
-def _generation_settings(folder: Path, task: str | None) -> dict[str, Any]:
-    """What config.json (for a `task`, where it names one) and generation_config.json say of generation."""
-    config = _config(folder)
-    said = config | (config.get("task_specific_params") or {}).get(task, {})
-    chosen = {name: said[name] for name in (*GENERATION, "prefix") if said.get(name) is not None}
-    if chosen.get("min_length") == 0:
-        del chosen["min_length"]
-    return chosen
+def _prefix(folder: Path, task: str | None) -> str:
+    """What config.json puts before every text of a `task`."""
+    return (_config(folder).get("task_specific_params") or {}).get(task, {}).get("prefix", "") if task else ""
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from scipy.stats import spearmanr
 
 from minitl import generate, load_dataset, load_model, load_sentence_encoder, load_tokenizer, new_model, save_model
-from tests.published import checks
 from tests.published.cases import INPUTS, Case
 from tests.published.checks import KINDS
 
@@ -236,21 +235,6 @@ def test_generated_text(decoder: Path) -> None:
     accepts_only(decoder, {"first": 40}, **case, options={"max_length": length - 3}, first=12, values=written)
     framed = case | {"texts": ["the film was"], "frame": [[2], [3]], "options": {"max_new_tokens": 6}}
     accepts_only(decoder, {"frame": [[2], []]}, **framed, values=written[:1])
-
-
-def test_an_option_that_generate_does_not_know_is_a_skip_and_no_pass(decoder: Path) -> None:
-    case = {"kind": "generated text", "task": "causal-lm", "texts": ["the"], "values": ["the"]}
-    with pytest.raises(pytest.skip.Exception, match="generate knows no magic"):
-        passes(case | {"options": {"max_new_tokens": 1, "magic": 2}}, decoder)
-
-
-def test_what_the_files_say_of_generation_is_read(tmp_path: Path) -> None:
-    special = {"translation": {"num_beams": 4, "prefix": "translate: ", "min_length": 0}}
-    (tmp_path / "config.json").write_text(json.dumps({"length_penalty": 2.0, "task_specific_params": special}))
-    (tmp_path / "generation_config.json").write_text(json.dumps({"num_beams": 2, "do_sample": True}))
-    assert checks._generation_settings(tmp_path, None) == {"length_penalty": 2.0, "num_beams": 2}
-    said = {"length_penalty": 2.0, "num_beams": 4, "prefix": "translate: "}
-    assert checks._generation_settings(tmp_path, "translation") == said
 
 
 @pytest.mark.parametrize("measure", ["cosine", "dot"])

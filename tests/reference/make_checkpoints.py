@@ -138,6 +138,23 @@ T5 = {
     "eos_token_id": 1,
     "decoder_start_token_id": 0,
 }
+# Stacks that differ in everything in which they may.
+BART = {
+    "vocab_size": 51,
+    "d_model": 18,
+    "encoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 22,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 3,
+    "decoder_ffn_dim": 28,
+    "max_position_embeddings": 16,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+}
+MBART = BART | {"encoder_layers": 2, "decoder_layers": 1, "scale_embedding": True}
+PEGASUS = MBART | {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0, "activation_function": "relu"}
+M2M100 = BART | {"d_model": 12}
 MODERNBERT_BIASED = MODERNBERT | {
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     "hidden_activation": "silu",
@@ -260,6 +277,18 @@ CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mt5-sequence-classification": ("mt5", "sequence-classification", T5 | {"num_labels": 1}),
     "mt5-token-classification": ("mt5", "token-classification", T5 | {"num_labels": 2}),
     "mt5-question-answering": ("mt5", "question-answering", T5),
+    "bart-backbone": ("bart", "backbone", BART),
+    "bart-seq2seq-lm": ("bart", "seq2seq-lm", BART | {"encoder_layers": 2, "decoder_layers": 1}),
+    "bart-sequence-classification": ("bart", "sequence-classification", BART),  # three labels, none of them named
+    "bart-question-answering": ("bart", "question-answering", BART | {"scale_embedding": True}),
+    "mbart-backbone": ("mbart", "backbone", MBART),
+    "mbart-seq2seq-lm": ("mbart", "seq2seq-lm", MBART | {"activation_function": "relu"}),
+    "mbart-sequence-classification": ("mbart", "sequence-classification", MBART | {"num_labels": 1}),
+    "mbart-question-answering": ("mbart", "question-answering", MBART | {"scale_embedding": False}),
+    "pegasus-backbone": ("pegasus", "backbone", PEGASUS | {"encoder_attention_heads": 1}),
+    "pegasus-seq2seq-lm": ("pegasus", "seq2seq-lm", PEGASUS),
+    "m2m_100-backbone": ("m2m_100", "backbone", M2M100 | {"scale_embedding": False, "activation_function": "gelu"}),
+    "m2m_100-seq2seq-lm": ("m2m_100", "seq2seq-lm", M2M100),
 }
 
 
@@ -272,7 +301,7 @@ def expected(model: Any, task: str) -> dict[str, Tensor]:
             {f"{group}.{name}": value.clone(memory_format=torch.contiguous_format) for name, value in values.items()}
         )
 
-    for side in ("right", "left") if model.config.model_type in peer.EITHER_SIDE else ("right",):
+    for side in peer.sides(model.config.model_type, task):
         inputs = peer.draw_inputs(model, LENGTHS, side)
         note(f"{side}.inputs", inputs)
         note(f"{side}.outputs", peer.outputs(model, inputs))

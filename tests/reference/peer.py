@@ -3,6 +3,7 @@
 Imports transformers and torch and nothing of minitl, so that the expected numbers owe nothing to the code under test.
 """
 
+import math
 import random
 from typing import Any
 
@@ -23,6 +24,10 @@ PREFIXES = {
     "modernbert": "ModernBert",
     "t5": "T5",
     "mt5": "MT5",
+    "bart": "Bart",
+    "mbart": "MBart",
+    "pegasus": "Pegasus",
+    "m2m_100": "M2M100",
 }
 SUFFIXES = {
     "backbone": "Model",
@@ -43,11 +48,21 @@ TASKS = {
 }
 TASKS["electra"].append("replaced-token-detection")
 TASKS |= {family: [*_COMMON, "seq2seq-lm"] for family in ("t5", "mt5")}
-ENCODER_DECODERS = ("t5", "mt5")
-EITHER_SIDE = (*DECODERS, *ENCODER_DECODERS)  # families whose texts may be padded on the left, too
+TASKS |= {
+    family: ["backbone", "seq2seq-lm", "sequence-classification", "question-answering"] for family in ("bart", "mbart")
+}
+TASKS |= {family: ["backbone", "seq2seq-lm"] for family in ("pegasus", "m2m_100")}
+ENCODER_DECODERS = ("t5", "mt5", "bart", "mbart", "pegasus", "m2m_100")
+EITHER_SIDE = (*DECODERS, "t5", "mt5", "m2m_100")  # families whose texts may be padded on the left, too
+# Of an encoder-decoder, a task that is given no target shifts the source, and the peer then counts padding as text.
+TARGETLESS = ("sequence-classification", "question-answering")
 
 # Training mode is compared with dropout 0: two libraries never draw the same mask.
 _NO_ENCODER_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
+_NO_BART_DROPOUT = {
+    **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout", "classifier_dropout"), 0.0),
+    **dict.fromkeys(("encoder_layerdrop", "decoder_layerdrop"), 0.0),
+}
 NO_DROPOUT = {
     "bert": _NO_ENCODER_DROPOUT,
     "roberta": _NO_ENCODER_DROPOUT,
@@ -66,7 +81,14 @@ NO_DROPOUT = {
     "modernbert": dict.fromkeys(("embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"), 0.0),
     "t5": {"dropout_rate": 0.0, "classifier_dropout": 0.0},
     "mt5": {"dropout_rate": 0.0, "classifier_dropout": 0.0},
+    **dict.fromkeys(("bart", "mbart", "pegasus", "m2m_100"), _NO_BART_DROPOUT),
 }
+
+
+def sides(family: str, task: str) -> tuple[str, ...]:
+    """The sides on which texts may be padded for the peer."""
+    either = family in EITHER_SIDE and not (family in ENCODER_DECODERS and task in TARGETLESS)
+    return ("right", "left") if either else ("right",)
 
 
 def model_class(family: str, task: str) -> Any:
@@ -97,6 +119,9 @@ def scatter(model: torch.nn.Module) -> None:
             parameter.normal_(0.0, 0.5)
         else:
             parameter.normal_(0.0, 0.7 * parameter.shape[1] ** -0.5)
+    for name, buffer in model.named_buffers():
+        if name in ("final_logits_bias", "head.bias"):
+            buffer.normal_(0.0, 0.2)
 
 
 def draw_inputs(model: Any, lengths: list[int], side: str) -> dict[str, Tensor]:
@@ -213,6 +238,8 @@ def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
         "modernbert": _draw_modernbert,
         "t5": _draw_t5,
         "mt5": _draw_t5,
+        **dict.fromkeys(("bart", "mbart", "pegasus"), _draw_bart),
+        "m2m_100": _draw_m2m100,
     }[family]
     vocabulary = dice.randint(40, 90)
     chosen = draw(dice)
@@ -220,6 +247,8 @@ def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
     fields |= {"bos_token_id": dice.randrange(vocabulary), "eos_token_id": dice.randrange(vocabulary)}
     if task.endswith("classification"):
         fields["num_labels"] = dice.randint(1 if task.startswith("sequence") else 2, 5)
+        if family == "bart" and fields["num_labels"] == 2:
+            fields["num_labels"] = 3  # the peer does not write down two unnamed labels, and then reads three
     return fields
 
 
@@ -378,3 +407,26 @@ def _draw_t5(dice: random.Random) -> dict[str, Any]:
         "decoder_start_token_id": dice.randint(0, 3),
         "tie_word_embeddings": dice.random() < 0.5,
     }
+
+
+def _draw_bart(dice: random.Random) -> dict[str, Any]:
+    """BART's choices, which are mBART's and Pegasus' too."""
+    heads = [dice.choice([1, 2, 3, 5]) for _ in range(2)]
+    return {
+        "d_model": math.lcm(*heads) * dice.choice([4, 5] if max(heads) < 5 else [2, 3]),
+        "encoder_layers": dice.randint(1, 3),
+        "decoder_layers": dice.randint(1, 3),
+        "encoder_attention_heads": heads[0],
+        "decoder_attention_heads": heads[1],
+        "encoder_ffn_dim": dice.randint(17, 60),
+        "decoder_ffn_dim": dice.randint(17, 60),
+        "max_position_embeddings": dice.randint(16, 40),
+        "activation_function": dice.choice(["gelu", "relu", "silu", "gelu_new"]),
+        "scale_embedding": dice.random() < 0.5,
+        "decoder_start_token_id": dice.randint(0, 3),
+    }
+
+
+def _draw_m2m100(dice: random.Random) -> dict[str, Any]:
+    """BART's choices; positions begin behind the padding's id, which is therefore a small one."""
+    return _draw_bart(dice) | {"pad_token_id": dice.randint(0, 3)}
