@@ -10,6 +10,7 @@ _HOME = {
     "load_model": "minitl.models.loading",
     "new_model": "minitl.models.loading",
     "save_model": "minitl.models.loading",
+    "add_tokens": "minitl.models.vocabulary",
     "forward_unpadded": "minitl.models.unpadding",
     "generate": "minitl.generation",
     "stream": "minitl.generation",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from minitl.models.loading import save_model as save_model
     from minitl.models.sentence import load_sentence_encoder as load_sentence_encoder
     from minitl.models.unpadding import forward_unpadded as forward_unpadded
+    from minitl.models.vocabulary import add_tokens as add_tokens
     from minitl.models.word_vectors import load_word_vectors as load_word_vectors
     from minitl.nn.scalar_mix import ScalarMix as ScalarMix
     from minitl.tokenization import load_tokenizer as load_tokenizer

@@ -12,6 +12,7 @@ from minitl.errors import InputError
 from minitl.models.config import Config
 from minitl.nn.cache import KeyValueCache
 from minitl.nn.embeddings import as_ids
+from minitl.nn.grown import Grown
 from minitl.nn.output import Output
 
 
@@ -111,9 +112,16 @@ class Model(nn.Module):
         return attention_mask
 
     def stored(self) -> Iterator[tuple[str, Tensor]]:
-        """Everything that files hold, by name: the parameters, tied ones once, and the buffers."""
-        yield from self.named_parameters()
-        yield from self.named_buffers()
+        """Everything that files hold, by name: the parameters, tied ones once, and the buffers.
+
+        A table that grew (`minitl.nn.grown`) is one tensor in files.
+        """
+        for name, tensor in (*self.named_parameters(), *self.named_buffers()):
+            path, _, attribute = name.rpartition(".")
+            module = self.get_submodule(path)
+            whole = module.stored(attribute) if isinstance(module, Grown) else tensor
+            if whole is not None:
+                yield name, whole
 
     @property
     def key_map(self) -> KeyMap:
