@@ -10,7 +10,7 @@ from torch import Tensor
 
 from minitl.errors import InputError
 from minitl.generation.beam import EarlyStopping
-from minitl.generation.endings import Endings
+from minitl.generation.endings import Endings, vocabulary_rows
 from minitl.generation.rules import Rules
 from minitl.generation.sequential import Sampling
 from minitl.generation.writers import DecoderWriter, EncoderDecoderWriter, Writer
@@ -72,7 +72,7 @@ class Options:
 
     def _check_tokens(self, model: Model) -> None:
         """Raise InputError for a token without a row, or beams that the vocabulary cannot feed."""
-        vocabulary = len(model.get_parameter("embeddings.token.weight"))
+        vocabulary = vocabulary_rows(model)
         for name in ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id"):
             token: int | None = getattr(self, name)
             if token is not None and not 0 <= token < vocabulary:

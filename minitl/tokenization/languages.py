@@ -32,12 +32,14 @@ class LanguageSet:
     spelling   a regular expression for a language's token; its group is the code
     token      how the vocabulary writes a code
     source     the language of texts where the configuration names none
+    opens      whether a decoder begins with its target's language; otherwise it begins as ever and writes that first
     """
 
     codes: tuple[str, ...]
     spelling: str
     source: str
     token: str = "{}"
+    opens: bool = False
 
     @property
     def tokens(self) -> list[str]:
@@ -52,6 +54,7 @@ class Languages:
     tokens             code -> token
     single, pair       what stands around one text, or two, with LANGUAGE in its place
     source, target     codes; no target until it is set
+    opens              as in `LanguageSet`
     published_class    the class under which other libraries know such a tokenizer
     switches           what of its configuration has to be repeated for them
     """
@@ -62,6 +65,7 @@ class Languages:
     pair: Sequence[str]
     source: str
     target: str | None = None
+    opens: bool = False
     published_class: str = ""
     switches: Mapping[str, Any] = field(default_factory=dict)
 
@@ -129,7 +133,7 @@ _NLLB = (
     "vie_Latn war_Latn wol_Latn xho_Latn ydd_Hebr yor_Latn yue_Hant zho_Hans zho_Hant zul_Latn"
 )
 
-MBART25 = LanguageSet(tuple(_MBART.split()), "([a-z]{2}_[A-Z]{2})", source="en_XX")
+MBART25 = LanguageSet(tuple(_MBART.split()), "([a-z]{2}_[A-Z]{2})", source="en_XX", opens=True)
 MBART50 = LanguageSet(tuple(f"{_MBART} {_MBART_MORE}".split()), "([a-z]{2}_[A-Z]{2})", source="en_XX")
 M2M100 = LanguageSet(tuple(_M2M100.split()), "__([a-z]{2,3})__", source="en", token="__{}__")
 WMT21 = LanguageSet(("en", "ha", "is", "ja", "cs", "ru", "zh", "de"), "__([a-z]{2,3})__", source="en", token="__{}__")

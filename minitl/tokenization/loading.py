@@ -354,6 +354,7 @@ def _languages(
         pair=[piece.format(**names, language=LANGUAGE) for piece in pair.split()],
         source=source,
         target=chosen["tgt_lang"],
+        opens=published.opens,
         published_class=next(name for name, one in families.FAMILIES.items() if one is family),
         switches=switches,
     )

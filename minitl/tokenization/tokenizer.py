@@ -278,6 +278,15 @@ class Tokenizer:
         spoken = self._spoken_languages()
         return spoken.ids[spoken.known(code)]
 
+    def target_options(self, code: str) -> dict[str, int]:
+        """How `generate` is told which language to write: `generate(model, …, **tokenizer.target_options("fr_XX"))`.
+
+        In mBART-25 the decoder begins with it, in all others it is the first token that is written. InputError as in
+        `language_id`.
+        """
+        name = "decoder_start_token_id" if self._spoken_languages().opens else "forced_bos_token_id"
+        return {name: self.language_id(code)}
+
     @property
     def source_language(self) -> str | None:
         """The code of the language that texts are in; None where there are no languages."""

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
+from minitl import generate, new_model, save_model
+from minitl.cli.main import main
 from minitl.errors import InputError, TokenizerError
 from minitl.tokenization import Tokenizer, load_tokenizer
 from minitl.tokenization.languages import M2M100, MBART25, MBART50, NLLB200, suggestion
@@ -133,6 +135,35 @@ def test_saving_keeps_languages_and_added_tokens(translator, tmp_path, name, con
         assert again.decode(row) == tokenizer.decode(row)
     again.source_language = next(iter(again.languages))
     assert again.encode("cat") != tokenizer.encode("cat")
+
+
+BEGINNINGS = {"MBartTokenizer": "mbart", "MBart50Tokenizer": "mbart", "M2M100Tokenizer": "m2m_100"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_translation_begins_in_its_language(translator, name, capsys):
+    folder = translator(name)
+    tokenizer, code = load_tokenizer(folder), FRENCH[name]
+    size = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads", "encoder_layers", "decoder_layers"), 1)
+    size |= {"d_model": 8, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8, "max_position_embeddings": 64}
+    config = {"model_type": BEGINNINGS.get(name, "m2m_100"), "vocab_size": tokenizer.vocab_size, **size}
+    model = new_model({**config, "decoder_start_token_id": 2, "eos_token_id": 2, "pad_token_id": 1}, "seq2seq-lm")
+    batch = tokenizer("the cat")
+    written = generate(model, **batch, max_new_tokens=4, **tokenizer.target_options(code))[0].tolist()
+    french = tokenizer.language_id(code)
+    assert written[0 if name == "MBartTokenizer" else 1] == french
+    with pytest.raises(InputError, match=f"near ones: .*{code[:2]}"):
+        tokenizer.target_options("french")
+
+    save_model(model, folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    command = ["generate", str(folder), "the cat", "--max-new-tokens", "4"]
+    assert main([*command, "--target-language", code, "--source-language", code]) == 0
+    tokenizer.source_language = code
+    again = generate(model, **tokenizer("the cat"), max_new_tokens=4, **tokenizer.target_options(code))
+    assert capsys.readouterr().out == tokenizer.decode(again[0], skip_special_tokens=True) + "\n"
+    assert main([*command, "--target-language", "french"]) == 1
+    assert "'french' is no language of this tokenizer; near ones: " in capsys.readouterr().err
 
 
 def test_threads_do_not_disturb_each_others_language(translator):
