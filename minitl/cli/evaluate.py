@@ -24,13 +24,13 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         choices=["classification", "similarity"],
         default="classification",
         help="classification: accuracy, F1 and loss of a trained classifier, or accuracy and F1 by a prompt (default); "
-        "similarity: Spearman's rank "
-        "correlation · 100 between cosines of sentence vectors and human scores",
+        "similarity: Spearman's rank correlation · 100 between cosines of sentence vectors and human scores",
     )
     parser.add_argument(
         "--max-length",
         type=int,
-        help="tokens a text is cut to, in classification (default: as in the training, of a prompt as many as the model has)",
+        help="tokens a text is cut to, in classification (default: as in the training; of a prompt, all that the model "
+        "has)",
     )
     add_data_options(parser)
     prompts = add_prompt_options(parser)
@@ -99,7 +99,10 @@ def _shots(args: argparse.Namespace, dataset: "Dataset", names: list[str]) -> li
             f"--shots {args.shots}: expected 1 to {len(dataset.train)}, the examples in the training split"
         )
     drawn = sample(dataset.train, args.shots, args.seed or 0)
-    return [(example.text, names[int(example.label)]) for example in drawn if example.label is not None]
+    shown = [(example.text, names[int(example.label)]) for example in drawn if example.label is not None]
+    if len(shown) < len(drawn):
+        raise DataError(f"{dataset.origin}: its training split has no labels to show")
+    return shown
 
 
 def _similarity(args: argparse.Namespace, dataset: "Dataset") -> str:

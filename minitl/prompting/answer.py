@@ -16,6 +16,7 @@ from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.models.encoder_decoder import EncoderDecoder
 from minitl.prompting.continuation import TEMPLATE, demonstrations
+from minitl.prompting.fitting import fit
 from minitl.prompting.scorer import Wording, check_distinct, check_known, device_of, encode, log_probabilities, padded
 from minitl.prompting.template import Template
 from minitl.tokenization import Tokenizer
@@ -37,9 +38,9 @@ class AnswerScorer:
 
     calibrates = True
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, wording: Wording) -> None:
+    def __init__(self, model: Model, tokenizer: Tokenizer, wording: Wording, limit: int | None) -> None:
         assert isinstance(model, EncoderDecoder)  # the only ones with a "seq2seq-lm" head
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.limit = model, tokenizer, limit
         self.template = Template(wording.template or TEMPLATE, "{text}")
         self.context = demonstrations(self.template, wording)
         words = list(wording.words.values())
@@ -54,6 +55,9 @@ class AnswerScorer:
             )
 
     def read(self, text: str) -> SourcePrompt:
+        return fit(text, self._whole, self.tokenizer, self.limit)
+
+    def _whole(self, text: str) -> SourcePrompt:
         (ids,) = encode(self.tokenizer, [self.context + self.template.fill({"{text}": text})])
         return SourcePrompt(ids)
 

@@ -20,7 +20,7 @@ from minitl.prompting.calibration import CONTENT_FREE, calibrated, log_prior
 from minitl.prompting.continuation import ContinuationScorer
 from minitl.prompting.entailment import EntailmentScorer
 from minitl.prompting.fill_mask import FillMaskScorer
-from minitl.prompting.fitting import fit, room
+from minitl.prompting.fitting import room
 from minitl.prompting.scorer import Scorer, Wording
 from minitl.tokenization import Tokenizer
 from minitl.tokenization.tokenizer import check_strings
@@ -77,9 +77,8 @@ class PromptClassifier:
         for i, (_, label) in enumerate(examples):
             if label not in wording.words:
                 raise InputError(f"examples[{i}]: the label {label!r} is none of {', '.join(self.labels)}")
-        self._limit = room(model, tokenizer, max_length)
-        self._scorer = _scorer(model, tokenizer, wording, multi_label)
-        fit("", self._scorer.read, tokenizer, self._limit)
+        self._scorer = _scorer(model, tokenizer, wording, room(model, tokenizer, max_length), multi_label)
+        self._scorer.read("")  # tells what is wrong with the question before there is a text
         self.prior: Tensor | None = None  # log-probabilities [labels] that are taken out of every answer
         if self._scorer.calibrates and not multi_label if calibrate is None else calibrate:
             self.calibrate()
@@ -112,7 +111,7 @@ class PromptClassifier:
         if isinstance(texts, str):
             raise InputError("texts must be a list of strings, found one string")
         check_strings("texts", texts)
-        prompts = [fit(text, self._scorer.read, self.tokenizer, self._limit) for text in texts]
+        prompts = [self._scorer.read(text) for text in texts]
         answers = torch.empty(len(prompts), len(self.labels))
         was_training = self.model.training
         self.model.eval()
@@ -127,7 +126,7 @@ class PromptClassifier:
         return F.logsigmoid(logits) if self.multi_label else logits.log_softmax(-1)
 
 
-def _scorer(model: Model, tokenizer: Tokenizer, wording: Wording, multi_label: bool) -> Scorer[Any]:
+def _scorer(model: Model, tokenizer: Tokenizer, wording: Wording, limit: int | None, multi_label: bool) -> Scorer[Any]:
     kind = SCORERS.get(model.task)
     if kind is None:
         raise InputError(
@@ -135,10 +134,10 @@ def _scorer(model: Model, tokenizer: Tokenizer, wording: Wording, multi_label: b
             f"of {', '.join(SCORERS)}"
         )
     if kind is EntailmentScorer:
-        return EntailmentScorer(model, tokenizer, wording, multi_label)
+        return EntailmentScorer(model, tokenizer, wording, limit, multi_label)
     if multi_label:
         raise InputError(f"multi_label needs an entailment model; this one's task is {model.task}")
-    scorer: Scorer[Any] = kind(model, tokenizer, wording)
+    scorer: Scorer[Any] = kind(model, tokenizer, wording, limit)
     return scorer
 
 
@@ -149,7 +148,9 @@ def _checked_words(words: Mapping[str, str] | Sequence[str], multi_label: bool) 
     if len(known) < len(words):
         raise InputError(f"each label must be named once, found {', '.join(words)}")
     if len(known) < (1 if multi_label else 2):
-        raise InputError(f"a classifier needs two labels or more, found {list(known)}")
+        raise InputError(
+            f"a classifier needs {'one label' if multi_label else 'two labels'} or more, found {list(known)}"
+        )
     for label, own in known.items():
         if not isinstance(own, str) or not own.strip():
             raise InputError(f"the label {label!r} has no words: found {own!r}")

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from minitl.errors import InputError
 from minitl.models.base import Model
+from minitl.prompting.fitting import fit
 from minitl.prompting.scorer import (
     NEUTRAL,
     Wording,
@@ -57,8 +58,8 @@ class ContinuationScorer:
 
     calibrates = True
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, wording: Wording) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, model: Model, tokenizer: Tokenizer, wording: Wording, limit: int | None) -> None:
+        self.model, self.tokenizer, self.limit = model, tokenizer, limit
         self.words = list(wording.words.values())
         self.template = Template(wording.template or TEMPLATE, "{text}")
         self.context = demonstrations(self.template, wording)
@@ -67,6 +68,9 @@ class ContinuationScorer:
         check_distinct(self.words, endings)
 
     def read(self, text: str) -> SharedPrompt:
+        return fit(text, self._whole, self.tokenizer, self.limit)
+
+    def _whole(self, text: str) -> SharedPrompt:
         prompt = self.context + self.template.fill({"{text}": text})
         alone, *whole = encode(self.tokenizer, [prompt, *(prompt + words for words in self.words)])
         shared = common(alone, *whole)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from minitl.errors import InputError
 from minitl.models.base import Model
+from minitl.prompting.fitting import fit
 from minitl.prompting.scorer import UNCUT, Wording, check_distinct, device_of
 from minitl.prompting.template import Template
 from minitl.tokenization import Tokenizer
@@ -23,9 +24,23 @@ TEMPLATE = "This example is {}."
 
 
 @dataclass(frozen=True)
-class Premise:
-    text: str
-    tokens: int  # of the longest pair with a hypothesis
+class Pair:
+    """A premise and a hypothesis, with what they take together."""
+
+    premise: str
+    hypothesis: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A text with each hypothesis, cut for each by itself."""
+
+    pairs: list[Pair]
+
+    @property
+    def tokens(self) -> int:
+        return max(pair.tokens for pair in self.pairs)
 
 
 class EntailmentScorer:
@@ -33,8 +48,10 @@ class EntailmentScorer:
 
     calibrates = False  # a trained answer to a question, not the likelihood of a word
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, wording: Wording, multi_label: bool = False) -> None:
-        self.model, self.tokenizer, self.multi_label = model, tokenizer, multi_label
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, wording: Wording, limit: int | None, multi_label: bool = False
+    ) -> None:
+        self.model, self.tokenizer, self.limit, self.multi_label = model, tokenizer, limit, multi_label
         self.entailment, self.contradiction = _outputs(model.config.labels)
         if wording.examples:
             raise InputError("an entailment model judges one pair of texts: it takes no examples")
@@ -42,15 +59,21 @@ class EntailmentScorer:
         self.hypotheses = [template.fill({"{}": words}) for words in wording.words.values()]
         check_distinct(self.hypotheses, tokenizer.encode(self.hypotheses, max_length=UNCUT))
 
-    def read(self, text: str) -> Premise:
-        pairs = self.tokenizer.encode([text] * len(self.hypotheses), self.hypotheses, max_length=UNCUT)
-        return Premise(text, max(map(len, pairs)))
+    def read(self, text: str) -> Pairs:
+        def pair(hypothesis: str) -> Pair:
+            return fit(text, lambda premise: self._whole(premise, hypothesis), self.tokenizer, self.limit)
 
-    def logits(self, prompts: Sequence[Premise]) -> Tensor:
-        labels = len(self.hypotheses)
-        texts = [prompt.text for prompt in prompts for _ in range(labels)]
-        inputs = self.tokenizer(texts, self.hypotheses * len(prompts), truncation=False)
-        output = self.model(**inputs.to(device_of(self.model))).logits.float().unflatten(0, (-1, labels))
+        return Pairs([pair(hypothesis) for hypothesis in self.hypotheses])
+
+    def _whole(self, premise: str, hypothesis: str) -> Pair:
+        (ids,) = self.tokenizer.encode(premise, hypothesis, max_length=UNCUT)
+        return Pair(premise, hypothesis, len(ids))
+
+    def logits(self, prompts: Sequence[Pairs]) -> Tensor:
+        pairs = [pair for prompt in prompts for pair in prompt.pairs]
+        premises, hypotheses = [pair.premise for pair in pairs], [pair.hypothesis for pair in pairs]
+        inputs = self.tokenizer(premises, hypotheses, truncation=False).to(device_of(self.model))
+        output = self.model(**inputs).logits.float().unflatten(0, (len(prompts), -1))
         logits: Tensor = output[..., self.entailment]  # [prompts, labels]
         return logits - output[..., self.contradiction] if self.multi_label else logits
 

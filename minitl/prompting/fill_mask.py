@@ -14,6 +14,7 @@ from torch import Tensor
 
 from minitl.errors import InputError
 from minitl.models.base import Model
+from minitl.prompting.fitting import fit
 from minitl.prompting.scorer import (
     NEUTRAL,
     Wording,
@@ -44,12 +45,12 @@ class FillMaskScorer:
 
     calibrates = True
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, wording: Wording) -> None:
+    def __init__(self, model: Model, tokenizer: Tokenizer, wording: Wording, limit: int | None) -> None:
         number = tokenizer.mask_token_id
         mask = None if number is None else tokenizer.id_to_token(number)
         if number is None or mask is None:
             raise InputError("this tokenizer has no mask token, which a masked language model's prompt needs")
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.limit = model, tokenizer, limit
         self.mask, self.mask_id = mask, number
         self.template = Template(wording.template or TEMPLATE, "{text}", "{mask}")
         words = {label: word.strip() for label, word in wording.words.items()}  # the space is the template's
@@ -74,6 +75,9 @@ class FillMaskScorer:
         return filled[start]
 
     def read(self, text: str) -> GapPrompt:
+        return fit(text, self._whole, self.tokenizer, self.limit)
+
+    def _whole(self, text: str) -> GapPrompt:
         values = {"{text}": text, "{mask}": self.mask}
         prompt = self.context + self.template.fill(values)
         before = self.context + self.template.before("{mask}", values)

@@ -41,9 +41,12 @@ def fit(text: str, read: Callable[[str], P], tokenizer: Tokenizer, limit: int | 
 
 def _shortened(text: str, excess: int, tokenizer: Tokenizer) -> str:
     """`text` without its last (or first) `excess` tokens; by a character at least."""
-    spans = [(start, end) for start, end in tokenizer(text, truncation=False).offsets[0] if start < end]
+    batch = tokenizer(text, truncation=False)
+    spans = [span for span, word in zip(batch.offsets[0], batch.word_ids[0], strict=True) if word is not None]
     if excess >= len(spans):
         return ""
     if tokenizer.truncation_side == "left":
-        return text[spans[excess - 1][1] :].lstrip()
-    return text[: spans[-excess][0]].rstrip()
+        shorter = text[spans[excess - 1][1] :].lstrip()
+        return shorter if len(shorter) < len(text) else text[1:]
+    shorter = text[: spans[-excess][0]].rstrip()
+    return shorter if len(shorter) < len(text) else text[:-1]

@@ -52,7 +52,7 @@ class Scorer(Protocol[P]):
     calibrates: bool
 
     def read(self, text: str) -> P:
-        """The prompt for one text, however long."""
+        """The prompt for one text, which is cut where it is too long."""
 
     def logits(self, prompts: Sequence[P]) -> Tensor:
         """float32 [prompts, labels], in the order of the words: their softmax is the answer."""
