@@ -15,32 +15,24 @@ from torch import Tensor
 
 from minitl.errors import InputError
 from minitl.models.base import Model
-from minitl.prompting.fitting import fit
-from minitl.prompting.scorer import UNCUT, Wording, check_distinct, device_of
+from minitl.prompting.fitting import without_room
+from minitl.prompting.scorer import UNCUT, Wording, check_distinct, device_of, padded
 from minitl.prompting.template import Template
 from minitl.tokenization import Tokenizer
+from minitl.tokenization.batch import Batch
 
 TEMPLATE = "This example is {}."
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A premise and a hypothesis, with what they take together."""
-
-    premise: str
-    hypothesis: str
-    tokens: int
-
-
-@dataclass(frozen=True)
 class Pairs:
-    """A text with each hypothesis, cut for each by itself."""
+    """A text with each hypothesis in turn, as rows of ids, and of token types where the tokenizer has them."""
 
-    pairs: list[Pair]
+    rows: list[dict[str, list[int]]]
 
     @property
     def tokens(self) -> int:
-        return max(pair.tokens for pair in self.pairs)
+        return max(len(row["input_ids"]) for row in self.rows)
 
 
 class EntailmentScorer:
@@ -60,22 +52,39 @@ class EntailmentScorer:
         check_distinct(self.hypotheses, tokenizer.encode(self.hypotheses, max_length=UNCUT))
 
     def read(self, text: str) -> Pairs:
-        def pair(hypothesis: str) -> Pair:
-            return fit(text, lambda premise: self._whole(premise, hypothesis), self.tokenizer, self.limit)
+        own = len(_places(self.tokenizer([text], truncation=False)))
+        return Pairs([self._row(text, hypothesis, own) for hypothesis in self.hypotheses])
 
-        return Pairs([pair(hypothesis) for hypothesis in self.hypotheses])
+    def _row(self, text: str, hypothesis: str, own: int) -> dict[str, list[int]]:
+        """The pair without those of the `own` tokens of its text that are too many, on the tokenizer's truncation_side.
 
-    def _whole(self, premise: str, hypothesis: str) -> Pair:
-        (ids,) = self.tokenizer.encode(premise, hypothesis, max_length=UNCUT)
-        return Pair(premise, hypothesis, len(ids))
+        Here whole tokens are taken out, which leaves no word to be read anew: as published pipelines do it.
+        """
+        batch = self.tokenizer([text], [hypothesis], truncation=False)
+        length = batch["input_ids"].shape[1]
+        excess = 0 if self.limit is None else max(0, length - self.limit)
+        if excess > own:
+            raise without_room(length - own, self.limit)
+        premise = _places(batch)[:own]
+        cut = premise[:excess] if self.tokenizer.truncation_side == "left" else premise[own - excess :]
+        kept = [place for place in range(length) if place not in cut]
+        return {name: batch[name][0, kept].tolist() for name in ("input_ids", "token_type_ids") if name in batch}
 
     def logits(self, prompts: Sequence[Pairs]) -> Tensor:
-        pairs = [pair for prompt in prompts for pair in prompt.pairs]
-        premises, hypotheses = [pair.premise for pair in pairs], [pair.hypothesis for pair in pairs]
-        inputs = self.tokenizer(premises, hypotheses, truncation=False).to(device_of(self.model))
+        rows = [row for prompt in prompts for row in prompt.rows]
+        side, device = self.tokenizer.padding_side, device_of(self.model)
+        ids, real = padded([row["input_ids"] for row in rows], side, self.tokenizer.pad_token_id or 0, device)
+        inputs = {"input_ids": ids, "attention_mask": real.long()}
+        if "token_type_ids" in rows[0]:
+            inputs["token_type_ids"], _ = padded([row["token_type_ids"] for row in rows], side, 0, device)
         output = self.model(**inputs).logits.float().unflatten(0, (len(prompts), -1))
         logits: Tensor = output[..., self.entailment]  # [prompts, labels]
         return logits - output[..., self.contradiction] if self.multi_label else logits
+
+
+def _places(batch: Batch) -> list[int]:
+    """Where in the first row of a batch the text stands, without the special tokens around it."""
+    return [place for place, word in enumerate(batch.word_ids[0]) if word is not None]
 
 
 def _outputs(labels: Sequence[str]) -> tuple[int, int]:

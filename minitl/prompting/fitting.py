@@ -30,13 +30,18 @@ def fit(text: str, read: Callable[[str], P], tokenizer: Tokenizer, limit: int | 
     prompt = read(text)
     while limit is not None and prompt.tokens > limit:
         if not text:
-            raise InputError(
-                f"the template, with its examples and the longest label, takes {prompt.tokens} tokens without any "
-                f"text; there is room for {limit}"
-            )
+            raise without_room(prompt.tokens, limit)
         text = _shortened(text, prompt.tokens - limit, tokenizer)
         prompt = read(text)
     return prompt
+
+
+def without_room(tokens: int, limit: int | None) -> InputError:
+    """What is wrong with a prompt that takes so many `tokens` without any text."""
+    return InputError(
+        f"the template, with its examples and the longest label, takes {tokens} tokens without any text; there is room "
+        f"for {limit}"
+    )
 
 
 def _shortened(text: str, excess: int, tokenizer: Tokenizer) -> str:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from minitl.errors import InputError
 from minitl.models.base import Model
+from minitl.prompting.continuation import SharedPrompt
 from minitl.tokenization import Tokenizer
 from tests.prompting.made import TEXTS, WORDS, Made
 
@@ -51,6 +52,18 @@ def test_what_a_label_changes_in_the_prompts_last_token_counts_as_the_labels(gpt
     start = len(prompt.shared)
     wanted = [log_likelihood(gpt2.model, ids, start) for ids in whole]
     assert classifier.logits(["it"])[0].tolist() == pytest.approx(wanted, rel=1e-4)
+
+
+def test_rows_of_a_batch_may_have_endings_of_any_length_up_to_the_last_position(gpt2: Made):
+    scorer = gpt2.classifier(words=[" good", " bad"], calibrate=False)._scorer
+    prompts = [SharedPrompt([7, 8, 9] * 21, [[5], [6]]), SharedPrompt([7, 8], [[5, 6, 7, 8], [6]])]
+    assert prompts[0].tokens == gpt2.model.position_limit
+    with torch.inference_mode():
+        logits = scorer.logits(prompts)
+    for prompt, row in zip(prompts, logits.tolist(), strict=True):
+        start = len(prompt.shared)
+        wanted = [log_likelihood(gpt2.model, prompt.shared + ending, start) for ending in prompt.endings]
+        assert row == pytest.approx(wanted, rel=1e-4)
 
 
 @settings(max_examples=20)

@@ -43,8 +43,16 @@ def test_a_text_loses_at_one_end_alone_and_then_fits(
 
 @settings(max_examples=40)
 @given(words=st.lists(st.sampled_from(WORDS), max_size=30), end=st.sampled_from(["", " "]), limit=st.integers(7, 30))
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("name", ["gpt2", "roberta", "llama", "bert", "t5"])
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        # The others may read the half of a word that a cut leaves otherwise than they read it in the whole word.
+        ("gpt2", "right"),
+        ("roberta", "right"),
+        ("bert", "right"),
+        ("bert", "left"),
+    ],
+)
 def test_a_text_ends_where_the_tokenizer_would_cut_it(
     tokenizers: dict[str, Tokenizer], name: str, side: str, words: list[str], end: str, limit: int
 ):

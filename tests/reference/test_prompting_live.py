@@ -18,7 +18,11 @@ from tests.prompting.made import TEXTS, Made, build, train_tokenizers
 pytestmark = pytest.mark.reference
 transformers = pytest.importorskip("transformers", reason="the peer library lives in an environment of its own")
 
-LONG = "good film was bad " * 60  # beyond the positions
+LONG = [
+    "good film was bad " * 60,
+    "Sentimental: " * 40,
+    "a goodly Sentiment: " * 30,
+]  # beyond the positions, cut in words
 ENTAILMENT = [  # the peer takes the other end of the list for contradiction: orders in which it lies there
     ("contradiction", "neutral", "entailment"),
     ("ENTAILMENT", "NEUTRAL", "CONTRADICTION"),
@@ -50,11 +54,27 @@ def test_entailment(
     for template in ("This example is {}.", "it was {} ."):
         ours = PromptClassifier(model, tokenizer, labels, template, multi_label=multi_label, max_length=64)
         theirs = pipeline("zero-shot-classification", tmp_path)(
-            [*TEXTS, LONG], labels, hypothesis_template=template, multi_label=multi_label
+            [*TEXTS, *LONG], labels, hypothesis_template=template, multi_label=multi_label
         )
-        for row, answer in zip(ours.scores([*TEXTS, LONG]).exp(), theirs, strict=True):
+        for row, answer in zip(ours.scores([*TEXTS, *LONG]).exp(), theirs, strict=True):
             expected = dict(zip(answer["labels"], answer["scores"], strict=True))
             torch.testing.assert_close(row, torch.tensor([expected[label] for label in labels]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_entailment_of_the_text_that_fits(tokenizers: dict[str, Tokenizer], tmp_path: Path, family: str, side: str):
+    tokenizer, labels = tokenizers[family], ["good", "really bad"]
+    model = new_model(build(family, tokenizer).config, "sequence-classification", labels=ENTAILMENT[0])
+    tokenizer.truncation_side = side
+    try:
+        save_model(model, tmp_path, tokenizer)
+        ours = PromptClassifier(model, tokenizer, labels, max_length=64).scores(LONG).exp()
+    finally:
+        tokenizer.truncation_side = "right"
+    for row, answer in zip(ours, pipeline("zero-shot-classification", tmp_path)(LONG, labels), strict=True):
+        expected = dict(zip(answer["labels"], answer["scores"], strict=True))
+        torch.testing.assert_close(row, torch.tensor([expected[label] for label in labels]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
