@@ -26,6 +26,7 @@ _HOME = {
     "remove_lora": "minitl.adapters",
     "count_parameters": "minitl.adapters",
     "fit": "minitl.training",
+    "PromptClassifier": "minitl.prompting",
     "MinitlError": "minitl.errors",
 }
 
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from minitl.models.loading import new_model as new_model
     from minitl.models.loading import save_model as save_model
     from minitl.models.sentence import load_sentence_encoder as load_sentence_encoder
+    from minitl.prompting import PromptClassifier as PromptClassifier
     from minitl.tokenization import load_tokenizer as load_tokenizer
     from minitl.training import fit as fit
 
