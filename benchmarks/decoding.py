@@ -1,7 +1,8 @@
-"""Decoding with GPT-2-small's shape, one text at a time: `python -m benchmarks.decoding`.
+"""Decoding with GPT-2-small's shape, one text at a time and eight, in both types: `python -m benchmarks.decoding`.
 
-Random weights, float32, greedy; no end token, so that both libraries write as many. Speed is bounded by memory: each
-token reads every weight but the position table once, 495 MB, so the bandwidth sets the limit that the last row shows.
+Random weights, greedy; no end token, so that both libraries write as many. Speed is bounded by memory: each token reads
+every weight but the position table once, 495 MB in float32, however many texts are written side by side. How long this
+reading takes by itself is measured too: it is the limit.
 """
 
 import tempfile
@@ -23,38 +24,42 @@ GPT2_SMALL = {
     "bos_token_id": None,
     "eos_token_id": None,
 }
+CASES = [(1, torch.float32), (8, torch.float32), (1, torch.bfloat16), (8, torch.bfloat16)]  # texts, type of the weights
 
 
-def products_alone(model: Model) -> Side:
-    """The matrix products of one step, as often as a run takes them, and nothing else: what memory allows."""
-    matrices = [m.weight for m in model.modules() if isinstance(m, torch.nn.Linear)]
+def reading_alone(model: Model, dtype: torch.dtype) -> Side:
+    """Every weight of one step read, as often as a run does it, and next to nothing computed: what memory allows."""
+    matrices = [m.weight.detach().to(dtype) for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    # The largest integer is found as fast as anything can be read; as integers, both types are read alike.
+    numbers = [(m if m.is_contiguous() else m.t()).view(torch.int32) for m in matrices]
 
-    @torch.inference_mode()
     def run() -> None:
-        vectors = {size: torch.ones(size) for size in {m.shape[1] for m in matrices}}
         for _ in range(NEW):
-            for matrix in matrices:
-                torch.mv(matrix, vectors[matrix.shape[1]])
+            for matrix in numbers:
+                matrix.amax()
 
     return timed(run)
 
 
 def main() -> None:
     torch.manual_seed(0)
-    model = new_model(GPT2_SMALL, "causal-lm")
+    model, rows = new_model(GPT2_SMALL, "causal-lm"), []
     with tempfile.TemporaryDirectory() as folder:
         save_model(model, folder)
-        arguments = (folder, str(PROMPT), str(NEW))
-        ours = Worker("benchmarks.workers.decode", "minitl", *arguments)
-        peer = Worker("benchmarks.workers.decode", "transformers", *arguments, python=peers_python())
-        with ours, peer:
-            sides: dict[str, Side] = {
-                "minitl": ours,
-                "transformers": peer,
-                "the matrix products alone": products_alone(model),
-            }
-            row = compare(f"{PROMPT} tokens read, {NEW} written", sides, warm_up=1, amount=NEW, unit="tokens")
-    print(save("decoding", "GPT-2-small, greedy decoding", [row]))
+        for texts, dtype in CASES:
+            kind = str(dtype).removeprefix("torch.")
+            arguments = (folder, kind, str(texts), str(PROMPT), str(NEW))
+            ours = Worker("benchmarks.workers.decode", "minitl", *arguments)
+            peer = Worker("benchmarks.workers.decode", "transformers", *arguments, python=peers_python())
+            with ours, peer:
+                sides: dict[str, Side] = {
+                    "minitl": ours,
+                    "transformers": peer,
+                    "reading the weights alone": reading_alone(model, dtype),
+                }
+                case = f"{kind}, {texts} × {PROMPT} tokens read, {NEW} written"
+                rows.append(compare(case, sides, warm_up=1, amount=texts * NEW, unit="tokens"))
+    print(save("decoding", "GPT-2-small, greedy decoding", rows))
 
 
 if __name__ == "__main__":

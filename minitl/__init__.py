@@ -10,10 +10,15 @@ _HOME = {
     "load_model": "minitl.models.loading",
     "new_model": "minitl.models.loading",
     "save_model": "minitl.models.loading",
+    "add_tokens": "minitl.models.vocabulary",
+    "forward_unpadded": "minitl.models.unpadding",
     "generate": "minitl.generation",
     "stream": "minitl.generation",
     "generation_options": "minitl.generation",
     "load_sentence_encoder": "minitl.models.sentence",
+    "load_word_vectors": "minitl.models.word_vectors",
+    "load_elmo": "minitl.models.elmo",
+    "ScalarMix": "minitl.nn.scalar_mix",
     "load_tokenizer": "minitl.tokenization",
     "load_dataset": "minitl.data",
     "LoraConfig": "minitl.adapters",
@@ -63,10 +68,15 @@ if TYPE_CHECKING:
     from minitl.generation import generate as generate
     from minitl.generation import generation_options as generation_options
     from minitl.generation import stream as stream
+    from minitl.models.elmo import load_elmo as load_elmo
     from minitl.models.loading import load_model as load_model
     from minitl.models.loading import new_model as new_model
     from minitl.models.loading import save_model as save_model
     from minitl.models.sentence import load_sentence_encoder as load_sentence_encoder
+    from minitl.models.unpadding import forward_unpadded as forward_unpadded
+    from minitl.models.vocabulary import add_tokens as add_tokens
+    from minitl.models.word_vectors import load_word_vectors as load_word_vectors
+    from minitl.nn.scalar_mix import ScalarMix as ScalarMix
     from minitl.prompting import PromptClassifier as PromptClassifier
     from minitl.tokenization import load_tokenizer as load_tokenizer
     from minitl.training import fit as fit

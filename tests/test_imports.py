@@ -13,7 +13,7 @@ import pytest
 import minitl
 
 ROOT = Path(__file__).parents[1]
-PEERS = {"transformers", "peft", "sentence_transformers", "accelerate"}
+PEERS = {"transformers", "peft", "sentence_transformers", "accelerate", "gensim"}
 
 # A folder imports from lower floors, and on its own floor as long as that makes no circle.
 FLOORS = {

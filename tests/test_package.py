@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PEERS = {"transformers", "peft", "sentence-transformers"}
+PEERS = {"transformers", "peft", "sentence-transformers", "gensim"}
 
 
 def _normalised(name: str) -> str:

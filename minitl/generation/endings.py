@@ -7,7 +7,15 @@ from torch import Tensor
 
 from minitl.errors import InputError
 from minitl.models.base import Model
+from minitl.nn.embeddings import Embedding
 from minitl.tokenization import Tokenizer
+
+
+def vocabulary_rows(model: Model) -> int:
+    """How many tokens the model has rows for."""
+    embedding = model.get_submodule("embeddings.token")
+    assert isinstance(embedding, Embedding)  # in every family that writes
+    return embedding.num_embeddings
 
 
 class Endings:
@@ -23,7 +31,7 @@ class Endings:
         self.filler = 0  # nothing stays filled where nothing ends a text before its last token
         if end is not None and end != []:
             self.ends = torch.tensor([end] if isinstance(end, int) else end, device=device)
-            rows = len(model.get_parameter("embeddings.token.weight"))
+            rows = vocabulary_rows(model)
             self.filler = pad if pad is not None and 0 <= pad < rows else int(self.ends[0])
         elif pad is not None:
             self.filler = pad

@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from minitl.errors import InputError
 from minitl.generation.beam import EarlyStopping, beam_search
-from minitl.generation.options import Options, prepare
+from minitl.generation.options import Call, Options, prepare
 from minitl.generation.sequential import write
 from minitl.models.base import Model
 from minitl.tokenization import Tokenizer
@@ -62,7 +61,8 @@ def generate(
 
     A row ends with config.eos_token_id (one or several); what follows is filled with config.pad_token_id, or the end
     token where there is none or the model has no row for it. Dropout is as the model's mode says: `load_model` gives
-    eval mode.
+    eval mode. On the CPU, where many tokens are asked for, the weights (up to 2 GiB of them) are meanwhile in memory
+    twice, the second time in the order in which they are read.
 
     Returns int64 [batch, prompt + new], the prompt included; of an encoder-decoder [batch, 1 + new], the start token
     included. InputError, before any work: a model without such a head, an empty prompt, padding of a prompt that does
@@ -88,7 +88,7 @@ def generate(
         seed=seed,
     )
     call = prepare(model, input_ids, attention_mask, options)
-    with torch.inference_mode():
+    with call.within():
         if num_beams > 1:
             ids = beam_search(call.writer, call.rules, call.endings, num_beams, length_penalty, early_stopping)
         else:
@@ -104,13 +104,14 @@ def stream(model: Model, input_ids: Tensor, attention_mask: Tensor | None = None
     if options.get("num_beams", 1) != 1:
         raise InputError("beam search knows its text at the end only: stream takes no num_beams")
     call = prepare(model, input_ids, attention_mask, Options(**options))
-    return _latest(write(call.writer, call.rules, call.endings, call.sampling))
+    return _latest(call)
 
 
-def _latest(texts: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The last token of each of `texts`, computed without gradients, which stay on for who uses it in between."""
+def _latest(call: Call) -> Iterator[Tensor]:
+    """Token by token; in between, gradients are on, and the model is as it was."""
+    texts = write(call.writer, call.rules, call.endings, call.sampling)
     while True:
-        with torch.inference_mode():
+        with call.within():
             ids = next(texts, None)
         if ids is None:
             return

@@ -1,13 +1,16 @@
 """The arguments of a call, checked."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from minitl_kernels import PackedLinears
 from torch import Tensor
 
 from minitl.errors import InputError
 from minitl.generation.beam import EarlyStopping
-from minitl.generation.endings import Endings
+from minitl.generation.endings import Endings, vocabulary_rows
 from minitl.generation.rules import Rules
 from minitl.generation.sequential import Sampling
 from minitl.generation.writers import DecoderWriter, EncoderDecoderWriter, Writer
@@ -69,7 +72,7 @@ class Options:
 
     def _check_tokens(self, model: Model) -> None:
         """Raise InputError for a token without a row, or beams that the vocabulary cannot feed."""
-        vocabulary = len(model.get_parameter("embeddings.token.weight"))
+        vocabulary = vocabulary_rows(model)
         for name in ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id"):
             token: int | None = getattr(self, name)
             if token is not None and not 0 <= token < vocabulary:
@@ -82,14 +85,23 @@ class Options:
             )
 
 
+WORTH_PACKING = 32  # tokens: packing the weights takes as long as ten to twenty packed products save
+
+
 @dataclass(frozen=True)
 class Call:
-    """One call, ready to run."""
+    """One call, ready to run. The model runs `within` a context: without gradients, and its weights packed."""
 
     writer: Writer
     rules: Rules
     endings: Endings
     sampling: Sampling | None
+    packed: PackedLinears | None
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        with torch.inference_mode(), self.packed or nullcontext():
+            yield
 
 
 def prepare(model: Model, input_ids: Tensor, attention_mask: Tensor | None, options: Options) -> Call:
@@ -111,10 +123,15 @@ def prepare(model: Model, input_ids: Tensor, attention_mask: Tensor | None, opti
         forced_bos_token_id=options.forced_bos_token_id,
         forced_eos_token_id=options.forced_eos_token_id,
     )
-    if not options.do_sample:
-        return Call(writer, rules, endings, None)
-    draws = _generator(options.seed, writer.prompt.device)
-    return Call(writer, rules, endings, Sampling(draws, options.temperature, options.top_k, options.top_p))
+    sampling = None
+    if options.do_sample:
+        draws = _generator(options.seed, writer.prompt.device)
+        sampling = Sampling(draws, options.temperature, options.top_k, options.top_p)
+    packed = None
+    if options.max_new_tokens >= WORTH_PACKING:
+        modules = (module for part in writer.parts for module in part.modules())
+        packed = PackedLinears(modules, len(writer.prompt) * options.num_beams)
+    return Call(writer, rules, endings, sampling, packed)
 
 
 def _generator(seed: int | None, device: torch.device) -> torch.Generator:

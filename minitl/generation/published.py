@@ -5,7 +5,7 @@ from typing import Any
 
 from minitl.checkpoints.hub import resolve
 from minitl.checkpoints.weights import read_json
-from minitl.errors import ConfigError
+from minitl.errors import ConfigError, InputError
 
 FILE = "generation_config.json"
 # Fields that mean here what they mean there, with the kinds of value that they have.
@@ -29,17 +29,24 @@ SAME: dict[str, tuple[type, ...]] = {
 WITH_START = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
 
 
-def generation_options(source: str | Path, *, revision: str | None = None) -> dict[str, Any]:
+def generation_options(source: str | Path, task: str | None = None, *, revision: str | None = None) -> dict[str, Any]:
     """The options that a checkpoint was published with, for `generate(model, …, **generation_options(source))`.
 
     source, revision   as in `load_model`
+    task               one of config.json's task_specific_params, where a checkpoint serves several: "summarization",
+                       "translation_en_to_de"; its options come first
 
     What neither generation_config.json nor config.json names is not in the result. ConfigError for a value of another
-    kind.
+    kind, InputError for a task that config.json does not name.
     """
     folder = resolve(source, revision=revision)
     path = folder / FILE if (folder / FILE).is_file() else folder / "config.json"
     values, config = read_json(path), read_json(folder / "config.json")
+    if task is not None:
+        tasks = config.get("task_specific_params") or {}
+        if task not in tasks:
+            raise InputError(f"{folder / 'config.json'}: no task_specific_params {task!r}; has: {', '.join(tasks)}")
+        values = {**values, **tasks[task]}
     answers = bool(config.get("is_encoder_decoder"))
     options: dict[str, Any] = {}
     for name, kinds in SAME.items():

@@ -10,7 +10,7 @@ Only the last position goes through the head: the scores of the others would be 
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minitl.errors import InputError
 from minitl.models.base import Model
@@ -23,9 +23,11 @@ class Writer(Protocol):
     """What greedy, sampled and beam decoding ask of a model.
 
     prompt   [batch, length], what every text begins with
+    parts    what runs for every token
     """
 
     prompt: Tensor
+    parts: tuple[nn.Module, ...]
 
     def next_scores(self, ids: Tensor) -> Tensor:
         """Read what is new of `ids` [rows, length]; the scores of the next token, float32 [rows, vocabulary]."""
@@ -48,6 +50,7 @@ class DecoderWriter:
         longest = length if self.mask is None else int(self.mask[:, :length].sum(-1).max())
         check_length(model, f"a prompt of {longest} tokens", longest, max_new_tokens)
         self.cache = model.new_cache(batch, length + max_new_tokens)
+        self.parts: tuple[nn.Module, ...] = (model,)
 
     def next_scores(self, ids: Tensor) -> Tensor:
         new = ids[:, self.cache.length :]  # first the whole prompt, later one token
@@ -82,6 +85,8 @@ class EncoderDecoderWriter:
         check_length(model, f"a source of {self.source.shape[1]} tokens", self.source.shape[1], 0)
         check_length(model, "the start token", 1, max_new_tokens)
         self.cache = model.new_cache(len(self.source), 1 + max_new_tokens)
+        assert model.decoder is not None  # a head that writes needs it
+        self.parts: tuple[nn.Module, ...] = (model.decoder, model.head)
 
     def next_scores(self, ids: Tensor) -> Tensor:
         new = ids[:, self.cache.length :]

@@ -12,6 +12,7 @@ from minitl.errors import InputError
 from minitl.models.config import Config
 from minitl.nn.cache import KeyValueCache
 from minitl.nn.embeddings import as_ids
+from minitl.nn.grown import Grown
 from minitl.nn.output import Output
 
 
@@ -87,18 +88,40 @@ class Model(nn.Module):
         """Raise InputError for an input of the wrong shape. `optional` holds the others that were given, by name."""
         batch, length = as_ids(input_ids).shape
         cache: KeyValueCache | None = optional.get("cache")
-        check_shape("attention_mask", attention_mask, (batch,), length + (0 if cache is None else cache.length))
+        end = length + (0 if cache is None else cache.length)
+        check_shape("attention_mask", attention_mask, (batch,), end)
         for name in ("token_type_ids", "position_ids"):
             check_shape(name, optional.get(name), (batch, 1), length)
+        if optional.get("position_ids") is None:
+            self.check_length(end, attention_mask)
+
+    def check_length(self, length: int, attention_mask: Tensor | None, what: str = "text") -> None:
+        """Raise InputError where a text of `length` tokens, padding not counted, has more than there are positions."""
+        limit = self.position_limit
+        if limit is None or length <= limit:
+            return
+        longest = length if attention_mask is None else int(attention_mask.bool().sum(-1).max())
+        if longest > limit:
+            raise InputError(
+                f"a {what} of {longest} tokens: this {self.config.model_type} model has positions for {limit}; "
+                f"cut it, for instance with the tokenizer's max_length={limit}"
+            )
 
     def summary_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor | None:  # noqa: ARG002
         """The tokens [batch, length] that a head may choose from when it reads one for the whole text."""
         return attention_mask
 
     def stored(self) -> Iterator[tuple[str, Tensor]]:
-        """Everything that files hold, by name: the parameters, tied ones once, and the buffers."""
-        yield from self.named_parameters()
-        yield from self.named_buffers()
+        """Everything that files hold, by name: the parameters, tied ones once, and the buffers.
+
+        A table that grew (`minitl.nn.grown`) is one tensor in files.
+        """
+        for name, tensor in (*self.named_parameters(), *self.named_buffers()):
+            path, _, attribute = name.rpartition(".")
+            module = self.get_submodule(path)
+            whole = module.stored(attribute) if isinstance(module, Grown) else tensor
+            if whole is not None:
+                yield name, whole
 
     @property
     def key_map(self) -> KeyMap:
@@ -140,10 +163,10 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def initialize(self, modules: Sequence[nn.Module] | None = None) -> None:
-        """Fill `modules` (all, if None) with fresh weights: normal(0, initializer_range), norms 1, biases 0."""
+        """Fill `modules` (all, if None) with fresh weights: normal(0, initial_std), norms 1, biases 0."""
         for root in [self] if modules is None else modules:
             for module in root.modules():
-                _initialize(module, self.config.initializer_range)
+                _initialize(module, self.config.initial_std)
 
 
 def check_shape(name: str, tensor: Tensor | None, rows: tuple[int, ...], columns: int) -> None:

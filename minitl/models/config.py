@@ -19,6 +19,7 @@ class Config:
     """
 
     model_type: ClassVar[str]
+    unnamed_labels: ClassVar[int] = 2  # classes where the file names none
 
     architectures: list[str] | None = None  # the class names under which other libraries know the task
     id2label: dict[str, str] | None = None  # label names of a classification head, keyed "0", "1", …
@@ -91,10 +92,15 @@ class Config:
             raise ConfigError(f"{where}: {message}")
 
     @property
+    def initial_std(self) -> float:
+        """Standard deviation of fresh weights, for families that call it otherwise."""
+        return self.initializer_range
+
+    @property
     def labels(self) -> list[str]:
-        """Names of the classes; the published default is two unnamed ones."""
+        """Names of the classes; the published default is a few unnamed ones."""
         if self.id2label is None:
-            return ["LABEL_0", "LABEL_1"]
+            return [f"LABEL_{i}" for i in range(self.unnamed_labels)]
         return [self.id2label[str(i)] for i in range(len(self.id2label))]
 
 

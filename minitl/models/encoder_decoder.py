@@ -88,8 +88,11 @@ class EncoderDecoder(Model):
         if self.decoder is None:
             return Output(source.states, hidden_states=read.hidden_states, attentions=read.attentions)
         written = Recorder(output_hidden_states, output_attentions)
-        target = self.shift_right(input_ids) if decoder_input_ids is None else decoder_input_ids
-        x = self.decoder(self.embeddings(target), decoder_attention_mask, source, written, cache)
+        if decoder_input_ids is None:
+            text = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            decoder_input_ids = self.shift_right(input_ids, text)
+            decoder_attention_mask = attention_mask if decoder_attention_mask is None else decoder_attention_mask
+        x = self.decoder(self.embeddings(decoder_input_ids), decoder_attention_mask, source, written, cache)
         return Output(
             x,
             hidden_states=written.hidden_states,
@@ -100,14 +103,25 @@ class EncoderDecoder(Model):
             cross_attentions=written.cross_attentions,
         )
 
-    def shift_right(self, ids: Tensor) -> Tensor:
+    def shift_right(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """What a decoder reads to write `ids` [batch, length]: its start token, then all of them but the last.
 
-        -100, which marks what a loss leaves out, becomes padding.
+        -100, which marks what a loss leaves out, becomes padding. Where `mask` [batch, length] says that there is
+        padding on the left, the start token stands behind it.
         """
-        start, pad = self.start_token, self.config.pad_token_id
-        ids = torch.cat((ids.new_full((len(ids), 1), start), ids[:, :-1]), dim=1)
-        return ids if pad is None else ids.masked_fill(ids == -100, pad)
+        pad = self.config.pad_token_id
+        if pad is not None:
+            ids = ids.masked_fill(ids == -100, pad)
+        start = self.starts(ids, mask)  # [batch, 1]
+        shifted = torch.cat((start, ids[:, :-1]), dim=1)
+        if mask is None:
+            return shifted
+        first = mask.bool() & (mask.long().cumsum(-1) == 1)
+        return torch.where(first, start, shifted)
+
+    def starts(self, ids: Tensor, mask: Tensor | None) -> Tensor:  # noqa: ARG002
+        """The token [batch, 1] that each target begins with."""
+        return ids.new_full((len(ids), 1), self.start_token)
 
     @property
     def start_token(self) -> int:
@@ -151,13 +165,28 @@ class EncoderDecoder(Model):
                 raise InputError("with a filled cache, decoder_input_ids must be given")
             target = input_ids
         rows, length = as_ids(target, "decoder_input_ids").shape
-        if rows % len(input_ids):
+        if rows % input_ids.shape[0]:
             raise InputError(f"decoder_input_ids has {rows} rows, which is no multiple of input_ids' {len(input_ids)}")
         check_shape("decoder_attention_mask", mask if isinstance(mask, Tensor) else None, (rows,), past + length)
+        if self.task == "sequence-classification" and target.shape != input_ids.shape:
+            raise InputError(
+                f"to classify, decoder_input_ids must have input_ids' shape {list(input_ids.shape)}, got "
+                f"{list(target.shape)}: the decoder is read where the source ends"
+            )
 
     def summary_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor | None:
-        """The source's end tokens: classifiers of this kind read the decoder where it has seen the last of them."""
+        """The source's end tokens: classifiers of this kind read the decoder where it has seen the last of them.
+
+        InputError where a text that is to be classified has none.
+        """
         end = self.config.eos_token_id
         if self.decoder is None or end is None or isinstance(end, list):
             return attention_mask
-        return input_ids == end
+        ends = input_ids == end if attention_mask is None else (input_ids == end) & attention_mask.bool()
+        if self.task == "sequence-classification" and not torch.compiler.is_compiling():
+            without = (~ends.any(-1)).nonzero()
+            if len(without):
+                raise InputError(
+                    f"row {int(without[0])} of input_ids holds no end token ({end}) to classify the text at"
+                )
+        return ends

@@ -12,6 +12,7 @@ No biases and no dropout, unless the config says otherwise.
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from minitl.checkpoints.key_map import KeyMap
@@ -123,10 +124,10 @@ class Embeddings(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: LlamaConfig, attention: type[SelfAttention]) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.attention = SelfAttention(
+        self.attention = attention(
             config.hidden_size,
             config.num_attention_heads,
             config.attention_dropout,
@@ -150,11 +151,11 @@ class Block(nn.Module):
 class Llama(Model):
     config: LlamaConfig
 
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: LlamaConfig, attention: type[SelfAttention] = SelfAttention) -> None:
         super().__init__(config)
         self.embeddings = Embeddings(config)
         self.positions = config.rotary()
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(Block(config, attention) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.head = NoHead()
 
@@ -171,7 +172,7 @@ class Llama(Model):
         new, past, device = input_ids.shape[1], 0 if cache is None else cache.length, input_ids.device
         if position_ids is None:
             position_ids = positions_from_mask(attention_mask, new, past, device)
-        mask = causal_mask(attention_mask, new, past + new, device)
+        mask = self.mask(attention_mask, new, past, device)
         x = self.embeddings(input_ids)  # [batch, length, hidden]
         turn = self.positions(position_ids, x.dtype)  # cos, sin: [batch or 1, 1, length, head_dim]
         seen = Recorder(output_hidden_states, output_attentions)
@@ -183,6 +184,10 @@ class Llama(Model):
         x = self.norm(x)
         seen.normed(x)
         return Output(x, hidden_states=seen.hidden_states, attentions=seen.attentions)
+
+    def mask(self, attention_mask: Tensor | None, new: int, past: int, device: torch.device) -> Mask:
+        """Who looks at whom: `new` tokens at themselves and at `past` ones; attention_mask [batch, past + new]."""
+        return causal_mask(attention_mask, new, past + new, device)
 
     def new_cache(self, batch: int, capacity: int) -> KeyValueCache:
         """An empty cache for `batch` texts of at most `capacity` tokens."""

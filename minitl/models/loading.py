@@ -85,6 +85,7 @@ def load_model(
         listed = "\n  ".join(plan.problems)
         raise CheckpointError(f"{folder}: the weights do not fit a {config.model_type} {task} model:\n  {listed}")
     new = _make_new(model, plan.fresh, dtype, device)
+    _make_new(model, plan.implied, dtype, device)
     _fill(model, weights, plan, dtype, device)
     if new:
         log.warning("%s: new and untrained, not from the checkpoint: %s", source, ", ".join(new))

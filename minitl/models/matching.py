@@ -36,6 +36,7 @@ class Plan:
 
     sources: dict[str, list[str]] = field(default_factory=dict)  # our name -> published names that claim it
     fresh: list[str] = field(default_factory=list)  # our names that no file fills and that a new head needs
+    implied: list[str] = field(default_factory=list)  # our names that no file need fill: what they hold is known
     problems: list[str] = field(default_factory=list)
 
 
@@ -116,6 +117,9 @@ def _settle_missing(model: Model, plan: Plan, wanted: Mapping[str, tuple[int, ..
     needed = () if model.task == "backbone" else model.family.heads[model.task].needs
     for name in sorted(set(wanted) - set(plan.sources)):
         part = name.split(".")[0]
+        if name in model.key_map.implied:
+            plan.implied.append(name)
+            continue
         lacks_part = model.key_map.is_optional(name) and not any(n.startswith(part + ".") for n in plan.sources)
         if not head_is_stored and (part == "head" or (lacks_part and part in needed)):
             plan.fresh.append(name)

@@ -7,14 +7,19 @@ from minitl.models.base import Family
 
 # config.json's model_type -> the module whose FAMILY it is, or MODULE:NAME; imported when first asked for.
 MODULES = {
+    "bart": "minitl.models.bart",
     "bert": "minitl.models.bert",
     "deberta-v2": "minitl.models.deberta",
     "distilbert": "minitl.models.distilbert",
     "electra": "minitl.models.electra",
     "gpt2": "minitl.models.gpt2",
     "llama": "minitl.models.llama",
+    "m2m_100": "minitl.models.m2m100",
+    "mbart": "minitl.models.mbart",
+    "mistral": "minitl.models.mistral",
     "modernbert": "minitl.models.modernbert",
     "mt5": "minitl.models.t5:MULTILINGUAL",
+    "pegasus": "minitl.models.pegasus",
     "roberta": "minitl.models.roberta",
     "t5": "minitl.models.t5",
     "xlm-roberta": "minitl.models.roberta:XLM",

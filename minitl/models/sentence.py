@@ -22,6 +22,7 @@ from minitl.checkpoints.layout import MODULES, read_modules
 from minitl.checkpoints.weights import open_weights, read_json
 from minitl.errors import CheckpointError, InputError
 from minitl.models.base import Model
+from minitl.models.encoder_decoder import EncoderDecoder
 from minitl.models.loading import load_model
 from minitl.nn.pooling import POOLINGS, Pooling
 from minitl.tokenization import Tokenizer, load_tokenizer
@@ -173,6 +174,8 @@ def load_sentence_encoder(
     folder = resolve(source, revision=revision)
     transformer, pooling_folder, *rest = _read_modules(folder)
     model = load_model(transformer.folder, "backbone", dtype=dtype, device=device)
+    if model.family.partial and isinstance(model, EncoderDecoder):
+        model.decoder = None  # vectors are the encoder's (Sentence-T5, Ni et al. 2022, arXiv:2108.08877)
     tokenizer = load_tokenizer(transformer.folder)
     probe = torch.zeros(1, 1, dtype=torch.long, device=device)
     with torch.inference_mode():

@@ -36,7 +36,16 @@ def attend(
     Returns [batch, heads, queries, head_dim] and [batch, heads, queries, keys] or None; both paths give the same
     numbers.
     """
-    groups = query.shape[1] // key.shape[1]
+    batch, heads, queries, _ = query.shape
+    kv_heads = key.shape[1]
+    groups = heads // kv_heads
+    if groups > 1 and queries == 1:
+        # To a single token, the heads of a group are so many queries of their one key-value head, and no key is copied.
+        query = query.reshape(batch, kv_heads, groups, -1)
+        if mask.bias is not None:
+            mask = Mask(bias=mask.bias.reshape(-1, kv_heads, groups, mask.bias.shape[-1]))
+        context, weights = attend(query, key, value, mask, scale, dropout_p, want_weights)
+        return context.reshape(batch, heads, 1, -1), None if weights is None else weights.reshape(batch, heads, 1, -1)
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     # The fused CPU kernel has no dropout, and PyTorch's way around it is slower than ours.

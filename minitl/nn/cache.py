@@ -26,12 +26,59 @@ class LayerCache:
 
     def select(self, rows: Tensor) -> None:
         """Go on with the texts `rows` [batch] of this cache, some of them several times, others not at all."""
-        self.keys = _selected(self.keys, rows, self.length)
-        self.values = _selected(self.values, rows, self.length)
+        self.keys, self.values = (_selected(stored, rows, self.length) for stored in (self.keys, self.values))
+
+
+class SlidingLayerCache(LayerCache):
+    """The last positions alone, for layers whose tokens look back over a window (Jiang et al. 2023, section 2).
+
+    A text of any length fits. When the tensors are full, the `window` - 1 positions that are still in sight move to
+    their beginning. The tensors have an eighth of a window to spare, so that each token pays for moving eight positions
+    while its attention reads a whole window. For that, positions stay in the order of the text and are views, where in
+    a ring, which moves nothing, the masks of padding and of longer chunks would have to turn with it.
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int], window: int, dtype: torch.dtype, device: torch.device) -> None:
+        batch, kv_heads, _, head_dim = shape
+        super().__init__((batch, kv_heads, window + window // 8, head_dim), dtype, device)
+        self.window = window
+        self._end = 0  # where in the tensors the stored positions end
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store `keys` and `values` [batch, kv_heads, new, head_dim]; return them behind the `window` - 1 before."""
+        new, room = keys.shape[2], self.keys.shape[2]
+        kept = min(self.length, self.window - 1)
+        self.length += new
+        if kept + new > room:  # a chunk that does not fit is looked at where it stands, and only its end is stored
+            keys, values = (torch.cat(pair, dim=2) for pair in zip(self._last(kept), (keys, values), strict=True))
+            self._restart(keys[:, :, kept + new - self.window + 1 :], values[:, :, kept + new - self.window + 1 :])
+            return keys, values
+        if self._end + new > room:
+            self._restart(*(stored.clone() for stored in self._last(kept)))  # the two places may overlap
+        self.keys[:, :, self._end : self._end + new] = keys
+        self.values[:, :, self._end : self._end + new] = values
+        self._end += new
+        return self._last(kept + new)
+
+    def select(self, rows: Tensor) -> None:
+        self.keys, self.values = (_selected(stored, rows, self._end) for stored in (self.keys, self.values))
+
+    def _last(self, count: int) -> tuple[Tensor, Tensor]:
+        stored = slice(self._end - count, self._end)
+        return self.keys[:, :, stored], self.values[:, :, stored]
+
+    def _restart(self, keys: Tensor, values: Tensor) -> None:
+        self._end = keys.shape[2]
+        self.keys[:, :, : self._end] = keys
+        self.values[:, :, : self._end] = values
 
 
 class KeyValueCache:
-    """A `LayerCache` per layer. `length` is the number of positions stored."""
+    """A layer cache per layer. `length` is the number of positions read so far.
+
+    capacity   the longest text, in positions
+    window     how many positions a token sees, itself included; None = all. Of a longer text, only those are kept.
+    """
 
     def __init__(
         self,
@@ -42,9 +89,14 @@ class KeyValueCache:
         head_dim: int,
         dtype: torch.dtype,
         device: torch.device,
+        window: int | None = None,
     ) -> None:
         shape = (batch, kv_heads, capacity, head_dim)
-        self.layers = [LayerCache(shape, dtype, device) for _ in range(layers)]
+        self.layers: list[LayerCache]
+        if window is None or capacity <= window:
+            self.layers = [LayerCache(shape, dtype, device) for _ in range(layers)]
+        else:
+            self.layers = [SlidingLayerCache(shape, window, dtype, device) for _ in range(layers)]
 
     @property
     def length(self) -> int:

@@ -49,23 +49,33 @@ class RelativePositions(nn.Module):
         self.span = buckets or furthest
         self.table = nn.Embedding(2 * self.span, hidden)
         self.norm = norm
+        # A plain attribute, not a buffer: it follows from the config; no file holds it, no meta device empties it.
+        self._rows = self._row_of(torch.arange(-furthest, furthest + 1, device="cpu"))
         self._latest: tuple[int, torch.device, Tensor, slice] | None = None
 
     def forward(self, length: int) -> Distances:
         """The distances of texts of `length` tokens. Only those rows that occur in them are computed with."""
-        index, used = self._places(length, self.table.weight.device)
+        device = self.table.weight.device
+        if torch.compiler.is_compiling():  # one graph for texts of all lengths: with every row
+            rows = self._rows_between(length).to(device)
+            return Distances(self.norm(self.table.weight), rows[_pairs(length, device)])
+        index, used = self._places(length, device)
         return Distances(self.norm(self.table.weight[used]), index)
 
     def _places(self, length: int, device: torch.device) -> tuple[Tensor, slice]:
         """`Distances.index`, and which rows of the table it counts; kept for the next text of the same length."""
         if self._latest is None or self._latest[:2] != (length, device):
             with torch.inference_mode(False):  # else nothing could be trained with what an inference has left here
-                row = self._row_of(torch.arange(1 - length, length, device="cpu"))  # [2 · length - 1], ascending
+                row = self._rows_between(length)
                 first, last = int(row[0]), int(row[-1])
-                steps = torch.arange(length, device=device)
-                pair = steps[:, None] - steps + length - 1  # [query, key]
-                self._latest = length, device, (row - first).to(device)[pair], slice(first, last + 1)
+                index = (row - first).to(device)[_pairs(length, device)]
+                self._latest = length, device, index, slice(first, last + 1)
         return self._latest[2:]
+
+    def _rows_between(self, length: int) -> Tensor:
+        """The table's rows for the distances within texts of `length` tokens, [2 · length - 1], ascending."""
+        distances = torch.arange(1 - length, length, device="cpu")
+        return self._rows[distances.clamp(-self.furthest, self.furthest) + self.furthest]
 
     def _row_of(self, distance: Tensor) -> Tensor:
         """The table's row for each `distance`, query - key, of either sign."""
@@ -76,6 +86,12 @@ class RelativePositions(nn.Module):
             bucket = torch.ceil(far.log() / longest.log() * (middle - 1)).long() + middle
             distance = torch.where(distance.abs() <= middle, distance, bucket * distance.sign())
         return (distance + self.span).clamp(0, 2 * self.span - 1)
+
+
+def _pairs(length: int, device: torch.device) -> Tensor:
+    """Where in a list of all distances, 1 - length first, that of each pair of tokens stands: [query, key]."""
+    steps = torch.arange(length, device=device)
+    return steps[:, None] - steps + length - 1
 
 
 class DisentangledSelfAttention(nn.Module):

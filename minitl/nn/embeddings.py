@@ -21,12 +21,16 @@ class Embedding(nn.Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:  # [...] -> [..., size]
         try:
-            return super().forward(ids)
+            return self.look_up(ids)
         except IndexError as error:
             worst = int(ids[(ids < 0) | (ids >= self.num_embeddings)].flatten()[0])
             raise InputError(
                 f"{self.what} {worst} is beyond the embedding, which has rows 0 to {self.num_embeddings - 1}"
             ) from error
+
+    def look_up(self, ids: Tensor) -> Tensor:
+        """The rows of ids that were not checked."""
+        return super().forward(ids)
 
 
 def as_ids(ids: Tensor, name: str = "input_ids") -> Tensor:

@@ -3,6 +3,7 @@
 Each takes the backbone's Output and returns it with more fields set.
 """
 
+import torch
 from torch import Tensor, nn
 
 from minitl.nn.activations import ACTIVATIONS
@@ -109,6 +110,20 @@ class CausalLMHead(nn.Module):
 
     def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
         return output.with_(logits=self.decoder(output.last_hidden_state))
+
+
+class BiasedLMHead(CausalLMHead):
+    """decoder(hidden) + bias  ->  logits over the next token [batch, length, vocabulary]; the bias [1, vocabulary] is a
+    buffer: published ones are zeros, and were never trained."""
+
+    bias: Tensor
+
+    def __init__(self, hidden: int, vocabulary: int) -> None:
+        super().__init__(hidden, vocabulary)
+        self.register_buffer("bias", torch.zeros(1, vocabulary))
+
+    def forward(self, output: Output, attention_mask: Tensor | None) -> Output:  # noqa: ARG002
+        return output.with_(logits=self.decoder(output.last_hidden_state) + self.bias)
 
 
 class ScaledLMHead(nn.Module):

@@ -60,6 +60,23 @@ def causal_mask(attention_mask: Tensor | None, queries: int, keys: int, device: 
     return Mask(allowed=past & attention_mask.bool()[:, None, None, :] | itself)
 
 
+def causal_window_mask(
+    attention_mask: Tensor | None, queries: int, past: int, window: int, device: torch.device
+) -> Mask:
+    """Hide the future, the padding, and what stands `window` tokens back or more.
+
+    `attention_mask` is [batch, past + queries] or None. The keys are the queries' own and the `window` - 1 before them,
+    or all that there are: nobody looks further back, and a cache need not keep more.
+    """
+    keys = min(past, window - 1) + queries
+    mask = causal_mask(None if attention_mask is None else attention_mask[:, -keys:], queries, keys, device)
+    if keys <= window:
+        return mask
+    allowed = mask.cells(queries, keys, device)
+    assert allowed is not None  # there are several queries, and the first does not see the last key
+    return Mask(allowed=allowed.triu(diagonal=keys - queries - window + 1))
+
+
 def window_mask(attention_mask: Tensor | None, length: int, reach: int, device: torch.device) -> Mask:
     """Hide the padding, and what stands more than `reach` tokens away on either side."""
     if length <= reach + 1:
@@ -86,5 +103,7 @@ def _lower_triangle(queries: int, keys: int, device: torch.device) -> Tensor:
 
 
 def _all_ones_on_cpu(attention_mask: Tensor) -> bool:
-    # Asking a GPU tensor would wait for the GPU; there the explicit mask is cheaper than the question.
-    return attention_mask.device.type == "cpu" and bool(attention_mask.all())
+    # Asking a GPU tensor would wait for the GPU; there the explicit mask is cheaper than the question. A compiled or
+    # exported graph is one for all masks, and cannot ask.
+    asks = attention_mask.device.type == "cpu" and not torch.compiler.is_compiling()
+    return asks and bool(attention_mask.all())

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -42,6 +43,9 @@ class Output:
     def items(self) -> list[tuple[str, Any]]:
         """The fields that are present, as (name, value) pairs."""
         return [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) is not None]
+
+
+torch.export.register_dataclass(Output, serialized_type_name="minitl.Output")  # an exported program returns one too
 
 
 class Recorder:

@@ -44,7 +44,7 @@ class AnswerScorer:
         self.template = Template(wording.template or TEMPLATE, "{text}")
         self.context = demonstrations(self.template, wording)
         words = list(wording.words.values())
-        self.answers = encode(tokenizer, words)
+        self.answers = encode(tokenizer, words, as_target=True)
         check_known(words, self.answers, tokenizer.unk_token_id)
         check_distinct(words, self.answers)
         longest = max(map(len, self.answers))

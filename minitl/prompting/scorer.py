@@ -58,9 +58,9 @@ class Scorer(Protocol[P]):
         """float32 [prompts, labels], in the order of the words: their softmax is the answer."""
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """The ids of each text with the tokenizer's special tokens, uncut."""
-    return tokenizer.encode(texts, max_length=UNCUT)
+def encode(tokenizer: Tokenizer, texts: Sequence[str], as_target: bool = False) -> list[list[int]]:
+    """The ids of each text, or of what a model is to write, with the tokenizer's special tokens, uncut."""
+    return tokenizer.encode(texts, max_length=UNCUT, as_target=as_target)
 
 
 def padded(rows: Sequence[Sequence[int]], side: str, filler: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -48,13 +48,17 @@ class Batch(dict[str, Tensor]):
 
 
 def collate(
-    encodings: Sequence[Encoding], length: int | None, pad_token_id: int | None, padding_side: str, token_types: bool
+    encodings: Sequence[Encoding],
+    rows: Sequence[list[int]],
+    length: int | None,
+    pad_token_id: int | None,
+    padding_side: str,
+    token_types: bool,
 ) -> Batch:
-    """Pad encodings to `length` (None: to the longest) and stack them.
+    """Pad the ids `rows` of encodings to `length` (None: to the longest) and stack them.
 
     Raises InputError where a row is longer than `length`, or where padding is needed and there is no pad token.
     """
-    rows = [encoding.ids for encoding in encodings]
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     longest = int(lengths.max(initial=0))
     if length is None:
@@ -67,7 +71,7 @@ def collate(
     columns = np.arange(length)
     real = columns >= length - lengths[:, None] if padding_side == "left" else columns < lengths[:, None]
 
-    def stacked(values: list[list[int]], filler: int) -> Tensor:
+    def stacked(values: Sequence[list[int]], filler: int) -> Tensor:
         table = np.full(real.shape, filler, dtype=np.int64)
         table[real] = np.concatenate(values) if longest else 0  # row by row, as boolean indexing goes
         return torch.from_numpy(table)  # [batch, length]

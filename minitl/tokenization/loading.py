@@ -1,5 +1,6 @@
 """From a folder to a `Tokenizer`: pick the files, build the algorithm, put special tokens and template around it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from minitl.checkpoints.weights import read_json
 from minitl.errors import TokenizerError
 from minitl.tokenization import byte_level_bpe, families, sentencepiece_model, wordpiece
 from minitl.tokenization.families import Family
+from minitl.tokenization.languages import LANGUAGE, Languages, LanguageSet, suggestion
+from minitl.tokenization.numbered import VOCABULARY, NumberedTokenizer, Numbering, number_pieces
 from minitl.tokenization.settings import ROLES, Settings, read_settings, reporting
-from minitl.tokenization.tokenizer import Tokenizer
+from minitl.tokenization.tokenizer import Tokenizer, findable
 
 SENTENCEPIECE_FILES = {  # and the family that each name stands for where no configuration says otherwise
     "spiece.model": families.T5,
@@ -33,8 +36,9 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> Tokeni
 
     `source` is a folder in the published layout, or a hub id (at `revision`). Used is the first of: tokenizer.json;
     vocab.txt (WordPiece); vocab.json + merges.txt; GPT-2's vocab.bpe, with or without encoder.json; a SentencePiece
-    *.model. Special tokens, template and limits come from tokenizer_config.json, special_tokens_map.json and
-    added_tokens.json, then from the family's defaults (`families.FAMILIES`).
+    *.model, for M2M100 with vocab.json. Special tokens, template, languages and limits come from
+    tokenizer_config.json, special_tokens_map.json and added_tokens.json, then from the family's defaults
+    (`families.FAMILIES`).
 
     Raises TokenizerError, naming the file, where files are absent, damaged or contradict each other; CheckpointError
     where there is no such checkpoint, InputError for a revision of a folder, as `load_model` does.
@@ -85,7 +89,10 @@ def _from_tokenizer_json(path: Path, settings: Settings) -> Tokenizer:
         adds_bos = around[: len(bare)] != bare
         adds_eos = around[len(around) - len(bare) :] != bare
         _set_bos_eos_template(backend, tokens, settings, adds_bos=adds_bos, adds_eos=adds_eos)
-    return _finish(backend, tokens, settings, family)
+    if family.languages is not None:
+        codes = [token for token in family.languages(settings).tokens if backend.token_to_id(token) is not None]
+        backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in codes])
+    return _finish(backend, tokens, settings, family, path)
 
 
 def _apply_switches(backend: Backend, settings: Settings) -> None:
@@ -122,28 +129,50 @@ def _from_merges(path: Path, vocabulary_path: Path, settings: Settings) -> Token
 def _from_sentencepiece(path: Path, settings: Settings) -> Tokenizer:
     """The pieces in the family's order, its treatment of spaces, and the file's own special pieces."""
     proto = sentencepiece_model.read_model(path)
-    family = _family(settings, path, SENTENCEPIECE_FILES.get(path.name, families.PLAIN))
-    layout, spec = family.layout, proto.trainer_spec
+    by_file = families.M2M100 if (path.parent / VOCABULARY).is_file() else SENTENCEPIECE_FILES.get(path.name)
+    family = _family(settings, path, by_file or families.PLAIN)
+    spec = proto.trainer_spec
     own = {"unk": (spec.unk_id, spec.unk_piece), "bos": (spec.bos_id, spec.bos_piece)}
     own |= {"eos": (spec.eos_id, spec.eos_piece), "pad": (spec.pad_id, spec.pad_piece)}
     defaults = {role: piece for role, (number, piece) in own.items() if number >= 0} | dict(family.special_tokens)
 
     names = {role: _name(role, defaults, settings) for role in defaults}
-    if layout.replaced > len(proto.pieces):
-        raise TokenizerError(f"{path}: {len(proto.pieces)} pieces are fewer than the family's special tokens")
-    pieces = [(names[role], 0.0) for role in layout.first]
-    pieces += [(piece.piece, piece.score) for piece in proto.pieces[layout.replaced :]]
-    numbers = range(settings.get("extra_ids", int, layout.sentinels) if layout.sentinels else 0)
-    sentinels = [f"<extra_id_{number}>" for number in reversed(numbers)]
-    pieces += [(token, 0.0) for token in [*(names[role] for role in layout.last), *sentinels]]
+    languages = [] if family.languages is None else family.languages(settings).tokens
+    reserved, sentinels = family.layout.reserved(settings, names), _sentinels(family, settings)
+    numbering = None
+    if family.layout.numbered:
+        required = {role: names[role] for role in family.special_tokens}
+        pieces, numbering = number_pieces(path, proto, required, languages)
+    else:
+        pieces = _ordered_pieces(path, proto, family, names, reserved, [*languages, *sentinels])
     marked_unknown = next(piece.piece for piece in proto.pieces if piece.type == sentencepiece_model.UNKNOWN)
-    unknown = names["unk"] if "unk" in layout.first else marked_unknown
+    unknown = names["unk"] if "unk" in family.layout.first else marked_unknown
 
     backend = sentencepiece_model.build(path, proto, pieces, unknown)
-    layout.spacing(backend, proto, settings)
+    family.layout.spacing(backend, proto, settings)
     marked = sentencepiece_model.marked_tokens(proto)
-    marked += [AddedToken(token, normalized=False, special=True) for token in sentinels]
-    return _assemble(backend, family, defaults, settings, path, marked)
+    marked += [AddedToken(token, normalized=False, special=True) for token in [*reserved, *languages, *sentinels]]
+    return _assemble(backend, family, defaults, settings, path, marked, numbering)
+
+
+def _ordered_pieces(
+    path: Path, proto: Any, family: Family, names: Mapping[str, str], reserved: Sequence[str], behind: Sequence[str]
+) -> list[tuple[str, float]]:
+    """All pieces with their scores, in the order of the family's ids."""
+    layout = family.layout
+    if layout.replaced > len(proto.pieces):
+        raise TokenizerError(f"{path}: {len(proto.pieces)} pieces are fewer than the family's special tokens")
+    before = [*(names[role] for role in layout.first), *reserved]
+    after = [*behind, *(names[role] for role in layout.last)]
+    own = [(piece.piece, piece.score) for piece in proto.pieces[layout.replaced :]]
+    return [*((token, 0.0) for token in before), *own, *((token, 0.0) for token in after)]
+
+
+def _sentinels(family: Family, settings: Settings) -> list[str]:
+    """T5's marks of gaps, last one first; `extra_ids` of the configuration changes their number."""
+    count = family.layout.sentinels
+    numbers = range(settings.get("extra_ids", int, count) if count else 0)
+    return [f"<extra_id_{number}>" for number in reversed(numbers)]
 
 
 def _family(settings: Settings, path: Path, by_file: Family) -> Family:
@@ -168,6 +197,7 @@ def _assemble(
     settings: Settings,
     path: Path,
     marked: Sequence[AddedToken] = (),
+    numbering: Numbering | None = None,
 ) -> Tokenizer:
     """Special tokens and template around a bare algorithm; `marked` are the vocabulary's own that stay whole."""
     tokens = _tokens(backend, defaults, settings)
@@ -181,10 +211,11 @@ def _assemble(
         if missing:
             names = ", ".join(repr(defaults[role]) for role in missing)
             raise TokenizerError(f"{path}: its vocabulary lacks the special tokens {names}")
-        _set_template(backend, family, tokens, settings)
+        if family.languages is None:
+            _set_template(backend, family, tokens, settings)
     else:
         _set_bos_eos_template(backend, tokens, settings, adds_bos=family.add_bos, adds_eos=False)
-    return _finish(backend, tokens, settings, family)
+    return _finish(backend, tokens, settings, family, path, numbering)
 
 
 def _name(role: str, defaults: Mapping[str, str], settings: Settings) -> str:
@@ -210,15 +241,13 @@ def _mark_special(backend: Backend, tokens: Tokens, settings: Settings, path: Pa
     for token in wanted + settings.extra:
         if token.content not in known:
             known.add(token.content)
-            token = by_role.get(token.content, token)
+            token = findable(by_role.get(token.content, token), backend)
             with reporting(path):
                 (backend.add_special_tokens if token.special else backend.add_tokens)([token])
-    for number, token in settings.added.items():
-        _check_id(backend, token.content, number, path)
 
 
-def _check_id(backend: Backend, content: str, number: int, path: Path) -> None:
-    found = backend.token_to_id(content)
+def _check_id(vocabulary: Backend | Tokenizer, content: str, number: int, path: Path) -> None:
+    found = vocabulary.token_to_id(content)
     if found != number:
         raise TokenizerError(
             f"{path}: the added token {content!r} is said to have the id {number}, but the vocabulary gives {found}"
@@ -258,14 +287,74 @@ def _set_bos_eos_template(
     )
 
 
-def _finish(backend: Backend, tokens: Tokens, settings: Settings, family: Family) -> Tokenizer:
+def _finish(
+    backend: Backend,
+    tokens: Tokens,
+    settings: Settings,
+    family: Family,
+    path: Path,
+    numbering: Numbering | None = None,
+) -> Tokenizer:
     inputs: list[Any] | None = settings.get("model_input_names", list, None)
-    return Tokenizer(
-        backend,
-        {role: token.content for role, token in tokens.items()},
-        model_max_length=settings.model_max_length,
-        padding_side=settings.side("padding_side", family.padding_side),
-        truncation_side=settings.side("truncation_side"),
-        token_types=family.token_types if inputs is None else "token_type_ids" in inputs,
-        chat_template=settings.values.get("chat_template"),
+    options: dict[str, Any] = {
+        "model_max_length": settings.model_max_length,
+        "padding_side": settings.side("padding_side", family.padding_side),
+        "truncation_side": settings.side("truncation_side"),
+        "token_types": family.token_types if inputs is None else "token_type_ids" in inputs,
+        "chat_template": settings.values.get("chat_template"),
+    }
+    names = {role: token.content for role, token in tokens.items()}
+    languages = None
+    if family.languages is not None:
+        languages = _languages(backend, family, family.languages(settings), names, settings, path, numbering)
+    if numbering is None:
+        tokenizer = Tokenizer(backend, names, languages=languages, **options)
+    else:
+        tokenizer = NumberedTokenizer(backend, names, languages=languages, numbering=numbering, **options)
+    for number, token in settings.added.items():
+        _check_id(tokenizer, token.content, number, path)
+    return tokenizer
+
+
+def _languages(
+    backend: Backend,
+    family: Family,
+    published: LanguageSet,
+    names: Mapping[str, str],
+    settings: Settings,
+    path: Path,
+    numbering: Numbering | None,
+) -> Languages:
+    """The languages among the special tokens: the published ones, and those that someone added to them.
+
+    TokenizerError where one that is to be used is not among them.
+    """
+    ids: dict[str, int] = {}
+    tokens: dict[str, str] = {}
+    for place, token in sorted(backend.get_added_tokens_decoder().items()):
+        found = re.fullmatch(published.spelling, token.content)
+        if found and token.special:
+            ids[found[1]] = place if numbering is None else numbering.id(place)
+            tokens[found[1]] = token.content
+    chosen = {name: settings.get(name, str, None) for name in ("src_lang", "tgt_lang")}
+    for name, code in chosen.items():
+        if code is not None and code not in ids:
+            config_path = settings.folder / "tokenizer_config.json"
+            raise TokenizerError(f"{config_path}: {name} {code!r} is no language of it; {suggestion(code, list(ids))}")
+    source = chosen["src_lang"] or published.source
+    if source not in ids:
+        raise TokenizerError(f"{path}: its vocabulary lacks the language token {published.token.format(source)!r}")
+    switches = {name: settings.values[name] for name in families.LANGUAGE_SWITCHES if name in settings.values}
+    legacy = family.legacy if settings.get("legacy_behaviour", bool, False) else None
+    single, pair = legacy or (family.single, family.pair)
+    return Languages(
+        ids,
+        tokens,
+        single=[piece.format(**names, language=LANGUAGE) for piece in single.split()],
+        pair=[piece.format(**names, language=LANGUAGE) for piece in pair.split()],
+        source=source,
+        target=chosen["tgt_lang"],
+        opens=published.opens,
+        published_class=next(name for name, one in families.FAMILIES.items() if one is family),
+        switches=switches,
     )

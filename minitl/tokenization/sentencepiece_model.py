@@ -3,9 +3,9 @@
 The file is only read here; the unigram model (Kudo 2018) or BPE with byte fallback runs in the tokenizers library.
 How spaces become "▁" differs between the families that publish such files, and is one function each:
 
-    split_words   T5, XLM-R: words at white space, "▁" before each
+    split_words   T5, XLM-R, mBART-25: words at white space, "▁" before each
     one_stream    Llama: nothing is normalised or collapsed, "▁" before the text
-    as_trained    what the file itself asks for; equal to the sentencepiece library
+    as_trained    mBART-50, M2M100, NLLB, Pegasus, DeBERTa: what the file itself asks for, as sentencepiece does it
 """
 
 import struct
@@ -59,9 +59,9 @@ def build(path: Path, proto: Any, pieces: Sequence[tuple[str, float]], unknown: 
     with reporting(path):
         if proto.trainer_spec.model_type == UNIGRAM:
             return Tokenizer(models.Unigram(list(pieces), unk_id=vocabulary[unknown], byte_fallback=byte_fallback))
-        return Tokenizer(
-            models.BPE(vocabulary, merges_of(vocabulary), unk_token=unknown, fuse_unk=True, byte_fallback=byte_fallback)
-        )
+        own = {piece.piece for piece in proto.pieces}  # what a family adds is no merge of others
+        merges = merges_of({piece: number for piece, number in vocabulary.items() if piece in own})
+        return Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=byte_fallback))
 
 
 def merges_of(vocabulary: dict[str, int]) -> list[tuple[str, str]]:
@@ -110,7 +110,7 @@ def as_trained(backend: Tokenizer, proto: Any, _settings: Settings) -> None:
     if spec.precompiled_charsmap:
         steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
-        steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     suffix = proto.trainer_spec.treat_whitespace_as_suffix
     if spec.add_dummy_prefix and suffix:
         steps.append(normalizers.Replace(Regex(r"(?<=[\s\S])\z"), space))

@@ -47,6 +47,7 @@ class Settings:
     extra: list[AddedToken] = field(default_factory=list)
     added: dict[int, AddedToken] = field(default_factory=dict)
     model_type: str | None = None
+    model_tokenizer_class: str | None = None  # as config.json names it
 
     def get(self, name: str, kind: type, default: Any) -> Any:
         """A field of tokenizer_config.json, or `default` where it is absent or null; checked to be of `kind`."""
@@ -60,8 +61,8 @@ class Settings:
 
     @property
     def tokenizer_class(self) -> str | None:
-        """The published class name without its "Fast" ending, or None."""
-        name = self.get("tokenizer_class", str, None)
+        """The published class name without its "Fast" ending, or None; older checkpoints name it in config.json."""
+        name = self.get("tokenizer_class", str, None) or self.model_tokenizer_class
         return name.removesuffix("Fast") if name else None
 
     @property
@@ -91,8 +92,9 @@ def read_settings(folder: Path) -> Settings:
     config_path = folder / "tokenizer_config.json"
     values = read_object(config_path)
     settings = Settings(folder, values)
-    model_type = read_object(folder / "config.json").get("model_type")
-    settings.model_type = model_type if isinstance(model_type, str) else None
+    model = read_object(folder / "config.json")
+    named = (model.get(name) for name in ("model_type", "tokenizer_class"))
+    settings.model_type, settings.model_tokenizer_class = (n if isinstance(n, str) else None for n in named)
 
     decoder = settings.get("added_tokens_decoder", dict, {})
     declared = [(config_path, values)]

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from tokenizers import Encoding, pre_tokenizers
+from tokenizers import AddedToken, Encoding, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
 from minitl.checkpoints.atomic import write_json, write_text
 from minitl.errors import InputError
 from minitl.tokenization.batch import Batch, collate
+from minitl.tokenization.languages import Languages
 from minitl.tokenization.settings import ROLES
 
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -25,7 +26,8 @@ class Tokenizer:
     """Texts to `Batch`es and ids to text.
 
     A lone surrogate, which no UTF-8 text can hold, is read as U+FFFD: one character for one, so offsets stay valid.
-    `padding_side` and `truncation_side` ("right" or "left") may be set. Safe to call from several threads.
+    `padding_side` and `truncation_side` ("right" or "left") may be set, and of a multilingual translator's tokenizer
+    `source_language` and `target_language`. Safe to call from several threads.
     """
 
     def __init__(
@@ -38,11 +40,14 @@ class Tokenizer:
         truncation_side: str = "right",
         token_types: bool = False,
         chat_template: Any = None,
+        languages: Languages | None = None,
     ) -> None:
         """`special_tokens` maps roles (bos, eos, unk, sep, pad, cls, mask) to tokens; made by `load_tokenizer`."""
         self._backend = backend
         self._special_tokens = special_tokens
-        self._lock = threading.Lock()  # the truncation of a call is state of the shared backend
+        self._languages = languages
+        self._language: str | None = None  # whose template the backend has
+        self._lock = threading.Lock()  # a call's truncation and language are state of the shared backend
         self.model_max_length = model_max_length
         self.padding_side = padding_side
         self.truncation_side = truncation_side
@@ -58,15 +63,19 @@ class Tokenizer:
         max_length: int | None = None,
         padding: Padding = True,
         truncation: bool = True,
+        as_target: bool = False,
     ) -> Batch:
         """Encode texts, or texts with their second texts `pairs`, as tensors [batch, length].
 
         `max_length` counts special tokens; None means `model_max_length`, or no limit where that is unset.
         `padding`: True to the longest row, "max_length" to that length, False not at all (rows must then be equally
-        long). Truncation takes tokens from the longer of two texts first. Raises InputError on contradictory input.
+        long). Truncation takes tokens from the longer of two texts first. `as_target`: these are what a translator is
+        to write, in `target_language`; where there are no languages, targets are encoded like all texts. Raises
+        InputError on contradictory input.
         """
         length = self._padded_length(max_length, padding)
-        encodings = self._encode(texts, pairs, self._limit(max_length, pairs is not None, truncation), offsets=True)
+        limit = self._limit(max_length, pairs is not None, truncation)
+        encodings = self._encode(texts, pairs, limit, offsets=True, language=self._spoken(as_target))
         return self._collate(encodings, length, padding)
 
     def encode_words(
@@ -85,15 +94,21 @@ class Tokenizer:
             if isinstance(text, str) or not all(isinstance(word, str) for word in text):
                 raise InputError(f"words[{row}] must be a list of strings, found {text!r:.60}")
         inputs = [list(text) for text in words]
-        encodings = self._run(inputs, self._limit(max_length, False, truncation), offsets=True, words=True)
+        limit = self._limit(max_length, False, truncation)
+        encodings = self._run(inputs, limit, offsets=True, language=self._spoken(False), words=True)
         return self._collate(encodings, length, padding)
 
     def encode(
-        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, max_length: int | None = None
+        self,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
+        max_length: int | None = None,
+        as_target: bool = False,
     ) -> list[list[int]]:
         """The ids of each text, special tokens included, truncated as in `__call__` and not padded."""
         limit = self._limit(max_length, pairs is not None, truncation=True)
-        return [encoding.ids for encoding in self._encode(texts, pairs, limit, offsets=False)]
+        encodings = self._encode(texts, pairs, limit, offsets=False, language=self._spoken(as_target))
+        return [self._ids(encoding) for encoding in encodings]
 
     def _limit(self, max_length: int | None, paired: bool, truncation: bool) -> int | None:
         """The length to truncate to, or None."""
@@ -106,22 +121,31 @@ class Tokenizer:
         return limit
 
     def _encode(
-        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None, limit: int | None, *, offsets: bool
+        self,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None,
+        limit: int | None,
+        *,
+        offsets: bool,
+        language: str | None,
     ) -> list[Encoding]:
         if isinstance(texts, str):
             texts = [texts]
             pairs = [pairs] if isinstance(pairs, str) else pairs
         check_strings("texts", texts)
         if pairs is None:
-            return self._run(texts, limit, offsets=offsets)
+            return self._run(texts, limit, offsets=offsets, language=language)
         check_strings("pairs", pairs)
         if len(texts) != len(pairs):
             raise InputError(f"{len(texts)} texts and {len(pairs)} pairs: expected as many of each")
-        return self._run(list(zip(texts, pairs, strict=True)), limit, offsets=offsets)
+        return self._run(list(zip(texts, pairs, strict=True)), limit, offsets=offsets, language=language)
 
-    def _run(self, inputs: Sequence[Any], limit: int | None, *, offsets: bool, words: bool = False) -> list[Encoding]:
+    def _run(
+        self, inputs: Sequence[Any], limit: int | None, *, offsets: bool, language: str | None, words: bool = False
+    ) -> list[Encoding]:
         with self._lock:
             self._set_truncation(limit)
+            self._set_language(language)
             encode = self._backend.encode_batch if offsets else self._backend.encode_batch_fast
             original = self._backend.pre_tokenizer
             if words and isinstance(original, pre_tokenizers.ByteLevel):  # else "a", "b" would be read as "ab"
@@ -142,10 +166,25 @@ class Tokenizer:
         elif current is None or (current["max_length"], current["direction"]) != (limit, self.truncation_side):
             self._backend.enable_truncation(limit, strategy="longest_first", direction=self.truncation_side)
 
+    def _set_language(self, code: str | None) -> None:
+        if self._languages is not None and code is not None and code != self._language:
+            self._backend.post_processor = self._languages.template(self._backend, code)
+            self._language = code
+
+    def _spoken(self, as_target: bool) -> str | None:
+        """The language of a call's texts."""
+        if as_target and self._languages is not None and self._languages.target is None:
+            raise InputError("as_target needs a language: set tokenizer.target_language to one of tokenizer.languages")
+        return self.target_language if as_target else self.source_language
+
+    def _ids(self, encoding: Encoding) -> list[int]:
+        return encoding.ids
+
     def _collate(self, encodings: list[Encoding], length: int | None, padding: Padding) -> Batch:
         if padding is False and len({len(encoding) for encoding in encodings}) > 1:
             raise InputError("rows of different lengths make no tensor: use padding=True, or one text at a time")
-        return collate(encodings, length, self.pad_token_id, self.padding_side, self.token_types)
+        rows = [self._ids(encoding) for encoding in encodings]
+        return collate(encodings, rows, length, self.pad_token_id, self.padding_side, self.token_types)
 
     def _padded_length(self, max_length: int | None, padding: Padding) -> int | None:
         """The length that `padding` asks for, or None where the longest row decides; checks the sides on the way."""
@@ -177,16 +216,22 @@ class Tokenizer:
         return self._backend.id_to_token(number) if number >= 0 else None
 
     def add_tokens(self, tokens: Sequence[str]) -> int:
-        """Append tokens to the vocabulary, matched whole from now on; those it has are left. How many were new."""
+        """Append tokens to the vocabulary, matched whole from now on; those it has are left. How many were new.
+
+        The embedding does not grow with it: `minitl.add_tokens` adds to both.
+        """
         check_strings("tokens", tokens)
         if not all(token.strip() for token in tokens):
             raise InputError("a token to add must not be empty or blank")
-        new = [token for token in dict.fromkeys(tokens) if self.token_to_id(token) is None]
+        new = [SURROGATE.sub(REPLACEMENT, token) for token in dict.fromkeys(tokens) if self.token_to_id(token) is None]
         with self._lock:
-            return self._backend.add_tokens([SURROGATE.sub(REPLACEMENT, token) for token in new])
+            taken = self.id_to_token(self.vocab_size)
+            if new and taken is not None:
+                raise InputError(f"the ids have gaps: a new token would get the id {self.vocab_size} of {taken!r}")
+            return self._backend.add_tokens([findable(AddedToken(token), self._backend) for token in new])
 
     def _role_id(self, role: str) -> int | None:
-        return self._backend.token_to_id(self._special_tokens[role]) if role in self._special_tokens else None
+        return self.token_to_id(self._special_tokens[role]) if role in self._special_tokens else None
 
     @property
     def pad_token_id(self) -> int | None:
@@ -218,6 +263,55 @@ class Tokenizer:
     def mask_token_id(self) -> int | None:
         return self._role_id("mask")
 
+    # Languages
+
+    @property
+    def languages(self) -> dict[str, int]:
+        """The ids of the languages by their codes, e.g. {"ar_AR": 250001, …}; empty where there are none."""
+        return {} if self._languages is None else dict(self._languages.ids)
+
+    def language_id(self, code: str) -> int:
+        """The id of a language, e.g. for `generate(…, forced_bos_token_id=…)`.
+
+        InputError lists near codes where there is no such language.
+        """
+        spoken = self._spoken_languages()
+        return spoken.ids[spoken.known(code)]
+
+    def target_options(self, code: str) -> dict[str, int]:
+        """How `generate` is told which language to write: `generate(model, …, **tokenizer.target_options("fr_XX"))`.
+
+        In mBART-25 the decoder begins with it, in all others it is the first token that is written. InputError as in
+        `language_id`.
+        """
+        name = "decoder_start_token_id" if self._spoken_languages().opens else "forced_bos_token_id"
+        return {name: self.language_id(code)}
+
+    @property
+    def source_language(self) -> str | None:
+        """The code of the language that texts are in; None where there are no languages."""
+        return None if self._languages is None else self._languages.source
+
+    @source_language.setter
+    def source_language(self, code: str) -> None:
+        spoken = self._spoken_languages()
+        spoken.source = spoken.known(code)
+
+    @property
+    def target_language(self) -> str | None:
+        """The code of the language that targets are in; None until it is set."""
+        return None if self._languages is None else self._languages.target
+
+    @target_language.setter
+    def target_language(self, code: str | None) -> None:
+        spoken = self._spoken_languages()
+        spoken.target = None if code is None else spoken.known(code)
+
+    def _spoken_languages(self) -> Languages:
+        if self._languages is None:
+            raise InputError("this tokenizer has no languages: mBART's, M2M100's and NLLB's have")
+        return self._languages
+
     # Back to text, and to disk
 
     def decode(self, ids: Sequence[int] | Tensor, skip_special_tokens: bool = False) -> str:
@@ -225,17 +319,27 @@ class Tokenizer:
         numbers = ids.tolist() if isinstance(ids, Tensor) else list(ids)
         if any(not isinstance(number, int) or number < 0 for number in numbers):
             raise InputError("decode takes one row of token ids, none of them negative")
-        return self._backend.decode(numbers, skip_special_tokens=skip_special_tokens)
+        return self._decode(numbers, skip_special_tokens)
+
+    def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+        return self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def save(self, folder: str | Path) -> None:
         """Write tokenizer.json and tokenizer_config.json into `folder`, as other libraries read them.
 
         tokenizer.json holds algorithm, special tokens and template, so the configuration names the class that takes
-        it as it is, and repeats none of the switches that made it.
+        it as it is, and repeats none of the switches that made it. Where there are languages, it names their family's
+        class, which knows how to change them.
         """
         with self._lock:
             self._set_truncation(None)
+            self._set_language(self.source_language)
             content = self._backend.to_str(pretty=True)
+        write_text(Path(folder) / "tokenizer.json", content)
+        write_json(Path(folder) / "tokenizer_config.json", self._configuration())
+
+    def _configuration(self) -> dict[str, Any]:
+        """The content of tokenizer_config.json."""
         inputs = ["input_ids", *(["token_type_ids"] if self.token_types else []), "attention_mask"]
         config: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -248,14 +352,28 @@ class Tokenizer:
         config |= {f"{role}_token": self._special_tokens[role] for role in ROLES if role in self._special_tokens}
         if self.chat_template is not None:
             config["chat_template"] = self.chat_template
-        write_text(Path(folder) / "tokenizer.json", content)
-        write_json(Path(folder) / "tokenizer_config.json", config)
+        if self._languages is not None:
+            config |= {"tokenizer_class": self._languages.published_class, **self._languages.switches}
+            config |= {"src_lang": self._languages.source, "tgt_lang": self._languages.target}
+        return config
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
+
+
+def findable(token: AddedToken, backend: Backend) -> AddedToken:
+    """The token, to be found by `backend` in any place of a text.
+
+    Where normalising puts a "▁" before every text, it does so before an added token too, which would then be found at
+    the beginning of a word alone: such a backend has to look for it in the text as it is.
+    """
+    if not token.normalized or backend.normalizer is None or backend.normalizer.normalize_str("a") == "a":
+        return token
+    flags = {flag: getattr(token, flag) for flag in ("lstrip", "rstrip", "single_word", "special")}
+    return AddedToken(token.content, normalized=False, **flags)
 
 
 def check_strings(name: str, values: Sequence[str]) -> None:

@@ -49,6 +49,7 @@ class FeatureFeed:
         self.lengths = task.lengths(examples)
         self._hidden: list[Tensor] = [torch.empty(0, device=device)] * len(examples)
         self._pooled: list[Tensor] = [torch.empty(0, device=device)] * len(examples)
+        self._readable: list[Tensor] = [torch.empty(0, dtype=torch.bool, device=device)] * len(examples)
         self._targets: list[Tensor] = [torch.empty(0)] * len(examples)
         self._has_pooled = False
         reads_tokens = getattr(model.head, "reads_tokens", True)
@@ -56,23 +57,25 @@ class FeatureFeed:
         model.eval()
         for indices in batches_by_length(self.lengths, batch_size):
             inputs, targets = task.collate([examples[i] for i in indices])
+            inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
             mask = inputs["attention_mask"].bool()
+            readable = model.summary_mask(inputs["input_ids"], mask)
+            assert readable is not None  # there is a mask
             with torch.no_grad():
-                output = model.encode(**{name: tensor.to(device) for name, tensor in inputs.items()})
+                output = model.encode(**inputs)
             self._has_pooled = output.pooler_output is not None
             for row, i in enumerate(indices):
                 self._targets[i] = targets[row]
                 if output.pooler_output is not None:
                     self._pooled[i] = output.pooler_output[row].clone()
                 if reads_tokens:
-                    self._hidden[i] = output.last_hidden_state[row, mask[row].to(device)]
+                    self._hidden[i] = output.last_hidden_state[row, mask[row]]
+                    self._readable[i] = readable[row, mask[row]].bool()
         model.train(was_training)
 
     def __call__(self, indices: Sequence[int]) -> tuple[Output, Tensor]:
-        rows = [self._hidden[i] for i in indices]
-        hidden = pad_sequence(rows, batch_first=True)  # [batch, length, hidden]
-        lengths = torch.tensor([len(row) for row in rows], device=hidden.device)
-        mask = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+        hidden = pad_sequence([self._hidden[i] for i in indices], batch_first=True)  # [batch, length, hidden]
+        mask = pad_sequence([self._readable[i] for i in indices], batch_first=True)
         pooled = torch.stack([self._pooled[i] for i in indices]) if self._has_pooled else None
         targets = torch.stack([self._targets[i] for i in indices]).to(self.device)
         return self.model.head(Output(hidden, pooled), mask), targets

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -16,6 +17,8 @@ class FakeHub(ThreadingHTTPServer):
     asked      (method, path, Range header) of every request
     cut        name -> after how many bytes of this file the connection breaks; who comes back for the rest gets nothing
     claimed    name -> SHA-256 to claim instead of the true one
+    revisions  name -> commit, of branches other than main
+    files_at   commit -> its files, where they are others than `files`
     """
 
     daemon_threads = True
@@ -27,6 +30,8 @@ class FakeHub(ThreadingHTTPServer):
         self.asked: list[tuple[str, str, str | None]] = []
         self.cut: dict[str, int] = {}
         self.claimed: dict[str, str] = {}
+        self.revisions: dict[str, str] = {}
+        self.files_at: dict[str, dict[str, bytes]] = {}
 
     @property
     def url(self) -> str:
@@ -53,17 +58,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         hub = self.server
         hub.asked.append((self.command, self.path, self.headers.get("Range")))
-        api, resolve = f"/api/models/{hub.id}/revision/", f"/{hub.id}/resolve/{hub.commit}/"
+        api, resolve = f"/api/models/{hub.id}/revision/", f"/{hub.id}/resolve/"
+        commits = {"main": hub.commit, hub.commit: hub.commit, **hub.revisions}
         if self.path.startswith(api):
-            revision = self.path.removeprefix(api).partition("?")[0]
-            if revision not in ("main", hub.commit):
+            revision = unquote(self.path.removeprefix(api).partition("?")[0])
+            if revision not in commits:
                 return self._send(404, {"X-Error-Code": "RevisionNotFound"}, b"{}")
-            return self._send(200, {"Content-Type": "application/json"}, self._info())
-        if self.path.startswith(resolve) and self.path.removeprefix(resolve) in hub.files:
-            return self._file(self.path.removeprefix(resolve))
+            return self._send(200, {"Content-Type": "application/json"}, self._info(commits[revision]))
+        commit, _, name = self.path.removeprefix(resolve).partition("/")
+        if self.path.startswith(resolve) and commit in commits.values() and name in hub.files_at.get(commit, hub.files):
+            return self._file(commit, name)
         return self._send(404, {"X-Error-Code": "RepoNotFound"}, b"{}")
 
-    def _info(self) -> bytes:
+    def _info(self, commit: str) -> bytes:
         hub = self.server
         siblings = [
             {
@@ -75,14 +82,15 @@ class _Handler(BaseHTTPRequestHandler):
                     "pointerSize": 134,
                 },
             }
-            for name, content in hub.files.items()
+            for name, content in hub.files_at.get(commit, hub.files).items()
         ]
-        info = {"id": hub.id, "modelId": hub.id, "sha": hub.commit, "siblings": siblings, "tags": [], "private": False}
+        info = {"id": hub.id, "modelId": hub.id, "sha": commit, "siblings": siblings, "tags": [], "private": False}
         return json.dumps(info).encode()
 
-    def _file(self, name: str) -> None:
+    def _file(self, commit: str, name: str) -> None:
         hub = self.server
-        content, status, headers = hub.files[name], 200, {"Accept-Ranges": "bytes", "X-Repo-Commit": hub.commit}
+        content, status = hub.files_at.get(commit, hub.files)[name], 200
+        headers = {"Accept-Ranges": "bytes", "X-Repo-Commit": commit}
         headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
         wanted = self.headers.get("Range")
         limit = hub.cut.get(name)

@@ -9,11 +9,11 @@ import torch
 
 from minitl.checkpoints.convert import convert
 from minitl.checkpoints.digest import read_digests, sha256
-from minitl.checkpoints.hub import manifest, pull, resolve, weights_folder
+from minitl.checkpoints.hub import pull, resolve, size, weights_folder
 from minitl.checkpoints.weights import open_weights
+from minitl.cli.main import main
 from minitl.errors import CheckpointError, InputError
 from minitl.models.loading import load_model, new_model, save_model
-from minitl.models.registry import MODULES
 
 TINY = {
     "model_type": "gpt2",
@@ -193,6 +193,90 @@ def test_a_repository_of_pickles_names_the_way_out(hub):
     assert "pytorch_model.bin" not in hub.downloaded()
 
 
+def listed(monkeypatch, **entries):
+    """Let the manifest have these entries, of checkpoints that the tests publish."""
+    known = {name: {"family": "gpt2", "revision": "main", **entry} for name, entry in entries.items()}
+    for module in ("hub", "manifest", "reference"):
+        monkeypatch.setattr(f"minitl.checkpoints.{module}.manifest", lambda: known)
+
+
+@pytest.mark.usefixtures("published")
+def test_a_repository_of_pickles_names_the_revision_that_holds_safetensors(hub, monkeypatch):
+    listed(monkeypatch, tiny={"id": "org/model", "revision": "refs/pr/4"})
+    safetensors = hub.files.pop("model.safetensors")
+    ways = "`minitl convert org/model DESTINATION` makes them; or take the revision 'refs/pr/4' of org/model"
+    with pytest.raises(CheckpointError, match=ways):
+        load_model("org/model")
+    hub.revisions["refs/pr/4"] = "decade"
+    with pytest.raises(CheckpointError, match=r"makes them$"):  # it does not hold them after all
+        load_model("org/model", revision="refs/pr/4")
+    hub.files["model.safetensors"] = safetensors
+    assert load_model("org/model", revision="refs/pr/4").config.n_embd == 8
+    assert resolve("tiny") == weights_folder() / "org--model" / "decade"
+
+
+@pytest.mark.usefixtures("published")
+def test_the_size_is_that_of_the_weights_that_would_be_pulled(hub):
+    assert size("org/model") == len(hub.files["model.safetensors"])
+    del hub.files["model.safetensors"]
+    assert size("org/model") == len(hub.files["pytorch_model.bin"])
+
+
+@pytest.mark.usefixtures("published")
+def test_small_reference_checkpoints_are_pulled_and_failures_reported_at_the_end(hub, monkeypatch, capsys):
+    listed(
+        monkeypatch,
+        absent={"id": "org/absent", "reference": True},
+        tiny={"id": "org/model", "reference": True, "parameters": 10},
+        pickled={"id": "org/model", "reference": True, "revision": "refs/pr/1"},
+        huge={"id": "org/huge", "reference": True, "parameters": 10**10},
+        other={"id": "org/other"},
+    )
+    hub.revisions["refs/pr/1"] = "01d"
+    hub.files_at["01d"] = {"pytorch_model.bin": b"old"}
+    assert main(["pull", "--reference"]) == 1
+    said = capsys.readouterr()
+    listing, *folders = said.out.split(" MB each\n")
+    sizes = [line.split() for line in listing.splitlines()]
+    assert [line[2] for line in sizes[:-1]] == ["pickled", "tiny"]
+    assert float(sizes[1][0]) == round(len(hub.files["model.safetensors"]) / 1e6, 1)
+    assert sizes[-1][3:6] == ["all,", "2", "checkpoints"]
+    assert folders == [f"{weights_folder() / 'org--model' / hub.commit}\n"]
+    absent, pickled = said.err.splitlines()
+    assert absent == "minitl: absent: org/absent at main: the hub has no such model, or shows it to some accounts only"
+    assert pickled.startswith("minitl: pickled: org/model: holds no safetensors")
+    assert not any("huge" in path or "other" in path for _, path, _ in hub.asked)
+
+
+@pytest.mark.usefixtures("published")
+def test_reference_checkpoints_above_the_limit_are_left_out(hub, monkeypatch, capsys):
+    listed(monkeypatch, tiny={"id": "org/model", "reference": True})
+    monkeypatch.setattr("minitl.checkpoints.reference.LIMIT", len(hub.files["model.safetensors"]) - 1)
+    assert main(["pull", "--reference"]) == 0
+    assert "tiny" not in capsys.readouterr().out
+    assert hub.downloaded() == []
+    monkeypatch.setattr("minitl.checkpoints.reference.LIMIT", len(hub.files["model.safetensors"]))
+    assert main(["pull", "--reference"]) == 0
+    assert "model.safetensors" in hub.downloaded()
+
+
+@pytest.mark.parametrize("argv", [["pull"], ["pull", "org/model", "--reference"]], ids=str)
+def test_pull_wants_a_model_or_the_references_and_not_both(argv):
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2
+
+
+def test_the_references_have_revisions_of_their_own(capsys):
+    assert main(["pull", "--reference", "--revision", "v1"]) == 1
+    assert "--revision belongs to one MODEL" in capsys.readouterr().err
+
+
+def test_a_name_that_is_nearly_one_of_the_manifest_is_told_which():
+    with pytest.raises(CheckpointError, match=r"such as .*bert-base-uncased"):
+        resolve("bert-base-uncase")
+
+
 @pytest.mark.usefixtures("published")
 def test_a_file_that_arrives_damaged_is_refused(hub):
     hub.claimed["model.safetensors"] = "0" * 64
@@ -257,15 +341,6 @@ def test_weights_lie_where_the_environment_says_else_in_the_checkout(monkeypatch
     monkeypatch.setattr("minitl.checkpoints.hub.CHECKOUT", tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert weights_folder() == tmp_path / ".cache" / "minitl" / "weights"
-
-
-def test_the_manifest_names_families_that_exist():
-    known = manifest()
-    assert {"bert-base-uncased", "gpt2", "llama-3.2-1b"} <= set(known)
-    for name, entry in known.items():
-        assert set(entry) == {"id", "family", "revision", "parameters"}, name
-        assert entry["family"] in MODULES
-        assert entry["id"].count("/") == 1
 
 
 @pytest.mark.usefixtures("published")

@@ -45,7 +45,8 @@ T5: dict[str, Any] = {
     "eos_token_id": None,
     "pad_token_id": None,
 }
-DECODERS = {"gpt2": GPT2, "llama": LLAMA}
+MISTRAL = LLAMA | {"model_type": "mistral", "sliding_window": 4}
+DECODERS = {"gpt2": GPT2, "llama": LLAMA, "mistral": MISTRAL}
 EVERY = {**DECODERS, "t5": T5}
 
 

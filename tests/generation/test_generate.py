@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from minitl_kernels.packed import can_pack
 from torch import Tensor
 
 from minitl.errors import InputError
 from minitl.generation import generate
+from minitl.generation import options as generation_options
 from minitl.models.base import Model
 from minitl.models.loading import new_model
 from tests.generation.conftest import GPT2, LLAMA, POSITIONS, VOCABULARY
@@ -56,6 +58,20 @@ def test_left_padding_and_its_token_change_nothing(model: Model, penalty: float)
         alone = generate(model, text, max_new_tokens=10, repetition_penalty=penalty)
         assert torch.equal(together[row, 7:], alone[0, text.shape[1] :])
     assert torch.equal(together[:, :7], ids)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_long_continuation_from_packed_weights_is_that_from_plain_ones(
+    model: Model, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, ids = model.to(dtype), prompts(2, 3)
+    packed: list[bool] = []
+    model.head.register_forward_pre_hook(lambda *_: packed.append("forward" in model.head.decoder.__dict__))
+    long = generate(model, ids, max_new_tokens=32)
+    assert packed == [can_pack(model.head.decoder.weight)] * 32
+    monkeypatch.setattr(generation_options, "WORTH_PACKING", 33)
+    assert torch.equal(generate(model, ids, max_new_tokens=32), long)
+    assert packed[32:] == [False] * 32
 
 
 def test_only_the_last_position_goes_through_the_head(model: Model) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from minitl import generation_options
-from minitl.errors import ConfigError
+from minitl.errors import ConfigError, InputError
 
 # facebook/bart-large-cnn's fields, as its config.json and generation_config.json have them
 SUMMARIES = {
@@ -45,6 +45,16 @@ def test_a_generation_config_stands_alone(tmp_path: Path) -> None:
 def test_lengths_of_a_causal_model_count_its_prompt_and_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, {"is_encoder_decoder": False}, {"max_length": 20, "min_length": 3, "top_k": 0, "top_p": 0.9})
     assert generation_options(tmp_path) == {"top_p": 0.9}
+
+
+def test_a_task_of_several_brings_its_own(tmp_path: Path) -> None:
+    tasks = {"translation_en_to_de": {"num_beams": 4, "max_length": 300, "prefix": "translate English to German: "}}
+    write(tmp_path, {"task_specific_params": tasks, "length_penalty": 2.0, "num_beams": 2})
+    assert generation_options(tmp_path) == {"length_penalty": 2.0, "num_beams": 2}
+    expected = {"length_penalty": 2.0, "num_beams": 4, "max_new_tokens": 299}
+    assert generation_options(tmp_path, "translation_en_to_de") == expected
+    with pytest.raises(InputError, match="no task_specific_params 'summary'; has: translation_en_to_de"):
+        generation_options(tmp_path, "summary")
 
 
 @pytest.mark.parametrize(("field", "value"), [("num_beams", "4"), ("num_beams", True), ("length_penalty", [2.0])])

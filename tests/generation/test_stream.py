@@ -57,12 +57,15 @@ def test_a_text_ends_where_it_holds_a_stop_string(any_model: Model, beams: int) 
     stop = letters.decode(free[0][3:5])
     options = {"num_beams": beams, "stop_strings": [stop], "tokenizer": letters}
     stopped = generate(any_model, ids, max_new_tokens=12, **options)[:, start:].tolist()
-    assert stop in letters.decode(stopped[0])
+    for row in stopped:
+        end = letters.decode(row).find(stop) + len(stop)
+        assert end < len(stop) or set(row[end:]) <= {0}  # what follows is the filler
     if beams == 1:
-        end = letters.decode(free[0]).index(stop) + len(stop)
-        assert stopped[0][:end] == free[0][:end]
-        assert len(set(stopped[0][end:])) <= 1
-        assert stopped[1] == free[1][: len(stopped[1])] or stop in letters.decode(free[1])
+        for row, wanted in zip(stopped, free, strict=True):
+            end = letters.decode(wanted).find(stop) + len(stop)
+            length = end if end >= len(stop) else 12
+            assert row[:length] == wanted[:length]
+        assert stop in letters.decode(stopped[0])
 
 
 def test_a_stop_string_in_the_prompt_ends_nothing(gpt2: Model) -> None:
@@ -73,7 +76,7 @@ def test_a_stop_string_in_the_prompt_ends_nothing(gpt2: Model) -> None:
 
 def test_characters_of_several_tokens_are_held_back_until_they_are_whole(assets: Path) -> None:
     tokenizer = load_tokenizer(assets / "tokenizers" / "gpt2")
-    for text in ("Hello wörld, 東京 and 🙂!", "ends with 🙂"):
+    for text in ("Hello wörld, 東京 and 𓀀!", "ends with 𓀀"):
         ids, shown = tokenizer.encode(text)[0], TextStream(tokenizer)
         pieces = [shown.push(number) for number in ids]
         assert "".join(pieces) + shown.close() == text
@@ -84,6 +87,6 @@ def test_characters_of_several_tokens_are_held_back_until_they_are_whole(assets:
 def test_what_never_becomes_a_character_is_shown_in_the_end(assets: Path) -> None:
     tokenizer = load_tokenizer(assets / "tokenizers" / "gpt2")
     shown = TextStream(tokenizer)
-    half = tokenizer.encode("🙂")[0][:1]
+    half = tokenizer.encode("𓀀")[0][:1]
     assert [shown.push(number) for number in half] == [""]
     assert shown.close() == "\ufffd"

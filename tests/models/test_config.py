@@ -27,6 +27,7 @@ LLAMA = {
     "num_attention_heads": 32,
     "num_key_value_heads": 8,
 }
+MISTRAL = {**LLAMA, "model_type": "mistral", "vocab_size": 32000, "sliding_window": 4096}
 MODERNBERT = {
     "model_type": "modernbert",
     "vocab_size": 50368,
@@ -48,10 +49,11 @@ DEBERTA = {  # version 3, base
     "max_relative_positions": -1,
     "norm_rel_ebd": "layer_norm",
 }
-CONFIGS = {"bert": BERT, "deberta-v2": DEBERTA, "gpt2": GPT2, "llama": LLAMA, "modernbert": MODERNBERT}
+CONFIGS = {"bert": BERT, "deberta-v2": DEBERTA, "gpt2": GPT2, "llama": LLAMA, "mistral": MISTRAL}
+CONFIGS |= {"modernbert": MODERNBERT}
 SIZES = CONFIGS | {"deberta-v2": BERT}  # without which there is no model
-REQUIRED = [(name, field) for name, config in SIZES.items() for field in config if field != "model_type"]
-REQUIRED.remove(("llama", "num_key_value_heads"))
+OPTIONAL = ("model_type", "num_key_value_heads", "sliding_window")
+REQUIRED = [(name, field) for name, config in SIZES.items() for field in config if field not in OPTIONAL]
 
 
 def read(values):
@@ -90,6 +92,7 @@ def test_a_size_must_be_an_integer(name, field, value):
         *REQUIRED,
         ("llama", "num_key_value_heads"),
         ("llama", "head_dim"),
+        ("mistral", "sliding_window"),
         ("gpt2", "n_inner"),
         ("modernbert", "local_attention"),
         ("modernbert", "global_attn_every_n_layers"),
@@ -118,6 +121,7 @@ WRONG = [
     ("deberta-v2", "cls_dropout", [], "a number or null"),
     ("llama", "eos_token_id", ["2"], "an integer or a list of an integer or null"),
     ("llama", "rope_scaling", 8.0, "a mapping of"),
+    ("mistral", "sliding_window", "4096", "an integer or null"),
     ("modernbert", "norm_bias", 0, "true or false"),
     ("modernbert", "classifier_pooling", None, "a string"),
     ("modernbert", "layer_types", "full_attention", "a list of a string or null"),

@@ -136,7 +136,7 @@ def test_types_and_positions_change_nothing_where_distances_are_all_that_counts(
 
 def test_a_text_may_be_longer_than_any_distance() -> None:
     assert random_model(V3)(torch.ones(1, 200, dtype=torch.long)).last_hidden_state.isfinite().all()
-    with pytest.raises(InputError, match="position 32 is beyond the embedding"):
+    with pytest.raises(InputError, match="a text of 33 tokens: this deberta-v2 model has positions for 32"):
         random_model({**V3, "position_biased_input": True})(torch.ones(1, 33, dtype=torch.long))
 
 

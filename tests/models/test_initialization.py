@@ -27,6 +27,17 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "llama": {"model_type": "llama", **COMMON, **WIDE, "attention_bias": True, "mlp_bias": True},
     "modernbert": {"model_type": "modernbert", **COMMON, **WIDE, "initializer_cutoff_factor": 2.5},
 }
+BART = {
+    "vocab_size": 300,
+    "init_std": DEVIATION,
+    "pad_token_id": PADDING,
+    "d_model": 256,
+    "max_position_embeddings": 16,
+    **dict.fromkeys(("encoder_layers", "decoder_layers"), LAYERS),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 320),
+}
+CONFIGS |= {family: {"model_type": family, **BART} for family in ("bart", "mbart", "pegasus", "m2m_100")}
 RESIDUAL = ("attention.output.weight", "feed_forward.down.weight")  # what a layer adds to the residual stream
 # The deviation of a normal variable of which only what lies within 2.5 deviations is kept: sqrt(1 − 2·2.5·φ(2.5)/P).
 CUT = math.sqrt(1 - 5 * math.exp(-3.125) / math.sqrt(2 * math.pi) / math.erf(2.5 / math.sqrt(2)))

@@ -11,6 +11,7 @@ from torch import Tensor
 from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.models.loading import load_model
+from minitl.nn.heads import EndTokenClassifier
 
 CHECKPOINTS = Path(__file__).parents[1] / "reference" / "checkpoints"
 ENCODERS = [
@@ -18,6 +19,7 @@ ENCODERS = [
     "bert-masked-lm",
     "bert-sequence-classification",
     "bert-question-answering",
+    "roberta-backbone",
     "deberta-v2-backbone",
     "deberta-v2-sequence-classification",
     "deberta-v2-token-classification",
@@ -37,9 +39,31 @@ DECODERS = [
     "llama-causal-lm-biased",
     "llama-token-classification",
     "llama-sequence-classification",
+    "mistral-backbone",
+    "mistral-causal-lm-whole",
+    "mistral-sequence-classification",
 ]
-MODELS = {name: load_model(CHECKPOINTS / name) for name in ENCODERS + DECODERS}
-SIDES = [(name, "right") for name in MODELS] + [(name, "left") for name in DECODERS]
+# Given no target, they shift the source.
+ENCODER_DECODERS = [
+    "t5-backbone",
+    "t5-seq2seq-lm-gated",
+    "t5-sequence-classification",
+    "t5-token-classification",
+    "mt5-question-answering",
+    "bart-backbone",
+    "bart-seq2seq-lm",
+    "bart-sequence-classification",
+    "bart-question-answering",
+    "mbart-seq2seq-lm",
+    "mbart-sequence-classification",
+    "pegasus-seq2seq-lm",
+    "m2m_100-backbone",
+    "m2m_100-seq2seq-lm",
+]
+MODELS = {name: load_model(CHECKPOINTS / name) for name in ENCODERS + DECODERS + ENCODER_DECODERS}
+SIDES = [(name, "right") for name in MODELS] + [(name, "left") for name in DECODERS + ENCODER_DECODERS]
+# Those that classify a text at its end token ask for one.
+TOLERANT = [name for name, model in MODELS.items() if not isinstance(model.head, EndTokenClassifier)]
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_decoder = pytest.mark.parametrize("name", DECODERS)
@@ -52,7 +76,10 @@ def draw_batch(model: Model, lengths: list[int], side: str) -> tuple[Tensor, Ten
     """Random ids padded on one side (with random ids: padding is what the mask says), and the attention mask."""
     steps, counts, longest = torch.arange(max(lengths)), torch.tensor(lengths)[:, None], max(lengths)
     ids = torch.randint(0, model.config.vocab_size, (len(lengths), longest))
-    return ids, (steps < counts if side == "right" else steps >= longest - counts).long()
+    mask = (steps < counts if side == "right" else steps >= longest - counts).long()
+    if isinstance(model.head, EndTokenClassifier):
+        ids.scatter_(1, mask.cumsum(-1).argmax(-1, keepdim=True), model.config.eos_token_id)
+    return ids, mask
 
 
 def assert_near(actual: Tensor, expected: Tensor, limit: float = 1e-5) -> None:
@@ -120,13 +147,13 @@ def test_no_gradient_flows_from_padding(name: str, side: str) -> None:
     total += sum(tensor.square().sum() for tensor in per_text(model, output).values())
     total.backward()
     model.zero_grad()
-    gradient = embedded[0].grad
-    assert gradient is not None
-    assert gradient[~real].eq(0).all()
-    assert gradient[real].ne(0).any(-1).all()
+    for tensor in embedded:  # of an encoder-decoder, the source's and the target's
+        assert tensor.grad is not None
+        assert tensor.grad[~real].eq(0).all()
+        assert tensor.grad[real].ne(0).any(-1).all()
 
 
-@every_model
+@pytest.mark.parametrize("name", TOLERANT)
 @pytest.mark.parametrize("attentions", [False, True], ids=["fused", "plain"])
 def test_a_row_of_padding_alone_gives_no_nan(name: str, attentions: bool) -> None:
     model = MODELS[name]
@@ -204,17 +231,38 @@ def test_a_token_id_beyond_the_embedding_is_named(name: str, offset: int) -> Non
         model(torch.tensor([[1, -1]]))
 
 
-@pytest.mark.parametrize("name", ["bert-backbone", "gpt2-backbone"])
+@pytest.mark.parametrize("name", ["bert-backbone", "roberta-backbone", "gpt2-backbone"])
 def test_a_text_longer_than_the_position_table_is_refused(name: str) -> None:
     model = MODELS[name]
-    assert model(torch.ones(1, 16, dtype=torch.long)).last_hidden_state.shape[1] == 16
+    kind = name.split("-")[0]
+    limit = model.position_limit
+    assert limit in (14, 16)  # RoBERTa's first positions are not for text
+    assert model(torch.full((1, limit), 5)).last_hidden_state.shape[1] == limit
+    with pytest.raises(
+        InputError, match=rf"a text of {limit + 1} tokens: this {kind} model has positions for {limit};"
+    ):
+        model(torch.full((1, limit + 1), 5))
+
+
+@pytest.mark.parametrize("name", ["gpt2-backbone"])
+def test_padding_takes_no_position(name: str) -> None:
+    model = MODELS[name]
+    ids, mask = draw_batch(model, [20, 16], "left")
+    mask[0, :4] = 0
+    with torch.no_grad():
+        assert_near(model(ids, mask).last_hidden_state[0, 4:], model(ids[:1, 4:]).last_hidden_state[0])
+
+
+def test_given_positions_beyond_the_table_are_named() -> None:
     with pytest.raises(InputError, match="position 16 is beyond the embedding, which has rows 0 to 15"):
-        model(torch.ones(1, 17, dtype=torch.long))
+        MODELS["bert-backbone"](torch.ones(1, 2, dtype=torch.long), position_ids=torch.tensor([[0, 16]]))
 
 
 @pytest.mark.parametrize(
     ("name", "argument"),
     [
+        ("t5-backbone", "token_type_ids"),
+        ("bart-backbone", "position_ids"),
         ("gpt2-backbone", "token_type_ids"),
         ("llama-causal-lm", "token_type_ids"),
         ("modernbert-backbone", "token_type_ids"),

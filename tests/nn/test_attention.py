@@ -38,6 +38,37 @@ def test_attention_is_its_formula_in_both_paths(mask: Mask, kv_heads: int, bias:
         torch.testing.assert_close(plain[:, head], scores.softmax(-1) @ value[:, shared])
 
 
+@pytest.mark.parametrize("want_weights", [False, True], ids=["fused", "plain"])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("kv_heads", [1, 2, 3, 6])
+def test_a_single_token_sees_with_grouped_heads_what_the_last_of_several_sees(
+    kv_heads: int, biased: bool, padded: bool, want_weights: bool
+) -> None:
+    query, key, value = torch.randn(2, 6, 5, 4), torch.randn(2, kv_heads, 5, 4), torch.randn(2, kv_heads, 5, 4)
+    bias = torch.randn(2, 6, 5, 5) if biased else None
+    real = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]) if padded else None
+    several, one = (causal_mask(real, queries, 5, torch.device("cpu")) for queries in (5, 1))
+    if bias is not None:
+        several, one = several.with_bias(bias), one.with_bias(bias[:, :, -1:])
+    context, weights = attend(query, key, value, several, 0.3, 0.0, want_weights)
+    alone, its_weights = attend(query[:, :, -1:], key, value, one, 0.3, 0.0, want_weights)
+    torch.testing.assert_close(alone, context[:, :, -1:])
+    if want_weights:
+        torch.testing.assert_close(its_weights, weights[:, :, -1:])
+
+
+def test_a_single_token_copies_no_key_of_grouped_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the keys were repeated")
+
+    monkeypatch.setattr(torch.Tensor, "repeat_interleave", refuse)
+    key = torch.randn(2, 2, 5, 4)
+    attend(torch.randn(2, 6, 1, 4), key, key, Mask(), 0.3, 0.0, want_weights=False)
+    with pytest.raises(AssertionError, match="repeated"):
+        attend(torch.randn(2, 6, 2, 4), key, key, Mask(), 0.3, 0.0, want_weights=False)
+
+
 def test_dropout_falls_on_the_weights_as_the_seed_says() -> None:
     query, key, value = torch.randn(2, 3, 5, 4), torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4)
     _, exact = attend(query, key, value, Mask(), 0.5, 0.0, want_weights=True)

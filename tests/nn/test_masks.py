@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from minitl.nn.masks import bidirectional_mask, causal_mask, positions_from_mask, window_mask
+from minitl.nn.masks import bidirectional_mask, causal_mask, causal_window_mask, positions_from_mask, window_mask
 
 CPU = torch.device("cpu")
 padding_masks = st.lists(st.lists(st.integers(0, 1), min_size=6, max_size=6), min_size=1, max_size=4).map(torch.tensor)
@@ -48,6 +48,28 @@ def test_a_window_is_the_real_neighbours_on_both_sides_and_oneself(mask: Tensor,
         assert seen[row].any(-1).all()  # a padded query has something to look at
     if reach >= 5:
         assert torch.equal(seen, whole)
+
+
+@settings(deadline=None)
+@given(mask=padding_masks, queries=st.integers(1, 6), window=st.integers(1, 8))
+def test_a_causal_window_is_the_nearest_real_past_and_oneself(mask: Tensor, queries: int, window: int) -> None:
+    past = 6 - queries
+    first = max(0, past - window + 1)  # the earliest key that any query sees
+    seen = cells(causal_window_mask(mask, queries, past, window, CPU), queries, 6 - first, len(mask))
+    for row in range(len(mask)):
+        for query in range(queries):
+            place = past + query
+            near = [place - key < window for key in range(6)]
+            expected = [key == place or (key < place and near[key] and bool(mask[row, key])) for key in range(6)]
+            assert seen[row, query].tolist() == expected[first:]
+
+
+def test_a_causal_window_that_hides_nothing_costs_nothing() -> None:
+    for mask in (None, torch.ones(3, 6, dtype=torch.long)):
+        assert causal_window_mask(mask, 6, 0, 6, CPU) == causal_mask(mask, 6, 6, CPU)
+        assert causal_window_mask(mask, 1, 5, 3, CPU).cells(1, 3, CPU) is None  # one new token sees all that is kept
+    left = torch.tensor([[0, 0, 1, 1, 1, 1]])
+    assert causal_window_mask(left, 1, 5, 3, CPU).cells(1, 3, CPU) is None  # the padding is out of sight
 
 
 def test_a_window_without_padding_is_one_band_for_all_texts() -> None:

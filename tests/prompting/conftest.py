@@ -1,7 +1,7 @@
 import pytest
 
 from minitl.tokenization import Tokenizer
-from tests.prompting.made import KINDS, Made, train_tokenizers
+from tests.prompting.made import DECODERS, ENCODER_DECODERS, ENCODERS, KINDS, Made, train_tokenizers
 
 
 @pytest.fixture(scope="session")
@@ -15,13 +15,18 @@ def kind(request: pytest.FixtureRequest, tokenizers: dict[str, Tokenizer]) -> Ma
     return Made(request.param, tokenizers)
 
 
-@pytest.fixture(params=("gpt2", "llama"))
+@pytest.fixture(params=DECODERS)
 def decoder(request: pytest.FixtureRequest, tokenizers: dict[str, Tokenizer]) -> Made:
     return Made(request.param, tokenizers)
 
 
-@pytest.fixture(params=("bert", "roberta"))
+@pytest.fixture(params=ENCODERS)
 def encoder(request: pytest.FixtureRequest, tokenizers: dict[str, Tokenizer]) -> Made:
+    return Made(request.param, tokenizers)
+
+
+@pytest.fixture(params=ENCODER_DECODERS)
+def encoder_decoder(request: pytest.FixtureRequest, tokenizers: dict[str, Tokenizer]) -> Made:
     return Made(request.param, tokenizers)
 
 

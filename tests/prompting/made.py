@@ -19,6 +19,7 @@ WORDS = [
     *("good", "bad", "fine", "poor", "film", "book", "food", "hotel", "was", "the", "a", "very", "not", "and", "but"),
     *("really", "Sentiment:", "day", "we", "it", "This", "is", "."),
 ]
+DECODERS, ENCODER_DECODERS, ENCODERS = ("gpt2", "llama", "mistral"), ("t5", "bart"), ("bert", "roberta")
 NLI = ["CONTRADICTION", "neutral", "Entailment"]
 
 
@@ -79,7 +80,7 @@ def train_tokenizers(folder: Path) -> dict[str, Tokenizer]:
 
 
 def build(name: str, tokenizer: Tokenizer, **changes: Any) -> Model:
-    """A tiny model: "gpt2", "llama", "t5", "bert", "roberta", or an entailment classifier, "bert-nli"."""
+    """A tiny model of one of KINDS."""
     family, _, kind = name.partition("-")
     common: dict[str, Any] = {"model_type": family, "vocab_size": tokenizer.vocab_size, "initializer_range": 0.4}
     encoder = {
@@ -104,17 +105,34 @@ def build(name: str, tokenizer: Tokenizer, **changes: Any) -> Model:
             "pad_token_id": 0,
             "eos_token_id": 1,
         },
+        "mistral": {**encoder, "num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 8},
+        "bart": {
+            "d_model": 16,
+            "encoder_layers": 1,
+            "decoder_layers": 2,
+            "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2,
+            "encoder_ffn_dim": 20,
+            "decoder_ffn_dim": 20,
+            "max_position_embeddings": 64,
+            "init_std": 0.4,
+            "bos_token_id": 0,
+            "pad_token_id": 1,
+            "eos_token_id": 2,
+            "decoder_start_token_id": 2,
+        },
         "bert": {**encoder, "pad_token_id": 0},
         "roberta": {**encoder, "pad_token_id": 1, "max_position_embeddings": 66},
     }
-    task = {"gpt2": "causal-lm", "llama": "causal-lm", "t5": "seq2seq-lm"}.get(family, "masked-lm")
+    tasks = {**dict.fromkeys(DECODERS, "causal-lm"), **dict.fromkeys(ENCODER_DECODERS, "seq2seq-lm")}
+    task = tasks.get(family, "masked-lm")
     labels = NLI if kind == "nli" else None
     return new_model(
         {**common, **fields[family], **changes}, "sequence-classification" if labels else task, labels=labels
     )
 
 
-KINDS = ("gpt2", "llama", "t5", "bert", "roberta", "bert-nli")
+KINDS = (*DECODERS, *ENCODER_DECODERS, *ENCODERS, "bert-nli", "bart-nli")  # "-nli": an entailment classifier
 
 
 class Made:
@@ -122,12 +140,18 @@ class Made:
 
     def __init__(self, name: str, tokenizers: dict[str, Tokenizer]) -> None:
         self.name = name
-        self.tokenizer = tokenizers[name.partition("-")[0]]
+        family = name.partition("-")[0]
+        self.tokenizer = tokenizers[{"mistral": "llama", "bart": "roberta"}.get(family, family)]
         self.model = build(name, self.tokenizer)
-        templates = {"bert": "{text} it was {mask} .", "roberta": "{text} it was {mask}.", "bert-nli": "This is {} ."}
+        templates = {
+            "bert": "{text} it was {mask} .",
+            "roberta": "{text} it was {mask}.",
+            "bert-nli": "This is {} .",
+            "bart-nli": "This is {} .",
+        }
         self.template = templates.get(name, "{text}\nSentiment:")
         self.words = {"positive": "good", "negative": "bad", "mixed": "fine"}
-        if name in ("gpt2", "llama", "t5"):  # a label may have several tokens, here of different number
+        if name in (*DECODERS, *ENCODER_DECODERS):  # a label may have several tokens, here of different number
             self.words = {"positive": " good", "negative": " bad", "mixed": " really not fine"}
 
     def classifier(self, **options: Any) -> PromptClassifier:

@@ -9,16 +9,17 @@ from minitl.prompting.scorer import Wording
 from tests.prompting.made import TEXTS, Made
 
 
-def test_the_likelihood_is_that_of_the_label_and_its_end(t5: Made):
-    logits = t5.classifier().logits(TEXTS)
+def test_the_likelihood_is_that_of_the_label_and_its_end(encoder_decoder: Made):
+    made = encoder_decoder
+    logits = made.classifier().logits(TEXTS)
     for text, row in zip(TEXTS, logits, strict=True):
-        source = torch.tensor(t5.tokenizer.encode(t5.template.replace("{text}", text)))
-        for words, value in zip(t5.words.values(), row, strict=True):
-            (target,) = t5.tokenizer.encode(words)
-            assert target[-1] == t5.tokenizer.eos_token_id
+        source = torch.tensor(made.tokenizer.encode(made.template.replace("{text}", text)))
+        for words, value in zip(made.words.values(), row, strict=True):
+            (target,) = made.tokenizer.encode(words)
+            assert target[-1] == made.tokenizer.eos_token_id
             with torch.inference_mode():
-                read = torch.tensor([[t5.model.start_token, *target[:-1]]])
-                scores = t5.model(source, decoder_input_ids=read).logits[0].log_softmax(-1)
+                read = torch.tensor([[made.model.start_token, *target[:-1]]])
+                scores = made.model(source, decoder_input_ids=read).logits[0].log_softmax(-1)
             wanted = sum(float(scores[place, token]) for place, token in enumerate(target))
             assert float(value) == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 

@@ -97,6 +97,14 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 32,
 }
 GROUPED = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8, "rope_parameters": LLAMA3_ROPE}
+# Of a text of nine tokens, one sees four; grouped heads, 4 : 2.
+MISTRAL = LLAMA | {
+    "vocab_size": 58,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "sliding_window": 4,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0},
+}
 # Windows small enough to hide something of nine tokens: two to either side, and blocks that the last does not fill.
 MODERNBERT = {
     "vocab_size": 57,
@@ -130,6 +138,23 @@ T5 = {
     "eos_token_id": 1,
     "decoder_start_token_id": 0,
 }
+# Stacks that differ in everything in which they may.
+BART = {
+    "vocab_size": 51,
+    "d_model": 18,
+    "encoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 22,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 3,
+    "decoder_ffn_dim": 28,
+    "max_position_embeddings": 16,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+}
+MBART = BART | {"encoder_layers": 2, "decoder_layers": 1, "scale_embedding": True}
+PEGASUS = MBART | {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0, "activation_function": "relu"}
+M2M100 = BART | {"d_model": 12}
 MODERNBERT_BIASED = MODERNBERT | {
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     "hidden_activation": "silu",
@@ -207,6 +232,16 @@ CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama-sequence-classification": ("llama", "sequence-classification", LLAMA | {"num_labels": 4}),
     "llama-token-classification": ("llama", "token-classification", LLAMA | {"num_labels": 6}),
     "llama-question-answering": ("llama", "question-answering", LLAMA | {"rope_parameters": LLAMA3_ROPE}),
+    "mistral-backbone": ("mistral", "backbone", MISTRAL | {"num_hidden_layers": 3}),
+    "mistral-causal-lm": ("mistral", "causal-lm", MISTRAL),
+    "mistral-causal-lm-whole": ("mistral", "causal-lm", MISTRAL | {"sliding_window": None, "head_dim": 8}),
+    "mistral-sequence-classification": (
+        "mistral",
+        "sequence-classification",
+        MISTRAL | {"num_labels": 3, "sliding_window": 2},
+    ),
+    "mistral-token-classification": ("mistral", "token-classification", MISTRAL | {"num_labels": 5}),
+    "mistral-question-answering": ("mistral", "question-answering", MISTRAL | {"sliding_window": 16}),
     "modernbert-backbone": ("modernbert", "backbone", MODERNBERT | {"num_hidden_layers": 4}),
     "modernbert-backbone-biased": ("modernbert", "backbone", MODERNBERT_BIASED),
     "modernbert-masked-lm": ("modernbert", "masked-lm", MODERNBERT),
@@ -242,6 +277,18 @@ CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mt5-sequence-classification": ("mt5", "sequence-classification", T5 | {"num_labels": 1}),
     "mt5-token-classification": ("mt5", "token-classification", T5 | {"num_labels": 2}),
     "mt5-question-answering": ("mt5", "question-answering", T5),
+    "bart-backbone": ("bart", "backbone", BART),
+    "bart-seq2seq-lm": ("bart", "seq2seq-lm", BART | {"encoder_layers": 2, "decoder_layers": 1}),
+    "bart-sequence-classification": ("bart", "sequence-classification", BART),  # three labels, none of them named
+    "bart-question-answering": ("bart", "question-answering", BART | {"scale_embedding": True}),
+    "mbart-backbone": ("mbart", "backbone", MBART),
+    "mbart-seq2seq-lm": ("mbart", "seq2seq-lm", MBART | {"activation_function": "relu"}),
+    "mbart-sequence-classification": ("mbart", "sequence-classification", MBART | {"num_labels": 1}),
+    "mbart-question-answering": ("mbart", "question-answering", MBART | {"scale_embedding": False}),
+    "pegasus-backbone": ("pegasus", "backbone", PEGASUS | {"encoder_attention_heads": 1}),
+    "pegasus-seq2seq-lm": ("pegasus", "seq2seq-lm", PEGASUS),
+    "m2m_100-backbone": ("m2m_100", "backbone", M2M100 | {"scale_embedding": False, "activation_function": "gelu"}),
+    "m2m_100-seq2seq-lm": ("m2m_100", "seq2seq-lm", M2M100),
 }
 
 
@@ -254,7 +301,7 @@ def expected(model: Any, task: str) -> dict[str, Tensor]:
             {f"{group}.{name}": value.clone(memory_format=torch.contiguous_format) for name, value in values.items()}
         )
 
-    for side in ("right", "left") if model.config.model_type in peer.EITHER_SIDE else ("right",):
+    for side in peer.sides(model.config.model_type, task):
         inputs = peer.draw_inputs(model, LENGTHS, side)
         note(f"{side}.inputs", inputs)
         note(f"{side}.outputs", peer.outputs(model, inputs))

@@ -3,6 +3,7 @@
 Imports transformers and torch and nothing of minitl, so that the expected numbers owe nothing to the code under test.
 """
 
+import math
 import random
 from typing import Any
 
@@ -19,9 +20,14 @@ PREFIXES = {
     "deberta-v2": "DebertaV2",
     "gpt2": "GPT2",
     "llama": "Llama",
+    "mistral": "Mistral",
     "modernbert": "ModernBert",
     "t5": "T5",
     "mt5": "MT5",
+    "bart": "Bart",
+    "mbart": "MBart",
+    "pegasus": "Pegasus",
+    "m2m_100": "M2M100",
 }
 SUFFIXES = {
     "backbone": "Model",
@@ -34,19 +40,29 @@ SUFFIXES = {
     "replaced-token-detection": "ForPreTraining",
 }
 ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2", "modernbert")
+DECODERS = ("gpt2", "llama", "mistral")
 _COMMON = ["backbone", "sequence-classification", "token-classification", "question-answering"]
 TASKS = {
     **{family: [*_COMMON, "masked-lm"] for family in ENCODERS},
-    **{family: [*_COMMON, "causal-lm"] for family in ("gpt2", "llama")},
+    **{family: [*_COMMON, "causal-lm"] for family in DECODERS},
 }
 TASKS["electra"].append("replaced-token-detection")
 TASKS |= {family: [*_COMMON, "seq2seq-lm"] for family in ("t5", "mt5")}
-DECODERS = ("gpt2", "llama")
-ENCODER_DECODERS = ("t5", "mt5")
-EITHER_SIDE = (*DECODERS, *ENCODER_DECODERS)  # families whose texts may be padded on the left, too
+TASKS |= {
+    family: ["backbone", "seq2seq-lm", "sequence-classification", "question-answering"] for family in ("bart", "mbart")
+}
+TASKS |= {family: ["backbone", "seq2seq-lm"] for family in ("pegasus", "m2m_100")}
+ENCODER_DECODERS = ("t5", "mt5", "bart", "mbart", "pegasus", "m2m_100")
+EITHER_SIDE = (*DECODERS, "t5", "mt5", "m2m_100")  # families whose texts may be padded on the left, too
+# Of an encoder-decoder, a task that is given no target shifts the source, and the peer then counts padding as text.
+TARGETLESS = ("sequence-classification", "question-answering")
 
 # Training mode is compared with dropout 0: two libraries never draw the same mask.
 _NO_ENCODER_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
+_NO_BART_DROPOUT = {
+    **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout", "classifier_dropout"), 0.0),
+    **dict.fromkeys(("encoder_layerdrop", "decoder_layerdrop"), 0.0),
+}
 NO_DROPOUT = {
     "bert": _NO_ENCODER_DROPOUT,
     "roberta": _NO_ENCODER_DROPOUT,
@@ -61,10 +77,18 @@ NO_DROPOUT = {
     "distilbert": {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0, "qa_dropout": 0.0},
     "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "classifier_dropout": 0.0},
     "llama": {"attention_dropout": 0.0, "classifier_dropout": 0.0},
+    "mistral": {"attention_dropout": 0.0, "classifier_dropout": 0.0},
     "modernbert": dict.fromkeys(("embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"), 0.0),
     "t5": {"dropout_rate": 0.0, "classifier_dropout": 0.0},
     "mt5": {"dropout_rate": 0.0, "classifier_dropout": 0.0},
+    **dict.fromkeys(("bart", "mbart", "pegasus", "m2m_100"), _NO_BART_DROPOUT),
 }
+
+
+def sides(family: str, task: str) -> tuple[str, ...]:
+    """The sides on which texts may be padded for the peer."""
+    either = family in EITHER_SIDE and not (family in ENCODER_DECODERS and task in TARGETLESS)
+    return ("right", "left") if either else ("right",)
 
 
 def model_class(family: str, task: str) -> Any:
@@ -95,6 +119,9 @@ def scatter(model: torch.nn.Module) -> None:
             parameter.normal_(0.0, 0.5)
         else:
             parameter.normal_(0.0, 0.7 * parameter.shape[1] ** -0.5)
+    for name, buffer in model.named_buffers():
+        if name in ("final_logits_bias", "head.bias"):
+            buffer.normal_(0.0, 0.2)
 
 
 def draw_inputs(model: Any, lengths: list[int], side: str) -> dict[str, Tensor]:
@@ -107,7 +134,8 @@ def draw_inputs(model: Any, lengths: list[int], side: str) -> dict[str, Tensor]:
     if config.is_encoder_decoder:
         last = mask.cumsum(-1).argmax(-1, keepdim=True)
         # Exactly one end token each, where the text ends: the peer's classifiers ask for it.
-        ids.masked_fill_(ids == config.eos_token_id, (config.pad_token_id or config.eos_token_id) - 1)
+        other = next(n for n in range(3) if n not in (config.eos_token_id, config.pad_token_id))
+        ids.masked_fill_((ids == config.eos_token_id) & mask.bool(), other)
         ids.scatter_(1, last, config.eos_token_id)
         if type(model).__name__.endswith(("Model", "ForConditionalGeneration")):
             names = ("decoder_input_ids", "decoder_attention_mask")
@@ -207,16 +235,23 @@ def draw_fields(family: str, task: str, dice: random.Random) -> dict[str, Any]:
         "deberta-v2": _draw_deberta,
         "gpt2": _draw_gpt2,
         "llama": _draw_llama,
+        "mistral": _draw_mistral,
         "modernbert": _draw_modernbert,
         "t5": _draw_t5,
         "mt5": _draw_t5,
+        **dict.fromkeys(("bart", "mbart", "pegasus"), _draw_bart),
+        "m2m_100": _draw_m2m100,
     }[family]
     vocabulary = dice.randint(40, 90)
     chosen = draw(dice)
     fields = {"vocab_size": vocabulary, "pad_token_id": dice.randrange(vocabulary)} | chosen
     fields |= {"bos_token_id": dice.randrange(vocabulary), "eos_token_id": dice.randrange(vocabulary)}
+    if family in ENCODER_DECODERS and fields["eos_token_id"] == fields["pad_token_id"]:
+        fields["eos_token_id"] = (fields["pad_token_id"] + 1) % vocabulary  # the end is text, which padding is not
     if task.endswith("classification"):
         fields["num_labels"] = dice.randint(1 if task.startswith("sequence") else 2, 5)
+        if family == "bart" and fields["num_labels"] == 2:
+            fields["num_labels"] = 3  # the peer does not write down two unnamed labels, and then reads three
     return fields
 
 
@@ -317,6 +352,13 @@ def _draw_llama(dice: random.Random) -> dict[str, Any]:
     }
 
 
+def _draw_mistral(dice: random.Random) -> dict[str, Any]:
+    """Llama's choices but the biases, and a window: none, one that most texts outgrow, or one that none does."""
+    fields = _draw_llama(dice)
+    del fields["attention_bias"], fields["mlp_bias"]
+    return fields | {"sliding_window": dice.choice([None, dice.randint(2, 8), 30])}  # the peer's cache needs two
+
+
 def _draw_modernbert(dice: random.Random) -> dict[str, Any]:
     heads, layers = dice.choice([1, 2, 3]), dice.randint(1, 4)
     kinds = ["full_attention", "sliding_attention"]
@@ -368,3 +410,28 @@ def _draw_t5(dice: random.Random) -> dict[str, Any]:
         "decoder_start_token_id": dice.randint(0, 3),
         "tie_word_embeddings": dice.random() < 0.5,
     }
+
+
+def _draw_bart(dice: random.Random) -> dict[str, Any]:
+    """BART's choices, which are mBART's and Pegasus' too."""
+    heads = [dice.choice([1, 2, 3, 5]) for _ in range(2)]
+    return {
+        "d_model": math.lcm(*heads) * dice.choice([4, 5] if max(heads) < 5 else [2, 3]),
+        "encoder_layers": dice.randint(1, 3),
+        "decoder_layers": dice.randint(1, 3),
+        "encoder_attention_heads": heads[0],
+        "decoder_attention_heads": heads[1],
+        "encoder_ffn_dim": dice.randint(17, 60),
+        "decoder_ffn_dim": dice.randint(17, 60),
+        "max_position_embeddings": dice.randint(16, 40),
+        "activation_function": dice.choice(["gelu", "relu", "silu", "gelu_new"]),
+        "scale_embedding": dice.random() < 0.5,
+        "decoder_start_token_id": dice.randint(0, 3),
+    }
+
+
+def _draw_m2m100(dice: random.Random) -> dict[str, Any]:
+    """BART's choices; positions begin behind the padding's id, which is therefore a small one."""
+    pad = dice.randint(0, 3)
+    start = (pad + dice.randint(1, 3)) % 4  # which the peer would take for padding if it had padding's id
+    return _draw_bart(dice) | {"pad_token_id": pad, "decoder_start_token_id": start}

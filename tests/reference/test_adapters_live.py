@@ -42,16 +42,39 @@ SIZES: dict[str, dict[str, Any]] = {
         "intermediate_size": 24,
         "attention_bias": True,
     },
+    "t5": {
+        "d_model": 16,
+        "d_kv": 6,
+        "d_ff": 24,
+        "num_layers": 1,
+        "num_decoder_layers": 2,
+        "num_heads": 2,
+        "decoder_start_token_id": 0,
+    },
+    "bart": {
+        "d_model": 16,
+        "max_position_embeddings": 16,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 24,
+        "decoder_layers": 2,
+        "decoder_attention_heads": 4,
+        "decoder_ffn_dim": 20,
+    },
 }
+ENCODER_DECODERS = ("t5", "bart")
 TASKS = {
     "sequence-classification": "SEQ_CLS",
     "token-classification": "TOKEN_CLS",
     "causal-lm": "CAUSAL_LM",
     "masked-lm": None,
+    "seq2seq-lm": "SEQ_2_SEQ_LM",
     "backbone": "FEATURE_EXTRACTION",
 }
 HEADS = [
-    *((family, task) for family in SIZES for task in ("sequence-classification", "token-classification", "backbone")),
+    *((family, task) for family in SIZES for task in ("sequence-classification", "backbone")),
+    *((family, "token-classification") for family in SIZES if "token-classification" in peer.TASKS[family]),
+    *((family, "seq2seq-lm") for family in ENCODER_DECODERS),
     ("bert", "masked-lm"),
     ("gpt2", "causal-lm"),
     ("llama", "causal-lm"),
@@ -61,7 +84,10 @@ SOME_LINEARS = {
     "deberta-v2": ["key_proj", "output.dense"],
     "gpt2": ["c_attn", "mlp.c_proj"],
     "llama": ["k_proj", "down_proj"],
+    "t5": ["k", "wo"],
+    "bart": ["k_proj", "encoder_attn.q_proj", "fc2"],
 }
+NAMED = {"t5": ["q", "v"], "bart": ["q_proj", "v_proj"]}
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "rslora": {"r": 5, "use_rslora": True, "dropout": 0.3},
@@ -74,6 +100,8 @@ KINDS: dict[str, dict[str, Any]] = {
             "deberta-v2": ["intermediate.dense"],
             "gpt2": ["c_fc", "wte"],
             "llama": ["embed_tokens"],
+            "t5": ["wi"],
+            "bart": ["fc1"],
         }
     },
 }
@@ -121,14 +149,22 @@ def train_a_little(model: nn.Module) -> None:
                 parameter.add_(0.2 * torch.randn_like(parameter))
 
 
-@torch.no_grad()
-def outputs(model: nn.Module) -> Tensor:
-    ids = torch.tensor([[7, 8, 9, 10, 11, 0, 0], [12, 13, 14, 15, 16, 17, 18]])
+def inputs_for(family: str, task: str) -> dict[str, Tensor]:
+    """Two texts, padded on the right and closed by the end token, and for those who write, what they are to write."""
+    ids = torch.tensor([[7, 8, 9, 10, 2, 0, 0], [12, 13, 14, 15, 16, 17, 2]])
     mask = (ids != 0).long()
-    out = model.eval()(input_ids=ids, attention_mask=mask)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if family in ENCODER_DECODERS and task in ("backbone", "seq2seq-lm"):
+        inputs |= {"decoder_input_ids": ids + 20, "decoder_attention_mask": mask}
+    return inputs
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    out = model.eval()(**inputs)
     answer = getattr(out, "logits", None)
     answer = out.last_hidden_state if answer is None else answer
-    return answer if answer.dim() == 2 else answer[mask.bool()]
+    return answer if answer.dim() == 2 else answer[inputs["attention_mask"].bool()]
 
 
 def assert_near(actual: Tensor, expected: Tensor) -> None:
@@ -138,17 +174,18 @@ def assert_near(actual: Tensor, expected: Tensor) -> None:
 @every_case
 def test_pefts_adapters_act_here_as_there(family: str, task: str, kind: str, tmp_path: Path) -> None:
     theirs, ours = build(family, task, tmp_path)
-    base = outputs(ours)
-    assert_near(base, outputs(theirs))
+    inputs = inputs_for(family, task)
+    base = outputs(ours, inputs)
+    assert_near(base, outputs(theirs, inputs))
     adapted = peft.get_peft_model(theirs, peft_config(task, fields_for(family, kind)))
     train_a_little(adapted)
     adapted.save_pretrained(tmp_path / "adapter")
-    expected = outputs(adapted)
+    expected = outputs(adapted, inputs)
     assert float((expected - base).abs().max()) > 0.01 * float(base.abs().max())
     load_adapter(ours, tmp_path / "adapter")
-    assert_near(outputs(ours), expected)
+    assert_near(outputs(ours, inputs), expected)
     merge_lora(ours)
-    assert_near(outputs(ours), expected)
+    assert_near(outputs(ours, inputs), expected)
 
 
 @every_case
@@ -160,12 +197,13 @@ def test_our_adapters_act_there_as_here(family: str, task: str, kind: str, tmp_p
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Found missing adapter keys")
         adapted = peft.PeftModel.from_pretrained(theirs, tmp_path / "adapter")
-    assert_near(outputs(adapted), outputs(ours))
+    inputs = inputs_for(family, task)
+    assert_near(outputs(adapted, inputs), outputs(ours, inputs))
     # and nothing in the file was left over: the peer writes the same adapter back
     adapted.save_pretrained(tmp_path / "again")
     fresh = load_model(tmp_path / "base")
     load_adapter(fresh, tmp_path / "again")
-    assert torch.equal(outputs(fresh), outputs(ours))
+    assert torch.equal(outputs(fresh, inputs), outputs(ours, inputs))
 
 
 @pytest.mark.parametrize(("family", "task"), HEADS)
@@ -179,6 +217,21 @@ def test_default_targets_are_pefts(family: str, task: str, tmp_path: Path) -> No
     assert {f"base_model.model.{ours.key_map.to_published(path)}" for path in actual} == expected
 
 
+@pytest.mark.parametrize("family", ENCODER_DECODERS)
+@pytest.mark.parametrize("targets", ["all-linear", NAMED], ids=["all-linear", "named"])
+def test_targets_named_as_there_are_the_same_layers(family: str, targets: Any, tmp_path: Path) -> None:
+    theirs, ours = build(family, "seq2seq-lm", tmp_path)
+    targets = targets[family] if isinstance(targets, dict) else targets
+    adapted = peft.get_peft_model(theirs, peft_config("seq2seq-lm", {"target_modules": targets}))
+    train_a_little(adapted)
+    adapted.save_pretrained(tmp_path / "adapter")
+    add_lora(ours, LoraConfig(target_modules=targets), "own")
+    load_adapter(ours, tmp_path / "adapter", "theirs")
+    assert ours.lora.held["own"].places == ours.lora.held["theirs"].places
+    inputs = inputs_for(family, "seq2seq-lm")
+    assert_near(outputs(ours, inputs), outputs(adapted, inputs))
+
+
 @pytest.mark.parametrize("family", SIZES)
 def test_loss_gradients_equal_pefts(family: str, tmp_path: Path) -> None:
     theirs, ours = build(family, "sequence-classification", tmp_path)
@@ -187,7 +240,7 @@ def test_loss_gradients_equal_pefts(family: str, tmp_path: Path) -> None:
     train_a_little(adapted)
     adapted.save_pretrained(tmp_path / "adapter")
     load_adapter(ours, tmp_path / "adapter")
-    ids = torch.tensor([[7, 8, 9, 10, 11], [12, 13, 14, 15, 16]])
+    ids = torch.tensor([[7, 8, 9, 10, 2], [12, 13, 14, 15, 2]])
     for model in (adapted, ours):
         model.train()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.square().sum().backward()
     expected = {

@@ -13,7 +13,7 @@ import torch
 from minitl import new_model, save_model
 from minitl.prompting import PromptClassifier
 from minitl.tokenization import Tokenizer
-from tests.prompting.made import TEXTS, Made, build, train_tokenizers
+from tests.prompting.made import DECODERS, ENCODER_DECODERS, TEXTS, Made, build, train_tokenizers
 
 pytestmark = pytest.mark.reference
 transformers = pytest.importorskip("transformers", reason="the peer library lives in an environment of its own")
@@ -43,11 +43,11 @@ def pipeline(task: str, folder: Path) -> Any:
 
 @pytest.mark.parametrize("multi_label", [False, True], ids=["one label", "any number"])
 @pytest.mark.parametrize("outputs", ENTAILMENT, ids=" ".join)
-@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "bart"])
 def test_entailment(
     tokenizers: dict[str, Tokenizer], tmp_path: Path, family: str, outputs: tuple[str, ...], multi_label: bool
 ):
-    tokenizer = tokenizers[family]
+    tokenizer = Made(family, tokenizers).tokenizer
     model = new_model(build(family, tokenizer).config, "sequence-classification", labels=outputs)
     save_model(model, tmp_path, tokenizer)
     labels = ["good", "really bad", "film"]
@@ -92,11 +92,11 @@ def test_words_at_a_mask(tokenizers: dict[str, Tokenizer], tmp_path: Path, famil
         torch.testing.assert_close(row, torch.tensor(wanted), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
+@pytest.mark.parametrize("family", [*DECODERS, *ENCODER_DECODERS])
 def test_the_likelihood_is_the_peers_loss(tokenizers: dict[str, Tokenizer], tmp_path: Path, family: str):
     made = Made(family, tokenizers)
     save_model(made.model, tmp_path)
-    seq2seq = family == "t5"
+    seq2seq = family in ENCODER_DECODERS
     loader = transformers.AutoModelForSeq2SeqLM if seq2seq else transformers.AutoModelForCausalLM
     peer = loader.from_pretrained(tmp_path).eval()
     ours = made.classifier(calibrate=False).logits(TEXTS)

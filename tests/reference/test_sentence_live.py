@@ -14,6 +14,7 @@ from minitl.tasks.similarity import sts_spearman
 pytestmark = pytest.mark.reference
 pytest.importorskip("sentence_transformers", reason="the peer library lives in an environment of its own")
 
+import transformers  # noqa: E402 - both may be absent
 from sentence_transformers import SentenceTransformer  # noqa: E402 - it may be absent
 from sentence_transformers.sentence_transformer.modules import (  # noqa: E402
     Dense,
@@ -70,6 +71,20 @@ def test_prompts_as_the_peer_saves_them(minilm: Path, tmp_path: Path) -> None:
     assert load_sentence_encoder(tmp_path).prompts["passage"] == "passage: "
     assert_same_vectors(tmp_path, peer)
     assert_same_vectors(tmp_path, peer, prompt="passage: ")
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["encoder alone", "with the decoder"])
+def test_sentence_t5_takes_its_vectors_from_the_encoder(assets: Path, tmp_path: Path, whole: bool) -> None:
+    torch.manual_seed(0)
+    config = transformers.T5Config(d_model=24, d_kv=6, d_ff=40, num_layers=2, num_heads=3, decoder_start_token_id=0)
+    kind = transformers.T5ForConditionalGeneration if whole else transformers.T5EncoderModel
+    kind(config).save_pretrained(tmp_path / "t5")
+    transformers.T5Tokenizer.from_pretrained(assets / "tokenizers" / "t5").save_pretrained(tmp_path / "t5")
+    above = [Dense(24, 16, bias=False, activation_function=torch.nn.Identity()), Normalize()]
+    transformer = Transformer(str(tmp_path / "t5"), max_seq_length=48)
+    peer = SentenceTransformer(modules=[transformer, Pooling(24, "mean"), *above], device="cpu")
+    peer.save(str(tmp_path / "encoder"))
+    assert_same_vectors(tmp_path / "encoder", peer)
 
 
 def test_both_libraries_rank_pairs_alike(minilm: Path) -> None:

@@ -33,7 +33,9 @@ def make_folder(tmp_path: Path) -> Make:
 
 @pytest.fixture(scope="session")
 def sentencepiece_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """ "bpe" (byte fallback, spaces kept, as Llama's), "unigram" (NFKC map) and "marked" (user-defined symbols)."""
+    """ "bpe" (byte fallback, spaces kept, as Llama's), "unigram" (NFKC map), "marked" (user-defined symbols),
+    "identity" (no map, extra spaces removed), "merges" (BPE with NFKC map, as M2M100's and NLLB's), "pegasus" (padding
+    and end first, as T5's too)."""
     import sentencepiece
 
     folder = tmp_path_factory.mktemp("sentencepiece")
@@ -48,6 +50,9 @@ def sentencepiece_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "bpe": {"model_type": "bpe", "byte_fallback": True, "vocab_size": 400, **kept},
         "unigram": {"model_type": "unigram", "vocab_size": 120},
         "unigram_bytes": {"model_type": "unigram", "byte_fallback": True, "vocab_size": 380},
+        "identity": {"model_type": "unigram", "vocab_size": 120, "normalization_rule_name": "identity"},
+        "merges": {"model_type": "bpe", "vocab_size": 160},
+        "pegasus": {"model_type": "unigram", "vocab_size": 110, "pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1},
         "marked": {"model_type": "unigram", "vocab_size": 120, "user_defined_symbols": ["<sym>"]},
     }
     for name, option in options.items():

@@ -1,5 +1,6 @@
 """SentencePiece files: piece for piece what the sentencepiece library yields, and each family's numbering."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def load(
     return load_tokenizer(folder)
 
 
-@pytest.mark.parametrize("name", ["bpe", "unigram", "unigram_bytes"])
+@pytest.mark.parametrize("name", ["bpe", "unigram", "unigram_bytes", "identity", "merges"])
 def test_plain_models_equal_sentencepiece(sentencepiece_models, tmp_path, name):
     ours = load(sentencepiece_models, name, tmp_path, '{"tokenizer_class": "PreTrainedTokenizerFast"}')
     theirs = sentencepiece.SentencePieceProcessor(model_file=str(sentencepiece_models[name]))
@@ -33,7 +34,7 @@ def test_plain_models_equal_sentencepiece(sentencepiece_models, tmp_path, name):
         assert ours.encode(text)[0] == theirs.encode(text)
 
     check()
-    for text in ["", " ", "  hello   world ", "straße\n東京", "a" * 500]:
+    for text in ["", " ", "  hello   world ", "hello \n\n world \n", "straße\n東京", "a" * 500]:
         assert ours.encode(text)[0] == theirs.encode(text)
 
 
@@ -92,6 +93,27 @@ def test_t5_has_a_hundred_sentinels_from_the_top(assets, make_folder):
     assert tokenizer.encode("a", "b")[0].count(tokenizer.eos_token_id) == 2
 
 
+def test_t5_v1_1_lists_its_sentinels_in_its_configuration_too(assets, make_folder):
+    model = assets / "tokenizers" / "t5" / "spiece.model"
+    sentinels = [f"<extra_id_{number}>" for number in range(100)]
+    listed = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "additional_special_tokens": sentinels}
+    config = {**listed, "extra_ids": 100, "model_max_length": 512}
+    alone, both = make_folder({"spiece.model": model}), make_folder({"spiece.model": model}, config)
+    (both / "special_tokens_map.json").write_text(json.dumps(listed))
+    tokenizer = load_tokenizer(both)
+    assert tokenizer.vocab_size == 32100
+    for text in ["The <extra_id_0> walks in<extra_id_99>", "a </s> b <pad>"]:
+        assert tokenizer.encode(text) == load_tokenizer(alone).encode(text)
+    assert tokenizer.decode([32099, 37, 1], skip_special_tokens=True) == "The"
+
+
+def test_mt5_has_its_sentinels_among_its_pieces(sentencepiece_models, make_folder):
+    files = {"spiece.model": sentencepiece_models["pegasus"]}  # laid out as T5's are
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(sentencepiece_models["pegasus"])).get_piece_size()
+    assert load_tokenizer(make_folder(files, {"tokenizer_class": "T5Tokenizer", "extra_ids": 0})).vocab_size == pieces
+    assert load_tokenizer(make_folder(files, {"tokenizer_class": "MT5Tokenizer"})).vocab_size == pieces + 100
+
+
 def test_user_defined_symbols_stay_whole(sentencepiece_models, tmp_path):
     tokenizer = load(sentencepiece_models, "marked", tmp_path)
     assert tokenizer.encode("cat<sym>dog")[0].count(tokenizer.token_to_id("<sym>")) == 1
@@ -121,6 +143,6 @@ def test_a_truncated_file_is_one_error(sentencepiece_models, tmp_path):
 
 
 def test_a_family_with_an_unknown_numbering_is_refused(sentencepiece_models, make_folder):
-    folder = make_folder({"spiece.model": sentencepiece_models["unigram"]}, {"tokenizer_class": "PegasusTokenizer"})
-    with pytest.raises(TokenizerError, match=r"PegasusTokenizer.*T5Tokenizer"):
+    folder = make_folder({"spiece.model": sentencepiece_models["unigram"]}, {"tokenizer_class": "XLNetTokenizer"})
+    with pytest.raises(TokenizerError, match=r"XLNetTokenizer.*T5Tokenizer"):
         load_tokenizer(folder)

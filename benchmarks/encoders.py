@@ -1,0 +1,122 @@
+"""The forward pass of every family that reads, in its base size: `python -m benchmarks.encoders`.
+
+Random weights, float32. Each family reads 8 texts of 128 tokens; BERT and ModernBERT also a batch of mixed lengths,
+which a library may read as it likes as long as it gives the same vectors; ModernBERT also one text of 8,192 tokens, in
+6 of its 22 layers.
+"""
+
+import json
+import random
+import tempfile
+from typing import Any
+
+import torch
+
+from benchmarks.protocol import Worker, compare, peers_python, save
+from minitl.models.loading import new_model, save_model
+
+BERT = {
+    "model_type": "bert",
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+}
+MODERNBERT = {
+    "model_type": "modernbert",
+    "vocab_size": 50368,
+    "hidden_size": 768,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 12,
+    "intermediate_size": 1152,
+    "max_position_embeddings": 8192,
+    "local_attention": 128,
+    "global_attn_every_n_layers": 3,
+    "global_rope_theta": 160000.0,
+    "local_rope_theta": 10000.0,
+}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "BERT": BERT,
+    "RoBERTa": BERT | {"model_type": "roberta", "vocab_size": 50265, "max_position_embeddings": 514, "pad_token_id": 1},
+    "DistilBERT": {
+        "model_type": "distilbert",
+        "vocab_size": 30522,
+        "dim": 768,
+        "n_layers": 6,
+        "n_heads": 12,
+        "hidden_dim": 3072,
+        "max_position_embeddings": 512,
+    },
+    "ELECTRA": BERT | {"model_type": "electra", "embedding_size": 768},
+    "DeBERTa-v3": BERT
+    | {
+        "model_type": "deberta-v2",
+        "vocab_size": 128100,
+        "type_vocab_size": 0,
+        "relative_attention": True,
+        "position_biased_input": False,
+        "pos_att_type": "p2c|c2p",
+        "share_att_key": True,
+        "position_buckets": 256,
+        "norm_rel_ebd": "layer_norm",
+    },
+    "ModernBERT": MODERNBERT,
+    "T5": {
+        "model_type": "t5",
+        "vocab_size": 32128,
+        "d_model": 768,
+        "d_kv": 64,
+        "d_ff": 3072,
+        "num_layers": 12,
+        "num_heads": 12,
+    },
+    "BART": {
+        "model_type": "bart",
+        "vocab_size": 50265,
+        "d_model": 768,
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+        "encoder_attention_heads": 12,
+        "decoder_attention_heads": 12,
+        "encoder_ffn_dim": 3072,
+        "decoder_ffn_dim": 3072,
+        "max_position_embeddings": 1024,
+    },
+}
+
+
+def mixed_lengths() -> list[int]:
+    """32 texts as a batch of documents has them: most short, some long, the longest cut at 256 tokens."""
+    dice = random.Random(0)
+    return [min(256, max(8, round(dice.lognormvariate(4.2, 0.8)))) for _ in range(32)]
+
+
+def row(case: str, config: dict[str, Any], lengths: list[int], runs: int = 9) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        save_model(new_model(config), folder)
+        arguments = ("benchmarks.workers.forward", "minitl", folder, json.dumps(lengths))
+        ours = Worker(*arguments)
+        peer = Worker(arguments[0], "transformers", *arguments[2:], python=peers_python())
+        with ours, peer:
+            sides = {"minitl": ours, "transformers": peer}
+            return compare(case, sides, warm_up=1, runs=runs, amount=sum(lengths), unit="tokens")
+
+
+def main() -> None:
+    rows = [row(f"{name}, 8 × 128 tokens", config, [128] * 8) for name, config in CONFIGS.items()]
+    lengths = mixed_lengths()
+    for name in ("BERT", "ModernBERT"):
+        rows.append(
+            row(f"{name}, {len(lengths)} texts of {min(lengths)} to {max(lengths)} tokens", CONFIGS[name], lengths)
+        )
+    long = MODERNBERT | {"num_hidden_layers": 6}
+    rows.append(row("ModernBERT in 6 layers, 1 × 8,192 tokens", long, [8192], runs=7))
+    print(save("encoders", "Reading, base sizes", rows))
+
+
+if __name__ == "__main__":
+    main()
