@@ -117,7 +117,7 @@ def test_a_long_text_is_cut_and_the_question_is_not(kind: Made):
     try:
         left = kind.classifier(max_length=30).scores([long])
         words = next(n for n in range(180) if whole.read(" ".join(long.split()[-n - 1 :])).tokens > 30)
-        space = " " if kind.name.endswith("-nli") else ""  # of a premise whole tokens are cut off, with no word read anew
+        space = " " if kind.name.endswith("-nli") else ""  # premises lose whole tokens, the space stays
         kept = space + " ".join(long.split()[-words:])
         torch.testing.assert_close(left, kind.classifier().scores([kept]), rtol=1e-4, atol=1e-4)
     finally:
