@@ -31,6 +31,7 @@ _HOME = {
     "remove_lora": "minitl.adapters",
     "count_parameters": "minitl.adapters",
     "fit": "minitl.training",
+    "PromptClassifier": "minitl.prompting",
     "MinitlError": "minitl.errors",
 }
 
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from minitl.models.vocabulary import add_tokens as add_tokens
     from minitl.models.word_vectors import load_word_vectors as load_word_vectors
     from minitl.nn.scalar_mix import ScalarMix as ScalarMix
+    from minitl.prompting import PromptClassifier as PromptClassifier
     from minitl.tokenization import load_tokenizer as load_tokenizer
     from minitl.training import fit as fit
 

@@ -24,6 +24,7 @@ FLOORS = {
     "training": 4,
     "tasks": 4,
     "probing": 4,
+    "prompting": 4,
     "adapters": 3,
     "models": 2,
     "generation": 3,

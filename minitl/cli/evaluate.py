@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from minitl.cli.options import add_data_options, read_classifier, read_data
-from minitl.errors import DataError
+from minitl.cli.prompts import add_prompt_options, check_prompt_options, read_prompt_classifier
+from minitl.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from minitl.data import Dataset
@@ -22,24 +23,34 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--task",
         choices=["classification", "similarity"],
         default="classification",
-        help="classification: accuracy, F1 and loss of a trained classifier (default); similarity: Spearman's rank "
-        "correlation · 100 between cosines of sentence vectors and human scores",
+        help="classification: accuracy, F1 and loss of a trained classifier, or accuracy and F1 by a prompt (default); "
+        "similarity: Spearman's rank correlation · 100 between cosines of sentence vectors and human scores",
     )
     parser.add_argument(
-        "--max-length", type=int, help="tokens a text is cut to, in classification (default: as in the training)"
+        "--max-length",
+        type=int,
+        help="tokens a text is cut to, in classification (default: as in the training; of a prompt, all that the model "
+        "has)",
     )
     add_data_options(parser)
+    prompts = add_prompt_options(parser)
+    prompts.add_argument("--shots", type=int, metavar="N", help="show N labelled examples of the training split")
+    prompts.add_argument("--seed", type=int, help="of the draw of the examples (default: 0)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    check_prompt_options(args)
+    if args.labels and args.task != "classification":
+        raise InputError("--labels: only of use with --task classification")
     dataset = read_data(args, validation_fraction=0)
     split = " test"
     if not dataset.test and not dataset.validation:  # a single file, all of it
         dataset, split = replace(dataset, train=[], test=dataset.train), ""
     if not dataset.test:
         raise DataError(f"{dataset.origin}: has no test split")
-    scores = {"classification": _classification, "similarity": _similarity}[args.task](args, dataset)
+    by_task = {"classification": _prompted if args.labels else _classification, "similarity": _similarity}
+    scores = by_task[args.task](args, dataset)
     print(f"{dataset.name}{split}, {len(dataset.test)} examples: {scores}")
     return 0
 
@@ -54,6 +65,44 @@ def _classification(args: argparse.Namespace, dataset: "Dataset") -> str:
         )
     scores = evaluate(model, dataset.test, task=task)
     return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+
+
+def _prompted(args: argparse.Namespace, dataset: "Dataset") -> str:
+    import torch
+
+    from minitl.tasks.sequence_classification import SequenceClassification
+
+    names = dataset.label_names
+    if names is None or sorted(names) != sorted(args.labels):
+        raise DataError(f"{dataset.origin}: its labels are {names or 'none'}, --labels are {args.labels}")
+    if any(example.pair is not None for example in dataset.test):
+        raise DataError(f"{dataset.origin}: holds pairs of texts, and a prompt has a place for one")
+    classifier = read_prompt_classifier(args, _shots(args, dataset, names))
+    task = SequenceClassification(classifier.tokenizer, names)
+    task.check(dataset.test, "test")
+    answers = classifier.scores([example.text for example in dataset.test])
+    order = [classifier.labels.index(name) for name in names]
+    scores = task.score(answers[:, order], torch.tensor([example.label for example in dataset.test]))
+    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+
+
+def _shots(args: argparse.Namespace, dataset: "Dataset", names: list[str]) -> list[tuple[str, str]]:
+    """The examples that the prompt shows, as (text, label)."""
+    from minitl.data import sample
+
+    if args.shots is None:
+        if args.seed is not None:
+            raise InputError("--seed: only of use with --shots")
+        return []
+    if not 1 <= args.shots <= len(dataset.train):
+        raise InputError(
+            f"--shots {args.shots}: expected 1 to {len(dataset.train)}, the examples in the training split"
+        )
+    drawn = sample(dataset.train, args.shots, args.seed or 0)
+    shown = [(example.text, names[int(example.label)]) for example in drawn if example.label is not None]
+    if len(shown) < len(drawn):
+        raise DataError(f"{dataset.origin}: its training split has no labels to show")
+    return shown
 
 
 def _similarity(args: argparse.Namespace, dataset: "Dataset") -> str:

@@ -18,7 +18,7 @@ VERBS = {
     "reproduce": ("minitl.cli.reproduce", "run the transfer-learning study and write its report"),
     "train": ("minitl.cli.train", "fine-tune a checkpoint on your own data"),
     "evaluate": ("minitl.cli.evaluate", "measure a model on a labelled data set"),
-    "predict": ("minitl.cli.predict", "label texts with a trained classifier"),
+    "predict": ("minitl.cli.predict", "label texts with a trained classifier, or by a prompt"),
     "generate": ("minitl.cli.generate", "continue a text with a causal language model"),
     "embed": ("minitl.cli.embed", "turn texts into sentence vectors"),
     "pull": ("minitl.cli.pull", "fetch a checkpoint from the hub into weights/"),

@@ -6,12 +6,13 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minitl.data import Dataset
     from minitl.models.base import Model
     from minitl.tasks.sequence_classification import SequenceClassification
+    from minitl.tokenization import Tokenizer
 
 FACTS = "training.json"  # what `minitl train` leaves beside the model or the adapter: base, labels, settings, scores
 
@@ -97,17 +98,11 @@ def result_folder(strategy: str) -> str:
     return "adapter" if strategy == "lora" else "model"
 
 
-def read_classifier(source: str, max_length: int | None = None) -> tuple["Model", "SequenceClassification"]:
-    """A trained sequence classifier and its task: what `minitl train` wrote into `source`, or a checkpoint with a head.
-
-    Texts are cut to `max_length` tokens; None = as in the training, else 128. Raises InputError where the checkpoint
-    holds no trained classifier.
-    """
+def read_model(source: str) -> tuple["Model", "Tokenizer", dict[str, Any]]:
+    """A model, its tokenizer, and what FACTS says where `minitl train` wrote the folder: an empty dict elsewhere."""
     from minitl.adapters import load_adapter
     from minitl.checkpoints.weights import read_json
-    from minitl.errors import InputError
     from minitl.models.loading import load_model
-    from minitl.tasks.sequence_classification import SequenceClassification
     from minitl.tokenization import load_tokenizer
 
     folder = Path(source)
@@ -121,9 +116,22 @@ def read_classifier(source: str, max_length: int | None = None) -> tuple["Model"
     else:
         source = str(folder / result_folder(facts["strategy"])) if facts else source
         model = load_model(source)
+    return model, load_tokenizer(source), facts
+
+
+def read_classifier(source: str, max_length: int | None = None) -> tuple["Model", "SequenceClassification"]:
+    """A trained sequence classifier and its task: what `minitl train` wrote into `source`, or a checkpoint with a head.
+
+    Texts are cut to `max_length` tokens; None = as in the training, else 128. Raises InputError where the checkpoint
+    holds no trained classifier.
+    """
+    from minitl.errors import InputError
+    from minitl.tasks.sequence_classification import SequenceClassification
+
+    model, tokenizer, facts = read_model(source)
     if model.task != "sequence-classification":
         raise InputError(
             f"{source} is a {model.task} checkpoint, without a trained classifier: `minitl train` makes one"
         )
     length = text_length(model, max_length, facts.get("max_length", 128))
-    return model, SequenceClassification(load_tokenizer(source), model.config.labels, length)
+    return model, SequenceClassification(tokenizer, model.config.labels, length)
