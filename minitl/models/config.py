@@ -47,8 +47,12 @@ class Config:
                         f"{where}: field {f.name!r} must be {_describe(hints[f.name])}, got {values[f.name]!r}"
                     )
                 read[f.name] = values[f.name]
+        if (
+            "id2label" not in read and isinstance(values.get("label2id"), dict) and values["label2id"]
+        ):  # files that name the labels once
+            read["id2label"] = {str(number): name for name, number in values["label2id"].items()}
         rest = {k: v for k, v in values.items() if k not in read and k not in ("model_type", "label2id", "num_labels")}
-        if "num_labels" in values and not values.get("id2label"):
+        if "num_labels" in values and not read.get("id2label"):
             count = values["num_labels"]
             if not _fits(count, int) or count < 1:
                 raise ConfigError(f"{where}: field 'num_labels' must be an integer of at least 1, got {count!r}")

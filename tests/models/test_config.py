@@ -358,6 +358,12 @@ def test_modernbert_knows_no_scaling_of_positions(value):
     assert read({**MODERNBERT, "rope_scaling": None}).extra == {"rope_scaling": None}
 
 
+def test_labels_may_be_named_in_the_other_direction_alone():
+    assert read({**BERT, "label2id": {"entailment": 1, "contradiction": 0}}).labels == ["contradiction", "entailment"]
+    assert read({**BERT, "label2id": {}}).labels == ["LABEL_0", "LABEL_1"]
+    assert read({**BERT, "id2label": {"0": "no"}, "label2id": {"yes": 0}}).labels == ["no"]
+
+
 @pytest.mark.parametrize("id2label", [{"1": "a"}, {"0": "a", "2": "b"}, {"zero": "a"}, {"00": "a"}, {}])
 def test_labels_must_be_numbered_in_turn(id2label):
     with pytest.raises(ConfigError, match="field 'id2label' must name the labels 0, 1"):
