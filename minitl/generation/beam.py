@@ -13,12 +13,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from minitl.errors import InputError
 from minitl.generation.endings import Endings
 from minitl.generation.rules import Rules
 from minitl.generation.writers import Writer
 
 EarlyStopping = bool | Literal["never"]
-HOPELESS = -1e9  # the score of what is not to be chosen: below every real one
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Hypotheses:
     """Texts [batch, beams, capacity], best first, with their scores, and lengths where they are finished."""
 
     ids: Tensor
-    scores: Tensor  # [batch, beams], float32
+    scores: Tensor  # [batch, beams], float32; -inf = not there, or not to be chosen
     lengths: Tensor  # [batch, beams]; 0 = not there
 
     def choose(self, index: Tensor) -> "Hypotheses":
@@ -57,43 +57,45 @@ def beam_search(
     capacity = start + rules.max_new_tokens
     room = writer.prompt.new_full((batch, rules.max_new_tokens), endings.filler)
     ids = torch.cat((writer.prompt, room), dim=1)[:, None]  # [batch, 1, capacity]: at first there is one beam
-    running = Hypotheses(ids, ids.new_zeros(batch, 1, dtype=torch.float), ids.new_zeros(batch, 1))
-    finished = Hypotheses(
-        ids.repeat(1, beams, 1), ids.new_full((batch, beams), HOPELESS, dtype=torch.float), ids.new_zeros(batch, beams)
-    )
+    nothing = ids.new_full((batch, beams), -torch.inf, dtype=torch.float)
+    running = Hypotheses(ids, torch.zeros_like(nothing[:, :1]), ids.new_zeros(batch, 1))
+    finished = Hypotheses(ids.repeat(1, beams, 1), nothing, ids.new_zeros(batch, beams))
     open_rows = torch.ones(batch, 1, dtype=torch.bool, device=ids.device)  # that may still improve
     considered = max(2, 1 + (0 if endings.ends is None else len(endings.ends))) * beams
+    among_best = torch.arange(considered, device=ids.device) < beams
     for length in range(start, capacity):
         written = length - start + 1
         candidates, parent = _continuations(writer, rules, running, length, considered)
+        open_rows &= _can_go_on(candidates, finished, written)
         ended = endings.ended(candidates.ids[..., start : length + 1].flatten(0, 1)).view(batch, considered)
         if written == rules.max_new_tokens:
             ended = torch.ones_like(ended)
 
         full = (finished.lengths > 0).all(-1, keepdim=True)
-        barred = ~open_rows | full if early_stopping is True else ~open_rows
-        among_best = torch.arange(considered, device=ids.device) < beams
-        scores = candidates.scores / written**length_penalty
-        scores = scores + HOPELESS * (barred.float() + (~(ended & among_best)).float())
-        newly = Hypotheses(candidates.ids, scores, torch.where(ended & among_best, length + 1, 0))
-        finished = finished.joined(newly)
+        taken = ended & among_best & (open_rows & ~full if early_stopping is True else open_rows)
+        scores = (candidates.scores / written**length_penalty).masked_fill(~taken, -torch.inf)
+        finished = finished.joined(Hypotheses(candidates.ids, scores, taken * (length + 1)))
         finished = finished.choose(finished.scores.topk(beams).indices)
 
-        alive = (candidates.scores + HOPELESS * ended).topk(beams).indices  # [batch, beams]
+        candidates.scores = candidates.scores.masked_fill(ended, -torch.inf)
+        alive = candidates.scores.topk(beams).indices  # [batch, beams]
         running = candidates.choose(alive)
-        running.scores = running.scores + HOPELESS * ended.take_along_dim(alive, 1)
-        if ended.all():
-            break
         full = (finished.lengths > 0).all(-1, keepdim=True)
         longest = rules.max_new_tokens if early_stopping == "never" and length_penalty > 0 else written
         best_possible = running.scores[:, :1] / longest**length_penalty
-        worst = torch.where(finished.lengths > 0, finished.scores.amin(1, keepdim=True), HOPELESS)
-        open_rows &= (best_possible > worst).any(-1, keepdim=True)
-        if not open_rows.any() or (early_stopping is True and full.all()):
+        open_rows &= ~full | (best_possible > finished.scores.amin(1, keepdim=True))
+        if ended.all() or not open_rows.any() or (early_stopping is True and full.all()):
             break
         writer.select(parent.take_along_dim(alive, 1).flatten())
-    longest = int(finished.lengths[:, 0].max())
-    return finished.ids[:, 0, :longest]
+    return finished.ids[:, 0, : int(finished.lengths[:, 0].max())]
+
+
+def _can_go_on(candidates: Hypotheses, finished: Hypotheses, written: int) -> Tensor:
+    """Whether any token may follow, bool [batch, 1]; InputError where none may and no text has ended either."""
+    possible = candidates.scores[:, :1] > -torch.inf  # not of what is no number either
+    if (~possible & (finished.lengths[:, :1] == 0)).any():
+        raise InputError(f"after {written - 1} tokens there is none to write: all are hidden by rules, or no numbers")
+    return possible
 
 
 def _continuations(

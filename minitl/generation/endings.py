@@ -21,20 +21,24 @@ def vocabulary_rows(model: Model) -> int:
 class Endings:
     """What ends a text, and what stands behind its end.
 
-    ends     the end tokens, or None where the config names none
+    ends     the end tokens: those given, else the config's; None where there are none
     filler   config.pad_token_id, or the end token where there is none or the model has no row for it
     """
 
-    def __init__(self, model: Model, device: torch.device, strings: Sequence[str], tokenizer: Tokenizer | None) -> None:
-        end, pad = model.config.eos_token_id, model.config.pad_token_id
-        self.ends: Tensor | None = None
-        self.filler = 0  # nothing stays filled where nothing ends a text before its last token
-        if end is not None and end != []:
-            self.ends = torch.tensor([end] if isinstance(end, int) else end, device=device)
-            rows = vocabulary_rows(model)
-            self.filler = pad if pad is not None and 0 <= pad < rows else int(self.ends[0])
-        elif pad is not None:
-            self.filler = pad
+    def __init__(
+        self,
+        model: Model,
+        device: torch.device,
+        ends: int | list[int] | None,
+        strings: Sequence[str],
+        tokenizer: Tokenizer | None,
+    ) -> None:
+        end, pad = model.config.eos_token_id if ends is None else ends, model.config.pad_token_id
+        rows = range(vocabulary_rows(model))  # an id without a row is a config's way of saying that there is none
+        listed = [one for one in ([end] if isinstance(end, int) else end or []) if one in rows]
+        self.ends = torch.tensor(listed, device=device) if listed else None
+        # 0 where nothing ends a text before its last token: then nothing stays filled
+        self.filler = pad if pad is not None and pad in rows else listed[0] if listed else 0
         if strings and tokenizer is None:
             raise InputError("stop_strings are found in the text: give the tokenizer, too")
         if any(not string for string in strings):

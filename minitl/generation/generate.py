@@ -32,6 +32,7 @@ def generate(
     decoder_start_token_id: int | None = None,
     forced_bos_token_id: int | None = None,
     forced_eos_token_id: int | None = None,
+    eos_token_id: int | list[int] | None = None,
     stop_strings: Sequence[str] = (),
     tokenizer: Tokenizer | None = None,
     seed: int | None = None,
@@ -56,10 +57,11 @@ def generate(
     decoder_start_token_id   what a decoder begins with, if not config.json's (mBART-25: the target language)
     forced_bos_token_id    the first token written (mBART-50, M2M100, NLLB: the target language)
     forced_eos_token_id    the last token written by a text that grows to max_new_tokens
+    eos_token_id           what ends a text, one or several; None = config.json's
     stop_strings           a text also ends where it contains one of them; needs the `tokenizer`
     seed                   of the draws; None = drawn from torch's generator, so that `torch.manual_seed` governs it
 
-    A row ends with config.eos_token_id (one or several); what follows is filled with config.pad_token_id, or the end
+    A row ends with an end token; what follows is filled with config.pad_token_id, or the end
     token where there is none or the model has no row for it. Dropout is as the model's mode says: `load_model` gives
     eval mode. On the CPU, where many tokens are asked for, the weights (up to 2 GiB of them) are meanwhile in memory
     twice, the second time in the order in which they are read.
@@ -83,7 +85,8 @@ def generate(
         decoder_start_token_id=decoder_start_token_id,
         forced_bos_token_id=forced_bos_token_id,
         forced_eos_token_id=forced_eos_token_id,
-        stop_strings=tuple(stop_strings),
+        eos_token_id=eos_token_id,
+        stop_strings=stop_strings,
         tokenizer=tokenizer,
         seed=seed,
     )

@@ -1,8 +1,9 @@
 """The arguments of a call, checked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import get_type_hints
 
 import torch
 from minitl_kernels import PackedLinears
@@ -15,7 +16,9 @@ from minitl.generation.rules import Rules
 from minitl.generation.sequential import Sampling
 from minitl.generation.writers import DecoderWriter, EncoderDecoderWriter, Writer
 from minitl.models.base import Model
+from minitl.models.config import describe, fits
 from minitl.models.encoder_decoder import EncoderDecoder
+from minitl.nn.embeddings import as_ids
 from minitl.tokenization import Tokenizer
 
 
@@ -37,12 +40,14 @@ class Options:
     decoder_start_token_id: int | None = None
     forced_bos_token_id: int | None = None
     forced_eos_token_id: int | None = None
-    stop_strings: tuple[str, ...] = ()
+    eos_token_id: int | list[int] | None = None
+    stop_strings: Sequence[str] = ()
     tokenizer: Tokenizer | None = None
     seed: int | None = None
 
     def check(self, model: Model) -> None:
         """Raise InputError for a model that cannot write, or for the first option that is out of range."""
+        self._check_types()
         if model.task not in ("causal-lm", "seq2seq-lm"):
             raise InputError(
                 f'generate needs a model with a "causal-lm" or "seq2seq-lm" head; this {model.config.model_type} model '
@@ -57,7 +62,10 @@ class Options:
             ("repetition_penalty", self.repetition_penalty > 0, "above 0"),
             ("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "at least 0"),
             ("min_new_tokens", 0 <= self.min_new_tokens <= self.max_new_tokens, "between 0 and max_new_tokens"),
+            # Beyond, scores leave the range of floating-point numbers.
+            ("length_penalty", abs(self.length_penalty) <= 10, "between -10 and 10"),
             ("early_stopping", self.early_stopping in (True, False, "never"), 'True, False or "never"'),
+            ("seed", self.seed is None or 0 <= self.seed < 2**63, "at least 0 and below 2 ** 63"),
         )
         for name, holds, wanted in rules:
             if not holds:
@@ -70,6 +78,20 @@ class Options:
                 f"a {model.config.model_type} model has no decoder_start_token_id: it continues its prompt"
             )
 
+    def _check_types(self) -> None:
+        """Raise InputError for an option of another type than its own."""
+        for name, hint in get_type_hints(Options).items():
+            value = getattr(self, name)
+            if name == "stop_strings":
+                good = isinstance(value, (list, tuple)) and all(isinstance(string, str) for string in value)
+                wanted = "a list of strings"
+            elif name in ("tokenizer", "early_stopping"):
+                continue
+            else:
+                good, wanted = fits(value, hint), describe(hint)
+            if not good:
+                raise InputError(f"{name} must be {wanted}, got {value!r}")
+
     def _check_tokens(self, model: Model) -> None:
         """Raise InputError for a token without a row, or beams that the vocabulary cannot feed."""
         vocabulary = vocabulary_rows(model)
@@ -77,7 +99,7 @@ class Options:
             token: int | None = getattr(self, name)
             if token is not None and not 0 <= token < vocabulary:
                 raise InputError(f"{name} {token} is not in the vocabulary, which has ids 0 to {vocabulary - 1}")
-        ends = model.config.eos_token_id
+        ends = model.config.eos_token_id if self.eos_token_id is None else self.eos_token_id
         needed = self.num_beams * max(2, 1 + (len(ends) if isinstance(ends, list) else 1))
         if self.num_beams > 1 and needed > vocabulary:
             raise InputError(
@@ -107,7 +129,7 @@ class Call:
 def prepare(model: Model, input_ids: Tensor, attention_mask: Tensor | None, options: Options) -> Call:
     """Check everything and lay it out; no model has run yet."""
     options.check(model)
-    endings = Endings(model, input_ids.device, options.stop_strings, options.tokenizer)
+    endings = Endings(model, as_ids(input_ids).device, options.eos_token_id, options.stop_strings, options.tokenizer)
     writer: Writer
     if isinstance(model, EncoderDecoder):
         start = options.decoder_start_token_id

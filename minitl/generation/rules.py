@@ -27,6 +27,11 @@ class Rules:
     forced_bos_token_id: int | None = None
     forced_eos_token_id: int | None = None
 
+    @property
+    def hides(self) -> bool:
+        """Whether a rule may hide tokens, and so perhaps all of them."""
+        return self.no_repeat_ngram_size > 0 or self.min_new_tokens > 0
+
     def apply(self, scores: Tensor, text: Tensor, real: Tensor | None, written: int) -> Tensor:
         """The scores [rows, vocabulary] of the next token, changed.
 

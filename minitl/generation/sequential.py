@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from minitl.errors import InputError
 from minitl.generation.endings import Endings
 from minitl.generation.rules import Rules, keep_top_k, keep_top_p
 from minitl.generation.writers import Writer
@@ -31,7 +32,12 @@ class Sampling:
             scores = keep_top_k(scores, self.top_k)
         if self.top_p is not None:
             scores = keep_top_p(scores, self.top_p)
-        return torch.multinomial(scores.softmax(-1), 1, generator=self.generator)[:, 0]
+        probabilities = scores.softmax(-1)
+        if not probabilities.isfinite().all():
+            raise InputError(
+                f"no token can be drawn: the scores divided by temperature={self.temperature} are no finite numbers"
+            )
+        return torch.multinomial(probabilities, 1, generator=self.generator)[:, 0]
 
 
 def write(writer: Writer, rules: Rules, endings: Endings, sampling: Sampling | None) -> Iterator[Tensor]:
@@ -45,6 +51,8 @@ def write(writer: Writer, rules: Rules, endings: Endings, sampling: Sampling | N
     finished = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     for end in range(start, ids.shape[1]):
         scores = rules.apply(writer.next_scores(ids[:, :end]), ids[:, :end], writer.real(end), end - start)
+        if rules.hides and scores.isneginf().all(-1).any():
+            raise InputError(f"after {end - start} tokens the rules leave none to write: {rules}")
         token = scores.argmax(-1) if sampling is None else sampling.draw(scores)
         ids[:, end] = token.masked_fill(finished, endings.filler) if endings.can_end else token
         yield ids[:, : end + 1]

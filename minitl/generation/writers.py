@@ -44,7 +44,7 @@ class DecoderWriter:
 
     def __init__(self, model: Model, input_ids: Tensor, attention_mask: Tensor | None, max_new_tokens: int) -> None:
         self.model = model
-        self.prompt = as_ids(input_ids).long()
+        self.prompt = _texts(input_ids)
         self.mask = grown_mask(self.prompt, attention_mask, max_new_tokens)
         batch, length = self.prompt.shape
         longest = length if self.mask is None else int(self.mask[:, :length].sum(-1).max())
@@ -78,13 +78,15 @@ class EncoderDecoderWriter:
         start: int | None = None,
     ) -> None:
         self.model = model
-        self.source, self.mask = as_ids(input_ids).long(), attention_mask
+        self.source, self.mask = _texts(input_ids), attention_mask
+        batch, longest = self.source.shape
         if attention_mask is not None:
-            _check_mask_shape(self.source, attention_mask)
-        self.prompt = self.source.new_full((len(self.source), 1), model.start_token if start is None else start)
-        check_length(model, f"a source of {self.source.shape[1]} tokens", self.source.shape[1], 0)
+            _check_mask(self.source, attention_mask)
+            longest = int(attention_mask.bool().sum(-1).max())
+        self.prompt = self.source.new_full((batch, 1), model.start_token if start is None else start)
+        check_length(model, f"a source of {longest} tokens", longest, 0)
         check_length(model, "the start token", 1, max_new_tokens)
-        self.cache = model.new_cache(len(self.source), 1 + max_new_tokens)
+        self.cache = model.new_cache(batch, 1 + max_new_tokens)
         assert model.decoder is not None  # a head that writes needs it
         self.parts: tuple[nn.Module, ...] = (model.decoder, model.head)
 
@@ -105,6 +107,13 @@ def _scores(model: Model, hidden: Tensor) -> Tensor:  # [rows, 1, hidden] -> [ro
     return logits.float()
 
 
+def _texts(input_ids: Tensor) -> Tensor:
+    ids = as_ids(input_ids).long()
+    if len(ids) == 0:
+        raise InputError("input_ids holds no text: a batch needs at least one row")
+    return ids
+
+
 def grown_mask(prompt: Tensor, attention_mask: Tensor | None, max_new_tokens: int) -> Tensor | None:
     """The attention mask of prompt and continuation, bool [batch, prompt + new]; None where nothing is padded.
 
@@ -112,11 +121,8 @@ def grown_mask(prompt: Tensor, attention_mask: Tensor | None, max_new_tokens: in
     """
     if attention_mask is None:
         return None
-    _check_mask_shape(prompt, attention_mask)
+    _check_mask(prompt, attention_mask)
     real = attention_mask.to(prompt.device).bool()
-    empty = ~real.any(-1)
-    if empty.any():
-        raise InputError(f"the prompt of row {int(empty.nonzero()[0])} is empty: attention_mask hides all of it")
     gap = (real[:, :-1] & ~real[:, 1:]).any(-1)
     if gap.any():
         raise InputError(
@@ -126,12 +132,16 @@ def grown_mask(prompt: Tensor, attention_mask: Tensor | None, max_new_tokens: in
     return None if real.all() else torch.cat((real, real.new_ones(len(real), max_new_tokens)), dim=1)
 
 
-def _check_mask_shape(ids: Tensor, attention_mask: Tensor) -> None:
+def _check_mask(ids: Tensor, attention_mask: Tensor) -> None:
+    """InputError for another shape than the ids', or a text of nothing but padding."""
     if attention_mask.shape != ids.shape:
         raise InputError(
             f"attention_mask must be [batch, length] like input_ids, {list(ids.shape)}, "
             f"got {list(attention_mask.shape)}"
         )
+    empty = ~attention_mask.bool().any(-1)
+    if empty.any():
+        raise InputError(f"the text of row {int(empty.nonzero()[0])} is empty: attention_mask hides all of it")
 
 
 def check_length(model: Model, what: str, length: int, max_new_tokens: int) -> None:

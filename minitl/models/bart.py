@@ -200,7 +200,8 @@ class Decoder(_Stack):
         x = self.enter(x, attention_mask, past)  # [batch, target, hidden]
         seen.hidden(x)
         for i, layer in enumerate(self.layers):
-            if not self.skips():
+            # A layer that is left out remembers nothing: where the next token would miss it, all layers run.
+            if cache is not None or not self.skips():
                 x = layer(x, mask, source, seen, (None, None) if cache is None else (cache.layers[i], cache.sources[i]))
             seen.hidden(x)
         x = self.norm(x)

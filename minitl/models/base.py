@@ -88,6 +88,7 @@ class Model(nn.Module):
         """Raise InputError for an input of the wrong shape. `optional` holds the others that were given, by name."""
         batch, length = as_ids(input_ids).shape
         cache: KeyValueCache | None = optional.get("cache")
+        check_cache(cache, batch)
         end = length + (0 if cache is None else cache.length)
         check_shape("attention_mask", attention_mask, (batch,), end)
         for name in ("token_type_ids", "position_ids"):
@@ -167,6 +168,12 @@ class Model(nn.Module):
         for root in [self] if modules is None else modules:
             for module in root.modules():
                 _initialize(module, self.config.initial_std)
+
+
+def check_cache(cache: KeyValueCache | None, rows: int) -> None:
+    """InputError for a cache that holds another number of texts."""
+    if cache is not None and cache.batch != rows:
+        raise InputError(f"the cache was made for {cache.batch} texts, not for {rows}: see new_cache")
 
 
 def check_shape(name: str, tensor: Tensor | None, rows: tuple[int, ...], columns: int) -> None:

@@ -42,9 +42,9 @@ class Config:
         read: dict[str, Any] = {}
         for f in known:
             if f.name in values:
-                if not _fits(values[f.name], hints[f.name]):
+                if not fits(values[f.name], hints[f.name]):
                     raise ConfigError(
-                        f"{where}: field {f.name!r} must be {_describe(hints[f.name])}, got {values[f.name]!r}"
+                        f"{where}: field {f.name!r} must be {describe(hints[f.name])}, got {values[f.name]!r}"
                     )
                 read[f.name] = values[f.name]
         if (
@@ -54,7 +54,7 @@ class Config:
         rest = {k: v for k, v in values.items() if k not in read and k not in ("model_type", "label2id", "num_labels")}
         if "num_labels" in values and not read.get("id2label"):
             count = values["num_labels"]
-            if not _fits(count, int) or count < 1:
+            if not fits(count, int) or count < 1:
                 raise ConfigError(f"{where}: field 'num_labels' must be an integer of at least 1, got {count!r}")
             read["id2label"] = {str(i): f"LABEL_{i}" for i in range(count)}
         config = cls(**read, extra=rest)
@@ -110,16 +110,17 @@ class Config:
 
 def is_positive(value: Any) -> bool:
     """Whether a value from a JSON file is a finite number above 0."""
-    return _fits(value, float) and 0 < value < math.inf
+    return fits(value, float) and 0 < value < math.inf
 
 
 def _has_no_default(f: "dataclasses.Field[Any]") -> bool:
     return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is what a type hint says, as JSON has it: an integer is a number, too; true and false are not."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return any(_fits(value, option) for option in typing.get_args(hint))
+        return any(fits(value, option) for option in typing.get_args(hint))
     if hint is Any:
         return True
     if hint is float:  # JSON writes 0.0 as 0
@@ -129,20 +130,21 @@ def _fits(value: Any, hint: Any) -> bool:
     origin = typing.get_origin(hint)
     if origin is list:
         (item,) = typing.get_args(hint)
-        return isinstance(value, list) and all(_fits(v, item) for v in value)
+        return isinstance(value, list) and all(fits(v, item) for v in value)
     if origin is dict:
         key, item = typing.get_args(hint)
-        return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
+        return isinstance(value, dict) and all(fits(k, key) and fits(v, item) for k, v in value.items())
     return isinstance(value, hint)
 
 
-def _describe(hint: Any) -> str:
+def describe(hint: Any) -> str:
+    """A type hint in words."""
     names = {int: "an integer", float: "a number", str: "a string", bool: "true or false", type(None): "null"}
     if isinstance(hint, types.UnionType):
-        return " or ".join(_describe(option) for option in typing.get_args(hint))
+        return " or ".join(describe(option) for option in typing.get_args(hint))
     origin = typing.get_origin(hint)
     if origin is not None:
         return (
-            f"a {'list' if origin is list else 'mapping'} of {' to '.join(_describe(a) for a in typing.get_args(hint))}"
+            f"a {'list' if origin is list else 'mapping'} of {' to '.join(describe(a) for a in typing.get_args(hint))}"
         )
     return names.get(hint, str(hint))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from minitl.errors import InputError
-from minitl.models.base import Model, check_shape
+from minitl.models.base import Model, check_cache, check_shape
 from minitl.nn.cache import KeyValueCache, SourceCache
 from minitl.nn.cross_attention import Source
 from minitl.nn.embeddings import as_ids
@@ -159,7 +159,9 @@ class EncoderDecoder(Model):
         target, mask, cache = (optional.get(n) for n in ("decoder_input_ids", "decoder_attention_mask", "cache"))
         if self.decoder is None and optional:
             raise InputError(f"this {self.config.model_type} model is an encoder alone: it takes no {min(optional)}")
-        past = cache.length if isinstance(cache, KeyValueCache) else 0
+        if cache is not None and not isinstance(cache, EncoderDecoderCache):
+            raise InputError("an encoder-decoder needs a cache from its own new_cache")
+        past = 0 if cache is None else cache.length
         if not isinstance(target, Tensor):
             if past:
                 raise InputError("with a filled cache, decoder_input_ids must be given")
@@ -167,6 +169,9 @@ class EncoderDecoder(Model):
         rows, length = as_ids(target, "decoder_input_ids").shape
         if rows % input_ids.shape[0]:
             raise InputError(f"decoder_input_ids has {rows} rows, which is no multiple of input_ids' {len(input_ids)}")
+        check_cache(cache, rows)
+        if cache is not None and cache.source is not None and len(cache.source.states) != input_ids.shape[0]:
+            raise InputError(f"the cache has read {len(cache.source.states)} sources, not {input_ids.shape[0]}")
         check_shape("decoder_attention_mask", mask if isinstance(mask, Tensor) else None, (rows,), past + length)
         if self.task == "sequence-classification" and target.shape != input_ids.shape:
             raise InputError(

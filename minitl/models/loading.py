@@ -77,7 +77,8 @@ def load_model(
         )
     weights = open_weights(folder)
     if family.ties_as_stored:
-        asked = replace(asked, tie_word_embeddings=not holds_untied(family, named, asked, weights))
+        untied = any(holds_untied(family, one, asked, weights) for one in {named, task})
+        asked = replace(asked, tie_word_embeddings=not untied)
     model = _empty_model(family, asked, task)
     stored = stored_task(model, weights) if named == "backbone" else named
     plan = plan_loading(model, weights, stored)

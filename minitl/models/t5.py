@@ -13,8 +13,7 @@ the gated feed-forward, in an output layer of their own, and in not scaling what
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -62,14 +61,9 @@ class T5Config(Config):
     pad_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 1
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], where: str = "config.json") -> Self:
-        config = super().from_dict(values, where)
-        return config if config.scale_decoder_outputs is not None else replace(config, **config.implied_scale())
-
-    def implied_scale(self) -> dict[str, Any]:
-        """What `scale_decoder_outputs` means where the file lacks it."""
-        return {"scale_decoder_outputs": self.tie_word_embeddings}
+    def __post_init__(self) -> None:
+        if self.scale_decoder_outputs is None:
+            self.scale_decoder_outputs = self.tie_word_embeddings
 
     def check(self, where: str) -> None:
         super().check(where)
@@ -108,8 +102,8 @@ class MT5Config(T5Config):
 
     feed_forward_proj: str = "gated-gelu"
 
-    def implied_scale(self) -> dict[str, Any]:
-        return {"scale_decoder_outputs": False}
+    def __post_init__(self) -> None:
+        self.scale_decoder_outputs = False  # whatever a file says, as in the published code
 
 
 class Embeddings(nn.Module):

@@ -29,22 +29,27 @@ OVERHEAD = {"cpu": 16, "cuda": 1024}
 def forward_unpadded(
     model: Model, input_ids: Tensor, attention_mask: Tensor, *, output_hidden_states: bool = False, **inputs: Tensor
 ) -> Output:
-    """`model(input_ids, attention_mask, …)`, computing little of the padding; for encoders and decoders.
+    """`model(input_ids, attention_mask, …)`, computing little of the padding.
 
+    model                       an encoder or a decoder
     input_ids, attention_mask   [batch, length], padded on either side
     inputs                      others of the model, each [batch, length]
 
     The result is the model's own on real tokens, and 0 where `attention_mask` is. InputError where a shape does not
-    fit.
+    fit, or for a model with a decoder beside its encoder, whose targets have lengths of their own.
     """
-    if attention_mask.shape != input_ids.shape:
+    if getattr(model, "decoder", None) is not None:
         raise InputError(
-            f"attention_mask must be [batch, length] like input_ids, {list(input_ids.shape)}, "
-            f"got {list(attention_mask.shape)}"
+            f"a {model.config.model_type} model reads sources and targets of unlike lengths: call it itself"
         )
+    given = {"input_ids": input_ids, "attention_mask": attention_mask, **inputs}
+    for name, values in given.items():
+        if values.shape != input_ids.shape:
+            raise InputError(
+                f"{name} must be [batch, length] like input_ids, {list(input_ids.shape)}, got {list(values.shape)}"
+            )
     real = attention_mask.bool()
     lengths = _widths(real).tolist()
-    given = {"input_ids": input_ids, "attention_mask": attention_mask, **inputs}
     parts = []
     for rows in groups_by_length(lengths, OVERHEAD.get(input_ids.device.type, OVERHEAD["cuda"])):
         index = torch.tensor(rows, device=input_ids.device)

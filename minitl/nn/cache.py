@@ -102,6 +102,11 @@ class KeyValueCache:
     def length(self) -> int:
         return self.layers[0].length
 
+    @property
+    def batch(self) -> int:
+        """How many texts it holds."""
+        return len(self.layers[0].keys)
+
     def select(self, rows: Tensor) -> None:
         """Go on with the texts `rows`, integers [batch]: which text of this cache each text to come continues."""
         for layer in self.layers:

@@ -35,6 +35,8 @@ class Embedding(nn.Embedding):
 
 def as_ids(ids: Tensor, name: str = "input_ids") -> Tensor:
     """Token ids [batch, length], checked: InputError for another shape, a type that is no integer, or no token."""
+    if not isinstance(ids, Tensor):
+        raise InputError(f"{name} must be a tensor of integers [batch, length], got {type(ids).__name__}")
     if ids.dim() != 2 or ids.dtype not in (torch.int64, torch.int32):
         raise InputError(f"{name} must be integers [batch, length], got {ids.dtype} {list(ids.shape)}")
     if ids.shape[1] == 0:

@@ -20,9 +20,11 @@ def log_probs(model: Model, source: list[int], text: list[int]) -> Tensor:
 
 
 def plain_beam_search(
-    model: Model, source: list[int], new: int, beams: int, penalty: float, end: int | None
+    model: Model, source: list[int], new: int, beams: int, penalty: float, end: int | list[int] | None
 ) -> list[int]:
     """Until as many texts as beams have ended, or all are as long as may be."""
+    ends = end if isinstance(end, list) else [end]
+    looked_at = max(2, 1 + len(ends)) * beams
     start = source if model.task == "causal-lm" else [model.start_token]
     running: list[tuple[float, list[int]]] = [(0.0, start)]
     finished: list[tuple[float, list[int]]] = []
@@ -32,11 +34,11 @@ def plain_beam_search(
             for score, text in running
             for token, p in enumerate(log_probs(model, source, text))
         ]
-        options = sorted(options, reverse=True)[: 2 * beams]
+        options = sorted(options, reverse=True)[:looked_at]
         last = written == new
-        done = [(s / written**penalty, t) for s, t in options[:beams] if last or t[-1] == end]
+        done = [(s / written**penalty, t) for s, t in options[:beams] if last or t[-1] in ends]
         finished = sorted([*finished, *done], reverse=True)[:beams]
-        running = [(s, t) for s, t in options if t[-1] != end][:beams]
+        running = [(s, t) for s, t in options if t[-1] not in ends][:beams]
         if len(finished) == beams:
             break
     return finished[0][1]
@@ -46,7 +48,7 @@ def plain_beam_search(
 @pytest.mark.parametrize("beams", [2, 5])
 def test_the_best_text_is_the_plain_searchs(any_model: Model, beams: int, penalty: float) -> None:
     sources = torch.randint(VOCABULARY, (3, 4)).tolist()
-    for end in (None, 3, 8):
+    for end in (None, 3, 8, [3, 8, 11, 20]):
         any_model.config = replace(any_model.config, eos_token_id=end)
         found = generate(
             any_model,
@@ -59,7 +61,7 @@ def test_the_best_text_is_the_plain_searchs(any_model: Model, beams: int, penalt
         for source, text in zip(sources, found, strict=True):
             expected = plain_beam_search(any_model, source, 6, beams, penalty, end)
             assert text[: len(expected)] == expected
-            assert all(token in (end, 0) for token in text[len(expected) :])
+            assert set(text[len(expected) :]) <= {0 if end is None else end if isinstance(end, int) else end[0]}
 
 
 @pytest.mark.parametrize("stopping", [True, False, "never"])
@@ -102,3 +104,36 @@ def test_a_prompt_is_read_once_for_all_beams(gpt2: Model) -> None:
     gpt2.embeddings.register_forward_pre_hook(lambda _, arguments: rows.append(tuple(arguments[0].shape)))
     generate(gpt2, torch.randint(VOCABULARY, (2, 5)), max_new_tokens=4, num_beams=3)
     assert rows == [(2, 5), (6, 1), (6, 1), (6, 1)]
+
+
+def test_never_stops_later_than_the_rule_that_looks_at_the_present_length() -> None:
+    """A planted model: token 1 ends, and whatever was written, scores are log-probabilities of these."""
+    from minitl.generation.beam import beam_search
+    from minitl.generation.endings import Endings
+    from minitl.generation.rules import Rules
+
+    class Planted:
+        prompt = torch.zeros(1, 1, dtype=torch.long)
+        parts = ()
+
+        def next_scores(self, ids: Tensor) -> Tensor:
+            first = torch.tensor([0.02, 0.5, 0.48, 0.0]).log()
+            later = torch.tensor([0.01, 0.02, 0.97, 0.0]).log()
+            return torch.stack([first if len(row) == 1 else later for row in ids])
+
+        def select(self, rows: Tensor) -> None:
+            pass
+
+        def real(self, _length: int) -> None:
+            return None
+
+    end = torch.tensor([1])
+    endings = Endings.__new__(Endings)
+    endings.ends, endings.filler, endings._strings = end, 1, ()
+    texts = {
+        stopping: beam_search(Planted(), Rules(ends=end, max_new_tokens=12), endings, 1, 1.0, stopping)[0].tolist()
+        for stopping in (False, "never")
+    }
+    # -0.69 for ending at once; going on costs 0.73 + 0.03 a token: less per token the longer, and never in the present.
+    assert texts[False] == [0, 1]
+    assert texts["never"] == [0, *[2] * 12]

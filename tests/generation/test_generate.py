@@ -194,6 +194,17 @@ def test_rotary_positions_have_no_end() -> None:
         ({"decoder_start_token_id": 3}, "a gpt2 model has no decoder_start_token_id: it continues its prompt"),
         ({"stop_strings": ["x"]}, "give the tokenizer, too"),
         ({"stop_strings": [""], "tokenizer": object()}, "no empty string"),
+        ({"stop_strings": "."}, r"stop_strings must be a list of strings, got '\.'"),
+        ({"stop_strings": [b"."]}, "stop_strings must be a list of strings"),
+        ({"max_new_tokens": 2.0}, r"max_new_tokens must be an integer, got 2\.0"),
+        ({"max_new_tokens": True}, "max_new_tokens must be an integer, got True"),
+        ({"num_beams": "2"}, "num_beams must be an integer, got '2'"),
+        ({"top_k": 2.5}, r"top_k must be an integer or null, got 2\.5"),
+        ({"top_p": "0.5"}, "top_p must be a number or null"),
+        ({"seed": 2**70, "do_sample": True}, "seed must be at least 0 and below 2"),
+        ({"length_penalty": 1e6}, "length_penalty must be between -10 and 10"),
+        ({"length_penalty": float("nan")}, "length_penalty must be between -10 and 10"),
+        ({"forced_eos_token_id": [2]}, "forced_eos_token_id must be an integer or null"),
     ],
 )
 def test_arguments_out_of_range_are_named(gpt2: Model, arguments: dict[str, Any], message: str) -> None:
@@ -205,11 +216,12 @@ def test_arguments_out_of_range_are_named(gpt2: Model, arguments: dict[str, Any]
     ("ids", "mask", "message"),
     [
         ([[]], None, "input_ids holds no token"),
-        ([[1, 2], [3, 4]], [[1, 1], [0, 0]], "prompt of row 1 is empty"),
+        ([[1, 2], [3, 4]], [[1, 1], [0, 0]], "the text of row 1 is empty"),
         ([[1, 2], [3, 4]], [[1, 1], [1, 0]], "row 1 has padding after its text: pad prompts on the left"),
         ([[1, 2, 3]], [[1, 0, 1]], "row 0 has padding after its text"),
         ([[1, 2, 3]], [[1, 1]], r"attention_mask must be \[batch, length\] like input_ids, \[1, 3\], got \[1, 2\]"),
         ([[1, 99]], None, "token id 99 is beyond the embedding"),
+        ([], None, r"must be integers \[batch, length\]"),
     ],
 )
 def test_prompts_that_cannot_be_continued_are_refused(gpt2: Model, ids: list, mask: list | None, message: str) -> None:
@@ -221,3 +233,93 @@ def test_prompts_that_cannot_be_continued_are_refused(gpt2: Model, ids: list, ma
 def test_a_model_without_the_head_is_refused() -> None:
     with pytest.raises(InputError, match=r'"causal-lm" or "seq2seq-lm" head; this gpt2 model has the task "backbone"'):
         generate(new_model(GPT2), prompts(1, 3))
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_batch_without_texts_is_refused(any_model: Model, beams: int) -> None:
+    with pytest.raises(InputError, match="input_ids holds no text: a batch needs at least one row"):
+        generate(any_model, torch.ones(0, 3, dtype=torch.long), max_new_tokens=2, num_beams=beams)
+
+
+def test_ids_that_are_no_tensor_are_refused(any_model: Model) -> None:
+    with pytest.raises(InputError, match=r"input_ids must be a tensor of integers .*, got list"):
+        generate(any_model, [[1, 2]], max_new_tokens=2)  # type: ignore[arg-type]
+
+
+def test_a_source_of_padding_alone_is_refused(t5: Model) -> None:
+    with pytest.raises(InputError, match="the text of row 1 is empty"):
+        generate(t5, torch.ones(2, 3, dtype=torch.long), torch.tensor([[1, 1, 1], [0, 0, 0]]), max_new_tokens=2)
+
+
+BART = {"model_type": "bart", "vocab_size": VOCABULARY, "d_model": 8, "max_position_embeddings": 12}
+BART |= dict.fromkeys(("encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"), 2)
+BART |= {"encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+
+
+def test_sources_and_targets_have_their_own_positions() -> None:
+    bart = new_model(BART, "seq2seq-lm")
+    assert generate(bart, prompts(1, 12), max_new_tokens=11, min_new_tokens=11).shape == (1, 12)
+    with pytest.raises(InputError, match="the start token and max_new_tokens=12 make 13; this bart model has"):
+        generate(bart, prompts(1, 3), max_new_tokens=12)
+    with pytest.raises(InputError, match="a source of 13 tokens; this bart model has positions for 12"):
+        generate(bart, prompts(1, 13), max_new_tokens=2)
+    mask = torch.tensor([[0] * 3 + [1] * 11])
+    assert generate(bart, prompts(1, 14), mask, max_new_tokens=2).shape[1] <= 3  # padding takes no position
+
+
+def test_layers_that_training_leaves_out_all_run_while_a_cache_is_filled() -> None:
+    model = new_model({**BART, "model_type": "m2m_100", "decoder_layerdrop": 0.9, "dropout": 0.0}, "seq2seq-lm").eval()
+    ids = prompts(2, 4)
+    expected = generate(model, ids, max_new_tokens=6)
+    model.config.encoder_layerdrop = 0.0
+    model.decoder.train()
+    assert torch.equal(generate(model, ids, max_new_tokens=6), expected)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["the config's", "given"])
+def test_ends_and_padding_without_a_row_do_not_exist(gpt2: Model, given: bool) -> None:
+    ids = prompts(2, 4)
+    free = generate(gpt2, ids, max_new_tokens=6)
+    end = int(free[0, 6])
+    ends = [99, end, -1]
+    model = with_end(gpt2, None if given else ends, pad=99)
+    stopped = generate(model, ids, max_new_tokens=6, min_new_tokens=2, eos_token_id=ends if given else None)
+    assert (stopped[0, 4:] == end).any()
+    assert int(stopped.max()) < VOCABULARY
+    assert int(stopped.min()) >= 0
+
+
+def test_a_penalty_does_not_fall_on_the_token_that_pads(gpt2: Model) -> None:
+    favourite = int(generate(gpt2, torch.tensor([[1, 2]]), max_new_tokens=1)[0, -1])
+    assert favourite not in (1, 2)
+    ids, mask = torch.tensor([[favourite, favourite, 1, 2]]), torch.tensor([[0, 0, 1, 1]])
+    assert int(generate(gpt2, ids, mask, max_new_tokens=1, repetition_penalty=1e6)[0, -1]) == favourite
+    assert int(generate(gpt2, ids, max_new_tokens=1, repetition_penalty=1e6)[0, -1]) != favourite
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_rules_that_leave_nothing_to_write_are_an_error(gpt2: Model, beams: int) -> None:
+    ids = torch.arange(28)[None]  # of 31 tokens, each once
+    assert generate(gpt2, ids, max_new_tokens=3, num_beams=beams, no_repeat_ngram_size=1).shape == (1, 31)
+    with pytest.raises(InputError, match=r"after 3 tokens .* none"):
+        generate(gpt2, ids, max_new_tokens=4, num_beams=beams, no_repeat_ngram_size=1)
+
+
+def test_draws_from_what_is_no_distribution_are_an_error(gpt2: Model) -> None:
+    with pytest.raises(InputError, match=r"no token can be drawn: .*temperature=1e-40 are no finite numbers"):
+        generate(gpt2, prompts(1, 3), max_new_tokens=2, do_sample=True, temperature=1e-40)
+
+
+@pytest.mark.parametrize("penalty", [-10.0, 10.0])
+def test_beams_keep_their_text_under_any_penalty(any_model: Model, penalty: float) -> None:
+    any_model.config = replace(any_model.config, eos_token_id=4)
+    text = generate(any_model, prompts(2, 3), max_new_tokens=12, num_beams=3, length_penalty=penalty)
+    assert text.shape[1] > (1 if any_model.task == "seq2seq-lm" else 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_long_texts_are_written_under_autocast_too(any_model: Model, dtype: torch.dtype) -> None:
+    ids = prompts(2, 3)
+    with torch.autocast("cpu", dtype):
+        long, short = (generate(any_model, ids, max_new_tokens=count) for count in (32, 8))
+    assert torch.equal(long[:, : short.shape[1]], short)

@@ -43,8 +43,33 @@ def test_a_generation_config_stands_alone(tmp_path: Path) -> None:
 
 
 def test_lengths_of_a_causal_model_count_its_prompt_and_are_left_out(tmp_path: Path) -> None:
-    write(tmp_path, {"is_encoder_decoder": False}, {"max_length": 20, "min_length": 3, "top_k": 0, "top_p": 0.9})
-    assert generation_options(tmp_path) == {"top_p": 0.9}
+    write(tmp_path, {"is_encoder_decoder": False}, {"max_length": 20, "min_length": 3, "repetition_penalty": 1.1})
+    assert generation_options(tmp_path) == {"repetition_penalty": 1.1}
+
+
+def test_how_tokens_are_drawn_counts_only_where_they_are(tmp_path: Path) -> None:
+    drawing = {"temperature": 0.6, "top_p": 0.9, "top_k": 0}
+    assert generation_options(write(tmp_path, {}, {**drawing, "do_sample": False, "temperature": 0.0})) == {}
+    expected = {"do_sample": True, "temperature": 0.6, "top_p": 0.9}
+    assert generation_options(write(tmp_path, {}, {**drawing, "do_sample": True})) == expected
+
+
+def test_ends_that_only_the_generation_config_knows_are_taken(tmp_path: Path) -> None:
+    assert generation_options(write(tmp_path, {"eos_token_id": 3}, {"eos_token_id": [3, 7]})) == {
+        "eos_token_id": [3, 7]
+    }
+
+
+def test_what_would_change_the_text_and_is_not_known_is_announced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    generation_options(write(tmp_path, {}, {"bad_words_ids": [[5]], "num_beam_groups": 1, "min_p": None}))
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["bad_words_ids"]
+
+
+def test_a_least_length_beyond_the_longest_is_cut_to_it(tmp_path: Path) -> None:
+    options = generation_options(write(tmp_path, {}, {"max_new_tokens": 5, "max_length": 99, "min_length": 50}))
+    assert options == {"max_new_tokens": 5, "min_new_tokens": 5}
 
 
 def test_a_task_of_several_brings_its_own(tmp_path: Path) -> None:
@@ -57,7 +82,17 @@ def test_a_task_of_several_brings_its_own(tmp_path: Path) -> None:
         generation_options(tmp_path, "summary")
 
 
-@pytest.mark.parametrize(("field", "value"), [("num_beams", "4"), ("num_beams", True), ("length_penalty", [2.0])])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_beams", "4"),
+        ("num_beams", True),
+        ("length_penalty", [2.0]),
+        ("max_length", True),
+        ("max_length", 20.0),
+        ("early_stopping", "sometimes"),
+    ],
+)
 def test_a_value_of_another_kind_is_named(field: str, value: object, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"generation_config.json: field '{field}' must be "):
         generation_options(write(tmp_path, {}, {field: value}))

@@ -68,10 +68,20 @@ def test_a_text_ends_where_it_holds_a_stop_string(any_model: Model, beams: int) 
         assert stop in letters.decode(stopped[0])
 
 
+@pytest.mark.parametrize("length", [1, 2, 5, 9])
+def test_a_stop_string_may_span_many_tokens(gpt2: Model, length: int) -> None:
+    ids, letters = torch.randint(VOCABULARY, (1, 4)), Letters()
+    free = letters.decode(generate(gpt2, ids, max_new_tokens=12)[0, 4:].tolist())
+    stop = free[2 : 2 + length]
+    stopped = generate(gpt2, ids, max_new_tokens=12, stop_strings=[stop], tokenizer=letters)[0, 4:]
+    assert letters.decode(stopped.tolist()) == free[: free.index(stop) + length]
+
+
 def test_a_stop_string_in_the_prompt_ends_nothing(gpt2: Model) -> None:
-    ids = torch.tensor([[0, 1, 2]])
-    written = generate(gpt2, ids, max_new_tokens=6, stop_strings=["abc"], tokenizer=Letters())
-    assert torch.equal(written, generate(gpt2, ids, max_new_tokens=6)) or "abc" in Letters().decode(written[0, 3:])
+    ids, letters = torch.tensor([[0, 1, 2]]), Letters()
+    free = generate(gpt2, ids, max_new_tokens=6)
+    assert "abc" not in letters.decode(free[0, 3:].tolist())
+    assert torch.equal(generate(gpt2, ids, max_new_tokens=6, stop_strings=["abc"], tokenizer=letters), free)
 
 
 def test_characters_of_several_tokens_are_held_back_until_they_are_whole(assets: Path) -> None:

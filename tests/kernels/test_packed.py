@@ -80,3 +80,44 @@ def test_two_may_pack_one_model_at_a_time() -> None:
 def test_a_weight_without_memory_or_elsewhere_is_not_packed() -> None:
     assert not packed.can_pack(torch.empty(2, 2, device="meta"))
     assert not packed.can_pack(torch.empty(2, 2, dtype=torch.float16))
+
+
+def test_what_a_thread_trains_meanwhile_gets_its_gradients() -> None:
+    layer, x = nn.Linear(4, 5), torch.randn(1, 4)
+    with PackedLinears([layer], 1):
+        layer(x).sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.bias.grad is not None
+
+
+def test_a_forward_of_ones_own_is_used_and_stays() -> None:
+    layer, x = nn.Linear(4, 5), torch.randn(1, 4)
+    layer.forward = lambda x: -nn.Linear.forward(layer, x)  # type: ignore[method-assign]
+    own = layer.__dict__["forward"]
+    with torch.inference_mode():
+        expected = layer(x)
+        with PackedLinears([layer], 1):
+            assert torch.equal(layer(x), expected)
+    assert layer.__dict__["forward"] is own
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_and_other_types_of_x_are_as_without_packing(dtype: torch.dtype) -> None:
+    layer, x = nn.Linear(4, 5), torch.randn(1, 4)
+    packed_ = PackedLinears([layer], 1)
+    with torch.inference_mode(), torch.autocast("cpu", dtype):
+        expected = layer(x)
+        with packed_:
+            assert torch.equal(layer(x), expected)
+    layer.to(torch.bfloat16)
+    with torch.inference_mode(), packed_:
+        assert torch.equal(layer(x.bfloat16()), nn.Linear.forward(layer, x.bfloat16()))
+
+
+def test_a_changed_weight_is_seen() -> None:
+    layer, x = nn.Linear(4, 5), torch.randn(1, 4)
+    packed_ = PackedLinears([layer], 1)
+    with torch.no_grad():
+        layer.weight.mul_(2)
+    with torch.inference_mode(), packed_:
+        assert torch.equal(layer(x), nn.Linear.forward(layer, x))

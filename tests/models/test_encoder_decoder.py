@@ -3,7 +3,9 @@
 (What it does without a target stands among the invariants of all families.)
 """
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,8 @@ from torch import Tensor
 
 from minitl.errors import InputError
 from minitl.models.encoder_decoder import EncoderDecoder
-from minitl.models.loading import load_model
+from minitl.models.loading import load_model, new_model, save_model
+from minitl.models.t5 import T5Config
 
 CHECKPOINTS = Path(__file__).parents[1] / "reference" / "checkpoints"
 NAMES = [f"{family}-backbone" for family in ("t5", "mt5", "bart", "mbart", "pegasus", "m2m_100")]
@@ -294,3 +297,50 @@ def test_depths_go_from_embeddings_over_both_stacks_to_the_final_norms(name: str
     assert "embeddings.token.weight" in depths[0]
     assert all("embedding" in path or "positions" in path for path in depths[0])
     assert all(path.startswith(("encoder.norm.", "decoder.norm.")) for path in depths[-1])
+
+
+T5 = {"model_type": "t5", "vocab_size": 40, "d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+
+
+@pytest.mark.parametrize("named", [None, ["T5Model"], ["T5ForConditionalGeneration"]])
+def test_an_output_layer_of_its_own_is_kept_whatever_the_config_calls_the_file(
+    named: list[str] | None, tmp_path: Path
+) -> None:
+    model = new_model({**T5, "tie_word_embeddings": False}, "seq2seq-lm")
+    save_model(model, tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["tie_word_embeddings"]
+    values["architectures"] = named
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
+    loaded = load_model(tmp_path, "seq2seq-lm")
+    assert torch.equal(loaded.head.decoder.weight, model.head.decoder.weight)
+    assert not torch.equal(loaded.head.decoder.weight, loaded.embeddings.token.weight)
+
+
+@pytest.mark.parametrize(("fields", "scale"), [({}, 0.25), ({"tie_word_embeddings": False}, 1.0)])
+def test_a_config_made_by_hand_scales_as_a_file_does(fields: dict[str, Any], scale: float) -> None:
+    values = {**T5, **fields}
+    by_hand = T5Config(**{name: value for name, value in values.items() if name != "model_type"})
+    for config in (values, by_hand):
+        assert new_model(config, "seq2seq-lm").head.scale == scale
+
+
+def test_mt5_never_scales() -> None:
+    values = {**T5, "model_type": "mt5", "scale_decoder_outputs": True}
+    assert new_model(values, "seq2seq-lm").head.scale == 1.0
+
+
+def test_a_cache_of_other_texts_is_refused() -> None:
+    ids = torch.ones(2, 3, dtype=torch.long)
+    t5 = new_model(T5, "seq2seq-lm")
+    with pytest.raises(InputError, match="the cache was made for 3 texts, not for 2: see new_cache"):
+        t5(ids, decoder_input_ids=ids, cache=t5.new_cache(3, 5))
+    cache = t5.new_cache(2, 5)
+    t5(ids[:1], decoder_input_ids=ids[:, :1], cache=cache)
+    with pytest.raises(InputError, match="the cache has read 1 sources, not 2"):
+        t5(ids, decoder_input_ids=ids[:, :1], cache=cache)
+    gpt2 = new_model({"model_type": "gpt2", "vocab_size": 9, "n_positions": 9, "n_embd": 4, "n_layer": 1, "n_head": 1})
+    with pytest.raises(InputError, match="needs a cache from its own new_cache"):
+        t5(ids, decoder_input_ids=ids, cache=gpt2.new_cache(2, 5))
+    with pytest.raises(InputError, match="the cache was made for 3 texts, not for 2"):
+        gpt2(ids, cache=gpt2.new_cache(3, 5))

@@ -113,3 +113,20 @@ def test_a_mask_of_another_shape_is_refused() -> None:
     ids, mask = draw_batch("bert-backbone", [4, 2], "right")
     with pytest.raises(InputError, match=r"attention_mask must be \[batch, length\] like input_ids, \[2, 4\]"):
         forward_unpadded(MODELS["bert-backbone"], ids, mask[:, :3])
+
+
+def test_a_source_and_its_target_are_refused() -> None:
+    model = load_model(CHECKPOINTS / "t5-seq2seq-lm")
+    ids, mask = torch.full((2, 4), 5), torch.ones(2, 4, dtype=torch.long)
+    with pytest.raises(InputError, match="a t5 model reads sources and targets of unlike lengths: call it itself"):
+        forward_unpadded(model, ids, mask, decoder_input_ids=ids)
+    encoder = load_model(CHECKPOINTS / "t5-token-classification")
+    mask[1, 2:] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(forward_unpadded(encoder, ids, mask).logits[0], encoder(ids, mask).logits[0])
+
+
+def test_another_input_of_another_shape_is_refused() -> None:
+    ids, mask = draw_batch("bert-backbone", [4, 2], "right")
+    with pytest.raises(InputError, match=r"token_type_ids must be \[batch, length\] like input_ids, \[2, 4\], got"):
+        forward_unpadded(MODELS["bert-backbone"], ids, mask, token_type_ids=ids[:1])
