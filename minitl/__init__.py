@@ -14,6 +14,7 @@ _HOME = {
     "forward_unpadded": "minitl.models.unpadding",
     "generate": "minitl.generation",
     "stream": "minitl.generation",
+    "stream_text": "minitl.generation",
     "generation_options": "minitl.generation",
     "load_sentence_encoder": "minitl.models.sentence",
     "load_word_vectors": "minitl.models.word_vectors",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from minitl.generation import generate as generate
     from minitl.generation import generation_options as generation_options
     from minitl.generation import stream as stream
+    from minitl.generation import stream_text as stream_text
     from minitl.models.elmo import load_elmo as load_elmo
     from minitl.models.loading import load_model as load_model
     from minitl.models.loading import new_model as new_model

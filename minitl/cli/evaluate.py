@@ -94,9 +94,13 @@ def _shots(args: argparse.Namespace, dataset: "Dataset", names: list[str]) -> li
         if args.seed is not None:
             raise InputError("--seed: only of use with --shots")
         return []
+    if args.shots == 0:
+        return []
+    if not dataset.train:
+        raise InputError(f"--shots: {dataset.origin} has no training split to draw examples from")
     if not 1 <= args.shots <= len(dataset.train):
         raise InputError(
-            f"--shots {args.shots}: expected 1 to {len(dataset.train)}, the examples in the training split"
+            f"--shots {args.shots}: expected 0 to {len(dataset.train)}, the examples in the training split"
         )
     drawn = sample(dataset.train, args.shots, args.seed or 0)
     shown = [(example.text, names[int(example.label)]) for example in drawn if example.label is not None]

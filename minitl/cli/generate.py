@@ -89,13 +89,9 @@ def _print_at_once(model: "Model", tokenizer: "Tokenizer", prompt: str, options:
 
 
 def _print_as_it_comes(model: "Model", tokenizer: "Tokenizer", prompt: str, options: dict[str, Any]) -> None:
-    from minitl.generation import TextStream, stream
+    from minitl.generation import stream_text
 
-    batch, text = tokenizer([prompt]), TextStream(tokenizer)
-    tokens = stream(model, batch["input_ids"], batch["attention_mask"], tokenizer=tokenizer, **options)
-    if model.task == "causal-lm":
-        text.read(batch["input_ids"][0].tolist())
-    for token in tokens:
-        sys.stdout.write(text.push(int(token[0])))
+    for piece in stream_text(model, tokenizer, prompt, **options):
+        sys.stdout.write(piece)
         sys.stdout.flush()
-    print(text.close())
+    print()

@@ -5,6 +5,12 @@ from pathlib import Path
 
 from minitl.cli.options import FACTS, quietly, result_folder
 
+TASKS = {  # by an adapter's task_type, where it says one that has a head of its own
+    "SEQ_CLS": "sequence-classification",
+    "TOKEN_CLS": "token-classification",
+    "QUESTION_ANS": "question-answering",
+}
+
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser(
@@ -15,7 +21,12 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("adapter", type=Path, help="a folder with a LoRA adapter, or one that `minitl train` wrote")
     parser.add_argument("destination", type=Path, help="the folder to write")
     parser.add_argument("--base", help="the base model (default: the one that `minitl train` noted)")
-    parser.add_argument("--task", help="the model's task (default: what the base's config.json says)")
+    parser.add_argument(
+        "--task", help="the model's task (default: the adapter's, else what the base's config.json says)"
+    )
+    parser.add_argument(
+        "--labels", nargs="+", metavar="NAME", help="names of its classes, which an adapter does not hold"
+    )
     parser.set_defaults(run=run)
 
 
@@ -32,13 +43,13 @@ def run(args: argparse.Namespace) -> int:
     if facts and facts["strategy"] != "lora":
         raise InputError(f"{args.adapter} holds a model trained by {facts['strategy']}: there is no adapter to merge")
     folder = args.adapter / result_folder("lora") if facts else args.adapter
-    noted = folder / "adapter_config.json"
-    base = args.base or facts.get("base") or (read_json(noted) if noted.exists() else {}).get("base_model_name_or_path")
+    noted = read_json(folder / "adapter_config.json") if (folder / "adapter_config.json").exists() else {}
+    base = args.base or facts.get("base") or noted.get("base_model_name_or_path")
     if not base:
         raise InputError(f"{args.adapter} does not say what its base is: name it with --base")
-    task = args.task or ("sequence-classification" if facts else None)
+    task = args.task or ("sequence-classification" if facts else TASKS.get(noted.get("task_type") or ""))
     with quietly():
-        model = load_model(base, task, labels=facts.get("labels"))
+        model = load_model(base, task, labels=args.labels or facts.get("labels"))
     load_adapter(model, folder)
     merge_lora(model, keep_base=False)
     remove_lora(model)

@@ -1,6 +1,31 @@
 """From a stream of tokens to a stream of text."""
 
+from collections.abc import Iterator
+from typing import Any
+
+from minitl.generation.generate import stream
+from minitl.models.base import Model
 from minitl.tokenization import Tokenizer
+
+
+def stream_text(model: Model, tokenizer: Tokenizer, text: str, **options: Any) -> Iterator[str]:
+    """What `generate` writes to one text, piece by piece as it comes; of a causal model, the prompt comes first.
+
+    options   `generate`'s, but for num_beams; errors as there
+    """
+    batch, pieces = tokenizer([text]), TextStream(tokenizer)
+    tokens = stream(model, batch["input_ids"], batch["attention_mask"], tokenizer=tokenizer, **options)
+    if model.task == "causal-lm":
+        pieces.read(batch["input_ids"][0].tolist())
+    return _pieces(tokens, pieces)
+
+
+def _pieces(tokens: Iterator[Any], pieces: "TextStream") -> Iterator[str]:
+    for token in tokens:
+        if piece := pieces.push(int(token[0])):
+            yield piece
+    if rest := pieces.close():
+        yield rest
 
 
 class TextStream:

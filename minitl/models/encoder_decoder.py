@@ -130,7 +130,7 @@ class EncoderDecoder(Model):
         if start is None:
             raise InputError(
                 f"this {self.config.model_type} model's config.json names no decoder_start_token_id: "
-                "give decoder_input_ids"
+                "give decoder_input_ids, or to `generate` decoder_start_token_id"
             )
         return start
 

@@ -45,8 +45,8 @@ def load_model(
     """Load a published checkpoint, in eval mode.
 
     source      a folder in the published layout (config.json and safetensors), or a hub id
-    task        None = what config.json's "architectures" says, or "backbone", "masked-lm", "causal-lm",
-                "sequence-classification", "token-classification", "question-answering"
+    task        None = what config.json's "architectures" says, or "backbone", "masked-lm", "causal-lm", "seq2seq-lm",
+                "sequence-classification", "token-classification", "question-answering", "replaced-token-detection"
     num_labels, labels   for a new classification head: how many classes, or their names
     dtype       type of the parameters, whatever the file's
     revision    branch, tag or commit on the hub
@@ -117,6 +117,8 @@ def new_model(
     config   a family's Config, or the content of a config.json. Other arguments and errors as in `load_model`.
     """
     if not isinstance(config, Config):
+        if not isinstance(config, Mapping):
+            raise InputError(f"new_model takes a Config or the content of a config.json, got {config!r}")
         values = dict(config)
         config = family_of(values.get("model_type")).config.from_dict(values)
     family = family_of(config.model_type)

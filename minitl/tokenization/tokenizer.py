@@ -318,7 +318,8 @@ class Tokenizer:
         """The text of one row of ids; ids beyond the vocabulary yield nothing. Raises InputError on negative ids."""
         numbers = ids.tolist() if isinstance(ids, Tensor) else list(ids)
         if any(not isinstance(number, int) or number < 0 for number in numbers):
-            raise InputError("decode takes one row of token ids, none of them negative")
+            shape = f"; got {list(ids.shape)}: decode each row" if isinstance(ids, Tensor) and ids.dim() != 1 else ""
+            raise InputError(f"decode takes one row of token ids, none of them negative{shape}")
         return self._decode(numbers, skip_special_tokens)
 
     def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:

@@ -21,6 +21,8 @@ class Strategy:
     lora: LoraConfig | None = None
 
     def __post_init__(self) -> None:
+        if self.name == "lora" and self.lora is None:
+            raise InputError('strategy "lora" needs its adapters: Strategy("lora", lora=LoraConfig(r=16, alpha=32))')
         starts = [start for start, _ in self.openings]
         if not starts or starts[0] != 0.0 or starts != sorted(starts):
             raise InputError(f"strategy {self.name!r}: openings must begin at 0.0 and rise, got {self.openings}")

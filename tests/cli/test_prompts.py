@@ -52,7 +52,7 @@ def test_evaluate_counts_what_it_predicts(masked: Path, reviews: Path, shots: in
     expected = classifier(masked, examples=[(example.text, names[int(example.label or 0)]) for example in drawn])
     predicted = expected.predict([example.text for example in data.test])
     hits = sum(names[int(example.label or 0)] == label for example, label in zip(data.test, predicted, strict=True))
-    options = ["--shots", str(shots), "--seed", "3"] if shots else []
+    options = ["--shots", str(shots), "--seed", "3"]
     assert main(["evaluate", str(masked), "--data", str(reviews), *LABELS, *options]) == 0
     assert capsys.readouterr().out.startswith(f"{reviews} test, 20 examples: accuracy {hits / 20:.4f}, f1 ")
 
@@ -79,8 +79,8 @@ def test_a_trained_entailment_classifier_answers_other_labels(
         (["--shots", "2"], "--shots: only of use with --labels"),
         ([*LABELS, "--words", "good"], "2 --labels and 1 --words: expected as many of each"),
         ([*LABELS, "--seed", "1"], "--seed: only of use with --shots"),
-        ([*LABELS, "--shots", "65"], "--shots 65: expected 1 to 64, the examples in the training split"),
-        ([*LABELS, "--shots", "0"], "--shots 0: expected 1 to 64"),
+        ([*LABELS, "--shots", "65"], "--shots 65: expected 0 to 64, the examples in the training split"),
+        ([*LABELS, "--shots", "-1"], "--shots -1: expected 0 to 64"),
         ([*LABELS, "--task", "similarity"], "--labels: only of use with --task classification"),
         ([*LABELS, "--labels", "positive", "neutral"], "its labels are ['negative', 'positive'], --labels are"),
         ([*LABELS, "--max-length", "33"], "max_length 33: expected 1 to 32"),

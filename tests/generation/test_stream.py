@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minitl import generate, load_tokenizer, stream
+from minitl import generate, load_model, load_tokenizer, stream, stream_text
 from minitl.errors import InputError
 from minitl.generation import TextStream
 from minitl.models.base import Model
@@ -100,3 +100,13 @@ def test_what_never_becomes_a_character_is_shown_in_the_end(assets: Path) -> Non
     half = tokenizer.encode("𓀀")[0][:1]
     assert [shown.push(number) for number in half] == [""]
     assert shown.close() == "\ufffd"
+
+
+def test_text_streams_as_generate_writes_it(assets: Path) -> None:
+    folder = assets / "weights" / "stories260K"
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    pieces = list(stream_text(model, tokenizer, "Once upon", max_new_tokens=20))
+    ids = generate(model, **tokenizer("Once upon"), max_new_tokens=20)
+    assert "".join(pieces) == tokenizer.decode(ids[0], skip_special_tokens=True)
+    assert pieces[0].startswith("Once upon")
+    assert len(pieces) > 10
