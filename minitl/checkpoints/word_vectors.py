@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minitl.checkpoints.atomic import replacing
+from minitl.checkpoints.manifest import where_to_get
 from minitl.errors import CheckpointError, InputError
 
 FORMATS = ("word2vec", "word2vec-text", "glove")
@@ -100,7 +101,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             raw.seek(0)
             yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
+        place = where_to_get(str(path))
+        raise CheckpointError(f"{path}: no such file{place and '; '}{place}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
 
