@@ -273,7 +273,7 @@ MISFITS = [
     ("lstm", "n_layers", 3, r"RNN_1/RNN/MultiRNNCell/Cell2/LSTMCell/B: missing, shape \[48\] by 'n_layers' of lstm\n"),
     ("char_cnn", "embedding", {"dim": 4}, r"char_embed: shape \[261, 5\] in the file, \[261, 4\] by 'embedding' of"),
     ("char_cnn", "filters", [[1, 4], [2, 6]], r"CNN/W_cnn_2: unexpected, shape .*; none by 'filters' of char_cnn\n"),
-    ("char_cnn", "filters", [[1, 4], [2, 6], [4, 8]], r"CNN/W_cnn_2: shape \[1, 3, 5, 8\] .* \[1, 4, 5, 8\] by 'filters'"),
+    ("char_cnn", "filters", [[1, 4], [2, 6], [4, 8]], r"W_cnn_2: shape \[1, 3, 5, 8\] .* \[1, 4, 5, 8\] by 'filters'"),
     ("char_cnn", "n_highway", 1, r"CNN_high_1/W_carry: unexpected, shape .*; none by 'n_highway' of char_cnn\n"),
     ("char_cnn", "n_highway", 3, r"CNN_high_2/b_transform: missing, shape \[18\] by 'n_highway' of char_cnn"),
 ]  # fmt: skip
