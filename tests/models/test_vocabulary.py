@@ -408,6 +408,15 @@ def test_old_rows_are_not_counted_as_trained(load, name):
     assert count.total - count.trainable == sum(old.values())
 
 
+def test_tokens_that_are_no_list_are_refused(load):
+    model, tokenizer = load("bert-masked-lm")
+    with pytest.raises(InputError, match="tokens must be a list, found NoneType"):
+        add_tokens(model, tokenizer, None)
+    for call in (lambda: tokenizer(5), lambda: tokenizer.encode_words(5)):
+        with pytest.raises(InputError, match="must be a list, found int"):
+            call()
+
+
 def test_what_has_no_token_embedding_is_refused(tmp_path):
     tokenizer = tokenizer_of(8, tmp_path)
     with pytest.raises(InputError, match="Linear has no table of tokens that could grow"):
