@@ -1,6 +1,7 @@
 """Added tokens: old outputs stay bit for bit, only the new rows learn, and what is saved is an ordinary checkpoint."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -406,6 +407,18 @@ def test_old_rows_are_not_counted_as_trained(load, name):
         if part is not None
     }
     assert count.total - count.trainable == sum(old.values())
+
+
+def test_an_adapter_of_a_grown_model_does_not_name_the_base_that_did_not_grow(load, tmp_path):
+    model, tokenizer = load("gpt2-causal-lm")
+    add_tokens(model, tokenizer, ["t3"])
+    assert model.source == str(CHECKPOINTS / "gpt2-causal-lm")
+    add_tokens(model, tokenizer, NEW, train_all=True)
+    save_model(model, tmp_path / "grown")
+    for one, base in ((model, None), (load_model(tmp_path / "grown"), str(tmp_path / "grown"))):
+        minitl.add_lora(one, minitl.LoraConfig(r=2))
+        minitl.save_adapter(one, tmp_path / "adapter")
+        assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["base_model_name_or_path"] == base
 
 
 def test_tokens_that_are_no_list_are_refused(load):
