@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from minitl.nn.grown import Grown
+
 
 @dataclass(frozen=True)
 class ParameterCount:
@@ -19,6 +21,10 @@ class ParameterCount:
 
 
 def count_parameters(model: nn.Module) -> ParameterCount:
-    """Count the parameters of `model`, adapters included: `.trainable`, `.total`, `.percent`."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    """Count the parameters of `model`, adapters included: `.trainable`, `.total`, `.percent`.
+
+    The old rows of tables that grew by `add_tokens` are not trained, whatever their requires_grad says.
+    """
+    frozen = {id(old) for module in model.modules() if isinstance(module, Grown) for old in module.frozen()}
+    sizes = [(p.numel(), p.requires_grad and id(p) not in frozen) for p in model.parameters()]
     return ParameterCount(sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes))

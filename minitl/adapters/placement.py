@@ -50,8 +50,8 @@ def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
     """Freeze `model` and place a fresh adapter on it, which becomes the active one; in place.
 
     Only the adapter and the head of a classification task are then trained; a language model's head stays frozen.
-    InputError: the name is taken, a target or a module to save matches nothing, a table to save has frozen rows, or
-    adapters are merged.
+    InputError: the name is taken, a target or a module to save matches nothing, a table has grown by rows that
+    learn (see `add_tokens`), or adapters are merged.
     """
     check_free(model, name)
     places = find_targets(model, config.target_modules)
@@ -65,12 +65,6 @@ def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
     saved = [path for paths in by_name.values() for path in paths]
     if model.task in TASKS_WITH_OWN_HEAD:
         saved += [f"head.{path}" for path, part in model.head.named_modules() if part._parameters]
-    grown = [path for path in saved if isinstance(model.get_submodule(path), Grown)]
-    if grown:
-        raise InputError(
-            f"modules_to_save: {', '.join(grown)} grew by added tokens and has frozen rows, which no adapter can say; "
-            "add_tokens(…, train_all=True) makes an ordinary table"
-        )
     place(model, name, config, places, saved)
 
 
@@ -161,6 +155,12 @@ def check_free(model: Model, name: str) -> None:
     adapters = getattr(model, _ATTRIBUTE, None)
     if not name or "." in name or hasattr(nn.ModuleDict, name):
         raise InputError(f"{name!r} cannot be an adapter's name: it must be a word without dots, and no method's name")
+    grown = [path for path, module in model.named_modules() if isinstance(module, Grown)]
+    if grown:
+        raise InputError(
+            f"{', '.join(grown)} grew by added tokens, whose rows an adapter's files could not hold: "
+            "save_model the grown model and load that, or add_tokens(…, train_all=True) with modules_to_save"
+        )
     if adapters is not None and name in adapters.held:
         raise InputError(f"an adapter called {name!r} is placed already; choose another name, or remove_lora first")
     if adapters is not None and adapters.merged:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from minitl.checkpoints.atomic import write_json
 from minitl.checkpoints.digest import read_digests, sha256, write_digests
 from minitl.checkpoints.layout import MODULES, belonging, module_folders
-from minitl.checkpoints.manifest import CHECKOUT, manifest, safetensors_elsewhere
+from minitl.checkpoints.manifest import CHECKOUT, elsewhere, manifest, safetensors_elsewhere, where_to_get
 from minitl.checkpoints.weights import is_plain_name, read_json
 from minitl.errors import CheckpointError, InputError
 
@@ -93,8 +93,12 @@ def _hub_id(source: str | Path, revision: str | None) -> tuple[str, str]:
     known = manifest().get(str(source))
     if known is not None:
         return known["id"], revision or known["revision"]
+    place = where_to_get(str(source))
+    if place:
+        raise CheckpointError(f"{source}: {place}")
     if not isinstance(source, str) or not HUB_ID.fullmatch(source) or ".." in source or "--" in source:
-        near = difflib.get_close_matches(str(source), manifest(), cutoff=0.4) or list(manifest())[:3]
+        names = [*manifest(), *elsewhere()]
+        near = difflib.get_close_matches(str(source), names, cutoff=0.4) or names[:3]
         raise CheckpointError(
             f"{source}: no such folder, and neither a hub id (org/name) nor a short name of weights/manifest.json, "
             f"such as {', '.join(near)}"

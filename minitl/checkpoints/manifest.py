@@ -9,10 +9,27 @@ CHECKOUT = Path(__file__).parents[2]
 
 def manifest() -> dict[str, dict[str, Any]]:
     """Short name → id, family, revision, status and, where known, parameters, format, safetensors, reference."""
+    return _section("checkpoints")
+
+
+def elsewhere() -> dict[str, dict[str, Any]]:
+    """Short name → family, urls, load and status of what is published outside the hub."""
+    return _section("elsewhere")
+
+
+def where_to_get(name: str) -> str:
+    """Where what is called `name` is published outside the hub, and how it is loaded: for an error; else empty."""
+    entry = elsewhere().get(name)
+    if entry is None:
+        return ""
+    return f"it is published outside the hub, download it from {' and '.join(entry['urls'])}, then {entry['load']}"
+
+
+def _section(name: str) -> dict[str, dict[str, Any]]:
     for file in (CHECKOUT / "weights" / "manifest.json", Path(__file__).with_name("manifest.json")):
         if file.is_file():  # a checkout has it beside the weights, an installed package beside this file
-            checkpoints: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["checkpoints"]
-            return checkpoints
+            section: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))[name]
+            return section
     return {}
 
 

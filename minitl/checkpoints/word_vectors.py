@@ -22,10 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minitl.checkpoints.atomic import replacing
+from minitl.checkpoints.manifest import where_to_get
 from minitl.errors import CheckpointError, InputError
 
 FORMATS = ("word2vec", "word2vec-text", "glove")
 HEADER = re.compile(rb"(\d{1,12}) (\d{1,7})\s*")
+NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 HEAD = 1 << 20  # bytes that are looked at to tell the format
 CHUNK = 1 << 20  # bytes read at once
 LONGEST = 1 << 16  # bytes of a word; published files have some of a few hundred
@@ -45,11 +47,20 @@ def read_word_vectors(path: Path, format: str | None = None, limit: int | None =
     """
     if format is not None and format not in FORMATS:
         raise InputError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-    if limit is not None and limit < 1:
-        raise InputError(f"limit must be at least 1, got {limit}")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise InputError(f"limit must be an integer of at least 1, got {limit!r}")
     with _opened(path) as file:
         head = file.read(HEAD)
-    format = format or _format_of(head)
+    if format is not None:
+        return _read(path, format, head, limit)
+    guess = _format_of(head)
+    try:
+        return _read(path, guess, head, limit)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} (taken for {guess}, which it looks like; `format` names another)") from error
+
+
+def _read(path: Path, format: str, head: bytes, limit: int | None) -> tuple[list[str], Floats, int]:
     with _opened(path) as file:
         if format == "glove":
             return _read_lines(path, file, 1, _usual_size(head, path), None, limit)
@@ -100,7 +111,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             raw.seek(0)
             yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
+        place = where_to_get(str(path))
+        raise CheckpointError(f"{path}: no such file{place and '; '}{place}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
 
@@ -128,11 +140,8 @@ def _is_binary(sample: bytes) -> bool:
 
 
 def _is_number(field: bytes) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
+    """Whether it is a finite number as files write one: "nan" and "infinity" are words, and so is "1_0"."""
+    return NUMBER.fullmatch(field) is not None
 
 
 def _usual_size(head: bytes, path: Path) -> int:
@@ -268,6 +277,9 @@ def _numbers(text: bytes, size: int) -> Floats:
     if len(vector) != size:
         wrong = next((field for field in text.split(b" ") if not _is_number(field)), text)
         raise ValueError(f"{wrong[:40]!r} is not a number")
+    finite = np.isfinite(vector)
+    if not finite.all():
+        raise ValueError(f"{text.split()[int(finite.argmin())][:40]!r} is not a finite number")
     return vector
 
 

@@ -16,7 +16,7 @@ first does: the same text has the same vectors always.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -307,6 +307,13 @@ TENSORS = (
 )
 KEYS = KeyMap(tuple((ours, published) for ours, published, _ in TENSORS))
 
+# How the published names of one of several equal parts begin, and the option that says how many there are.
+PARTS = (
+    (r"RNN_[01]/RNN/MultiRNNCell/Cell\d+/", "'n_layers' of lstm"),
+    (r"CNN_high_\d+/", "'n_highway' of char_cnn"),
+    (r"CNN/[Wb]_cnn_\d+", "'filters' of char_cnn"),
+)
+
 
 def _to_file(name: str, value: Tensor) -> Tensor:
     """Our parameter `name` as files lay it out."""
@@ -360,15 +367,28 @@ def _problems(model: Elmo, file: Hdf5Weights) -> list[str]:
     problems = []
     for name, shape in wanted.items():
         if name not in file.shapes:
-            problems.append(f"{name}: missing; {_options_of(name)} ask for the shape {list(shape)}")
+            problems.append(f"{name}: missing, shape {list(shape)} by {_options_for(name, file)}")
         elif file.shapes[name] != shape:
             found = list(file.shapes[name])
-            problems.append(f"{name}: shape {found} in the file; {_options_of(name)} ask for {list(shape)}")
+            problems.append(f"{name}: shape {found} in the file, {list(shape)} by {_options_of(name)}")
     for name in file:
         if name not in wanted:
-            problems.append(f"{name}: unexpected, shape {list(file.shapes[name])}")
+            options = _options_for(name, wanted)
+            problems.append(f"{name}: unexpected, shape {list(file.shapes[name])}{options and '; none by '}{options}")
     return problems
 
 
+def _options_for(published: str, others: Iterable[str]) -> str:
+    """The options that decide whether there is such a tensor, which is not among `others`: where nothing of its part
+    is among them, how many parts there are."""
+    for part, options in PARTS:
+        begins = re.match(part, published)
+        if begins and not any(other.startswith(begins[0]) for other in others):
+            return options
+    return _options_of(published)
+
+
 def _options_of(published: str) -> str:
-    return next(options for _, name, options in TENSORS if re.fullmatch(name.replace("{i}", r"\d+"), published))
+    """The options that decide a tensor's shape; none where no ELMo has such a tensor."""
+    fitting = (options for _, name, options in TENSORS if re.fullmatch(name.replace("{i}", r"\d+"), published))
+    return next(fitting, "")

@@ -37,7 +37,8 @@ def add_tokens(model: Model, tokenizer: Tokenizer, tokens: Sequence[str], *, tra
     `save_model` writes one ordinary table, old rows and new: a model that is loaded again has no frozen rows.
 
     Returns how many tokens were new. InputError: a blank token, a model without a token embedding or with adapters
-    (whose files could not say that the model grew; `modules_to_save` with `train_all` trains new tokens beside LoRA).
+    (whose files could not say that the model grew). Adapters are refused in turn where rows learn by themselves: save
+    the grown model and load that, or use `train_all` and train the tables beside LoRA by `modules_to_save`.
     """
     embedding = _embedding(model)
     known = tokenizer.vocab_size
@@ -54,6 +55,7 @@ def add_tokens(model: Model, tokenizer: Tokenizer, tokens: Sequence[str], *, tra
         setattr(model.get_submodule(parent), name, grow(old, first, end, made).train(old.training))
     _extend_buffers(model.head, rows, first, end)
     model.config = replace(model.config, vocab_size=max(rows, end))  # type: ignore[call-arg]  # of every family
+    model.source = None  # no longer what that holds: an adapter's files must not name it as the base
     if not train_all:
         model.requires_grad_(False)
         for module in model.modules():
@@ -65,7 +67,7 @@ def add_tokens(model: Model, tokenizer: Tokenizer, tokens: Sequence[str], *, tra
 
 def _embedding(model: Model) -> Embedding:
     if any(".adapters." in name for name, _ in model.named_parameters()):
-        raise InputError("this model carries adapters: add tokens before them, or merge or remove them first")
+        raise InputError("this model carries adapters, whose files could not hold new rows: merge or remove them first")
     embedding = dict(model.named_modules()).get(EMBEDDING)
     if not isinstance(embedding, Embedding):
         raise InputError(f"{type(model).__name__} has no table of tokens that could grow")

@@ -67,6 +67,8 @@ class WordVectors(nn.Module):
         return self.vectors[self._id(word)]
 
     def _id(self, word: str) -> int:
+        if not isinstance(word, str):
+            raise InputError(f"a word must be a string, got {type(word).__name__}")
         if word not in self._ids:
             near = f"; there is {word.lower()!r}" if word.lower() in self._ids else ""
             raise InputError(f"{word!r} is not among the {len(self)} words{near}")
@@ -115,10 +117,13 @@ class WordVectors(nn.Module):
     def nearest(self, word: str | Tensor, k: int = 10) -> list[tuple[str, float]]:
         """The `k` words whose vectors have the largest cosine with that of `word` (or a vector [size]), and the cosine.
 
-        The word itself is not among them. InputError for a word that is not there.
+        The word itself is not among them. InputError: a word that is not there, a vector of another size, k below 1.
         """
-        if isinstance(word, str):
+        if not isinstance(word, Tensor):
             return self._nearest(self[word], k, [word])
+        size = self.vectors.shape[1]
+        if word.shape != (size,):
+            raise InputError(f"a vector must have the shape [{size}], got {list(word.shape)}")
         return self._nearest(word, k, [])
 
     @torch.no_grad()
@@ -133,8 +138,8 @@ class WordVectors(nn.Module):
         return self._nearest(second - first + third, k, [a, b, c])
 
     def _nearest(self, vector: Tensor, k: int, but: Sequence[str]) -> list[tuple[str, float]]:
-        if k < 1:
-            raise InputError(f"k must be at least 1, got {k}")
+        if not isinstance(k, int) or k < 1:
+            raise InputError(f"k must be an integer of at least 1, got {k!r}")
         table = self.vectors
         lengths = torch.linalg.vector_norm(table, dim=1).clamp(min=torch.finfo(table.dtype).tiny)
         cosines = (table @ F.normalize(vector.to(table), dim=0)) / lengths  # [words]

@@ -28,6 +28,11 @@ class Grown:
     new: Tensor
     first: int
 
+    def frozen(self) -> list[nn.Parameter]:
+        """The parameters that take no part in differentiation."""
+        own = nn.Module.named_parameters(self, recurse=False)  # type: ignore[arg-type]  # a module beside this class
+        return [parameter for name, parameter in own if not name.startswith("new")]
+
     def stored(self, name: str) -> Tensor | None:
         """Old and new rows of the parameter `name` as one tensor, as files hold it; None for the new rows alone."""
         if name.startswith("new"):

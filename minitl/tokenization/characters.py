@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from minitl.errors import InputError
-from minitl.tokenization.tokenizer import check_strings
+from minitl.tokenization.tokenizer import check_list, check_strings
 
 CHARACTERS = 262
 TEXT_BEGIN, TEXT_END, WORD_BEGIN, WORD_END, WORD_PADDING = range(257, 262)
@@ -53,6 +53,7 @@ def encode_characters(texts: Sequence[Sequence[str]], length: int, spare: int) -
 
 def check_words(texts: Sequence[Sequence[str]]) -> None:
     """InputError, naming the place, unless `texts` holds lists of strings."""
+    check_list("texts", texts)
     for number, text in enumerate(texts):
         if isinstance(text, str):
             raise InputError(f"texts[{number}] must be a list of words, found one string")

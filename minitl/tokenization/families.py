@@ -61,9 +61,13 @@ class Family:
 
 
 def reserved_for_pretraining(settings: Settings, names: Mapping[str, str]) -> list[str]:
-    """Pegasus' tokens between </s> and <unk>: two masks, of a sentence and of a word, and <unk_2> … <unk_102>."""
-    sentence = settings.get("mask_token_sent", str, "<mask_1>")
-    return [sentence, names["mask"], *(f"<unk_{number}>" for number in range(2, settings.get("offset", int, 103)))]
+    """Pegasus' tokens between </s> and <unk>: two masks, of a sentence and of a word, and <unk_2> … <unk_102>.
+
+    Where the sentence's mask is null, as in BigBird's, there is no place for either.
+    """
+    is_null = "mask_token_sent" in settings.values and settings.values["mask_token_sent"] is None
+    masks = [] if is_null else [settings.get("mask_token_sent", str, "<mask_1>"), names["mask"]]
+    return [*masks, *(f"<unk_{number}>" for number in range(2, settings.count("offset", 103)))]
 
 
 def languages_of_m2m100(settings: Settings) -> LanguageSet:

@@ -71,7 +71,7 @@ class Languages:
 
     def known(self, code: str) -> str:
         """The code itself; InputError lists near ones where there is no such language."""
-        if code not in self.tokens:
+        if not isinstance(code, str) or code not in self.tokens:
             raise InputError(f"{code!r} is no language of this tokenizer; {suggestion(str(code), list(self.tokens))}")
         return code
 
@@ -88,6 +88,8 @@ def suggestion(code: str, known: Sequence[str]) -> str:
 
     "french" and "fr" begin as "fra_Latn" and "fr_XX" do, if only with two letters; nothing is guessed from a code.
     """
+    if not known:
+        return "its vocabulary has none"
     word = re.sub("[^a-z]", "", code.lower())
     alike: list[str] = []
     for letters in range(len(word), 1, -1):

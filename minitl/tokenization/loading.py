@@ -171,7 +171,7 @@ def _ordered_pieces(
 def _sentinels(family: Family, settings: Settings) -> list[str]:
     """T5's marks of gaps, last one first; `extra_ids` of the configuration changes their number."""
     count = family.layout.sentinels
-    numbers = range(settings.get("extra_ids", int, count) if count else 0)
+    numbers = range(settings.count("extra_ids", count) if count else 0)
     return [f"<extra_id_{number}>" for number in reversed(numbers)]
 
 

@@ -59,6 +59,15 @@ class Settings:
             raise TokenizerError(f"{path}: {name} must be a {kind.__name__}, found {value!r}")
         return value
 
+    def count(self, name: str, default: int) -> int:
+        """A whole number of at least 0, as in `get`."""
+        number: int = self.get(name, int, default)
+        if number < 0:
+            raise TokenizerError(
+                f"{self.folder / 'tokenizer_config.json'}: {name} must not be negative, found {number}"
+            )
+        return number
+
     @property
     def tokenizer_class(self) -> str | None:
         """The published class name without its "Fast" ending, or None; older checkpoints name it in config.json."""

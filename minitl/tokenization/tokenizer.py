@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,8 +90,13 @@ class Tokenizer:
         Every word is read as following a space, as in running text. Arguments as in `__call__`.
         """
         length = self._padded_length(max_length, padding)
+        check_list("words", words)
         for row, text in enumerate(words):
-            if isinstance(text, str) or not all(isinstance(word, str) for word in text):
+            if (
+                isinstance(text, str)
+                or not isinstance(text, Iterable)
+                or not all(isinstance(word, str) for word in text)
+            ):
                 raise InputError(f"words[{row}] must be a list of strings, found {text!r:.60}")
         inputs = [list(text) for text in words]
         limit = self._limit(max_length, False, truncation)
@@ -381,9 +386,16 @@ def check_strings(name: str, values: Sequence[str]) -> None:
     """InputError, naming the place in the argument `name`, where `values` holds something that is no string."""
     if isinstance(values, str):
         raise InputError(f"{name} must be a list of strings beside a list, found one string")
+    check_list(name, values)
     for position, value in enumerate(values):
         if not isinstance(value, str):
             raise InputError(f"{name}[{position}] must be a string, found {type(value).__name__}")
+
+
+def check_list(name: str, values: object) -> None:
+    """InputError where the argument `name` cannot be gone through."""
+    if not isinstance(values, Iterable):
+        raise InputError(f"{name} must be a list, found {type(values).__name__}")
 
 
 def _without_surrogates(value: Any) -> Any:

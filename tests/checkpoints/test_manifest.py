@@ -6,15 +6,21 @@ from typing import Any
 
 import pytest
 
-from minitl.checkpoints.hub import HUB_ID
-from minitl.checkpoints.manifest import manifest, safetensors_elsewhere
+import minitl
+from minitl.checkpoints.hub import HUB_ID, PACKAGES, pull
+from minitl.checkpoints.manifest import elsewhere, manifest, safetensors_elsewhere
+from minitl.cli.main import main
 from minitl.errors import CheckpointError
 from minitl.models.loading import load_model, new_model, save_model
 from minitl.models.registry import MODULES
+from minitl.models.word_vectors import load_word_vectors
+from minitl.tokenization import load_tokenizer
 from tests.models.published import CHECKPOINTS, config_of
 from tests.models.saved import BERT
+from tests.published.cases import CASES
 
 ENTRIES = manifest()
+README = Path(__file__).parents[2] / "README.md"
 every_entry = pytest.mark.parametrize(("name", "entry"), ENTRIES.items(), ids=str)
 ALWAYS, SOMETIMES = {"id", "family", "revision", "status"}, {"parameters", "format", "safetensors", "reference"}
 # The checkpoints of the table in README.md, family by family.
@@ -31,12 +37,20 @@ TABLE = {
     "llama": "llama-2-7b llama-2-13b llama-2-70b llama-3-8b llama-3-70b llama-3.1-8b llama-3.2-1b llama-3.2-3b",
     "mistral": "mistral-7b-v0.1 mistral-7b-instruct-v0.2 mistral-7b-v0.3",
     "t5": "t5-small t5-base t5-large t5-3b t5-v1_1-small t5-v1_1-base flan-t5-small flan-t5-base flan-t5-xl",
-    "mt5": "mt5-small mt5-base mt5-large",
+    "mt5": "mt5-small mt5-base mt5-large mt5-xl mt5-xxl",
     "bart": "bart-base bart-large bart-large-cnn bart-large-mnli bart-large-xsum",
     "mbart": "mbart-large-cc25 mbart-large-en-ro mbart-large-50 mbart-large-50-many-to-many "
     "mbart-large-50-one-to-many mbart-large-50-many-to-one",
     "pegasus": "pegasus-large pegasus-xsum pegasus-cnn_dailymail",
     "m2m_100": "m2m100_418M m2m100_1.2B nllb-200-distilled-600M nllb-200-distilled-1.3B nllb-200-3.3B",
+}
+
+
+# The same before the transformers: these are on no hub.
+TABLE_ELSEWHERE = {
+    "word2vec": "word2vec-google-news-300",
+    "glove": "glove.6B glove.42B.300d glove.840B.300d glove.twitter.27B",
+    "elmo": "elmo-small elmo-medium elmo-original elmo-5.5B",
 }
 
 
@@ -59,8 +73,7 @@ def test_no_checkpoint_has_two_entries() -> None:
 
 @pytest.mark.parametrize("family", sorted({entry["family"] for entry in ENTRIES.values()}))
 def test_every_family_is_served(family: str) -> None:
-    if family not in MODULES:
-        pytest.skip(f"the registry has no {family} yet")
+    assert family in MODULES
 
 
 @pytest.mark.parametrize("family", MODULES)
@@ -73,6 +86,29 @@ def test_what_the_readme_says_is_served_is_listed() -> None:
         assert {ENTRIES[name]["family"] for name in names.split()} == {family}
 
 
+def test_what_is_on_no_hub_is_listed_too() -> None:
+    listed = {family: [] for family in TABLE_ELSEWHERE}
+    for name, entry in elsewhere().items():
+        assert set(entry) == {"family", "urls", "load", "status"}
+        assert all(url.startswith("https://") for url in entry["urls"])
+        assert entry["status"] == "random weights"
+        assert hasattr(minitl, entry["load"].removeprefix("minitl.").partition("(")[0])
+        listed[entry["family"]].append(name)
+    assert listed == {family: names.split() for family, names in TABLE_ELSEWHERE.items()}
+    assert not set(elsewhere()) & set(ENTRIES)
+
+
+@pytest.mark.parametrize("name", [name for names in TABLE_ELSEWHERE.values() for name in names.split()])
+def test_asking_for_it_says_where_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = elsewhere()[name]
+    for ask in (load_model, load_tokenizer, pull, load_word_vectors):
+        with pytest.raises(CheckpointError) as caught:
+            ask(name)
+        assert f"download it from {' and '.join(entry['urls'])}, then {entry['load']}" in str(caught.value)
+    assert main(["pull", name]) == 1
+    assert entry["urls"][0] in capsys.readouterr().err
+
+
 @every_entry
 def test_parameters_are_those_of_a_published_configuration(name: str, entry: dict[str, Any]) -> None:
     """Which tests/models/test_parameter_counts.py counts."""
@@ -81,8 +117,19 @@ def test_parameters_are_those_of_a_published_configuration(name: str, entry: dic
         assert config_of(name)["model_type"] == entry["family"]
 
 
-def test_only_what_was_checked_with_its_weights_says_so() -> None:
-    assert [name for name, entry in ENTRIES.items() if entry["status"] == "real weights"] == ["all-MiniLM-L6-v2"]
+def test_what_says_real_weights_is_here_and_compared_with_its_published_outputs() -> None:
+    """The tests are run with the installed checkpoints alone, and none of those is left at "random weights"."""
+    real = {entry["id"] for entry in ENTRIES.values() if entry["status"] == "real weights"}
+    assert real == set(PACKAGES)
+    assert real <= {case["checkpoint"] for case in CASES}
+
+
+def test_the_readme_says_which_weights_were_real() -> None:
+    (said,) = re.findall(
+        r"Real weights were at hand for two: (\S+) .*\n(\S+), a toy", README.read_text(encoding="utf-8")
+    )
+    marked = {name for name, entry in ENTRIES.items() if entry["status"] == "real weights"}
+    assert set(said) & set(ENTRIES) == marked
 
 
 # The research behind this library found these without safetensors on their main branch.

@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import re
 import struct
 
 import numpy as np
@@ -58,8 +59,11 @@ def test_a_limit_reads_the_first_rows(path, kind):
     for limit in (1, 2, 3, 99):
         words, vectors, _ = read_word_vectors(path, limit=limit)
         assert len(words) == len(vectors) == min(3, limit)
-    with pytest.raises(InputError, match=r"^limit must be at least 1, got 0$"):
+    with pytest.raises(InputError, match=r"^limit must be an integer of at least 1, got 0$"):
         read_word_vectors(path, limit=0)
+    for wrong in ("3", 2.5):
+        with pytest.raises(InputError, match=f"^limit must be an integer of at least 1, got {wrong!r}$"):
+            read_word_vectors(path, limit=wrong)
 
 
 def test_words_with_spaces_and_odd_blanks_are_whole(path):
@@ -90,7 +94,7 @@ def test_tables_of_many_blocks_are_whole_and_their_places_right(path):
         assert (vectors == table).all()
     table[8999, 1] = np.nan
     write_word_vectors(path, words, table, "glove")
-    with pytest.raises(CheckpointError, match=r"vectors, line 9000: holds a number that is not finite$"):
+    with pytest.raises(CheckpointError, match=r"vectors, line 9000: b'nan' is not a finite number \(taken for glove"):
         read_word_vectors(path)
 
 
@@ -119,9 +123,10 @@ BROKEN = {
     "no number": (lines() + b"word 1.0 x2 3.0\n", "line 4: b'x2' is not a number$"),
     "no number at all": (lines() + b"word 1.0  3.0\n", "line 4: b'' is not a number$"),
     "no word": (lines() + b" 1.0 2.0 3.0\n", "line 4: there is no word before the numbers$"),
-    "nan": (lines() + b"word 1.0 nan 3.0\nnext 1 2 3\n", "line 4: holds a number that is not finite$"),
-    "infinite": (lines() + b"word 1.0 inf 3.0\n", "line 4: holds a number that is not finite$"),
-    "too large": (lines() + b"word 1.0 1e39 3.0\n", "line 4: holds a number that is not finite$"),
+    "nan": (lines() + b"word 1.0 nan 3.0\nnext 1 2 3\n", "line 4: b'nan' is not a finite number$"),
+    "infinite": (lines() + b"word 1.0 inf 3.0\n", "line 4: b'inf' is not a finite number$"),
+    "too large": (lines() + b"word 1.0 1e39 3.0\n", "line 4: b'1e39' is not a finite number$"),
+    "Python's number": (lines() + b"word 1.0 1_0 3.0\n", "line 4: b'1_0' is not a number$"),
     "not UTF-8": (lines() + b"w\xff 1.0 2.0 3.0\n", r"line 4: the word b'w\\xff' is not UTF-8: invalid start byte$"),
     "header, then not UTF-8": (b"1 1\nw\xff 1.0\n", r"line 2: the word b'w\\xff' is not UTF-8"),
     "header, then no number": (b"1 2\nword 1.0 x\n", "line 2: b'x' is not a number$"),
@@ -143,9 +148,29 @@ BROKEN = {
 def test_a_bad_file_is_named_with_the_place(path, name):
     content, message = BROKEN[name]
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=message) as error:
+    with pytest.raises(CheckpointError) as error:
         read_word_vectors(path)
-    assert str(error.value).startswith(str(path))
+    problem, _, guess = str(error.value).partition(" (taken for ")
+    assert re.search(message, problem)
+    assert problem.startswith(str(path))
+    assert re.fullmatch(r"((word2vec|word2vec-text|glove), which it looks like; `format` names another\))?", guess)
+
+
+def test_a_binary_file_cut_so_short_that_it_looks_like_text_says_what_it_was_taken_for(path):
+    path.write_bytes(b"2 2\nword abcd")
+    with pytest.raises(CheckpointError, match=r"line 2: .* \(taken for word2vec-text, which it looks like; `format`"):
+        read_word_vectors(path)
+    with pytest.raises(CheckpointError, match=r"byte 4: the file ends within row 1 of the 2 that line 1 promises$"):
+        read_word_vectors(path, "word2vec")
+
+
+@pytest.mark.parametrize("word", ["to infinity", "not a nan", "version 1_0"])
+def test_a_word_may_end_in_what_only_python_takes_for_a_number(path, word):
+    for format in ("glove", "word2vec-text"):
+        write_word_vectors(path, ["the", word, "of"], VECTORS, format)
+        words, vectors, _ = read_word_vectors(path)
+        assert words == ["the", word, "of"]
+        assert (vectors == VECTORS).all()
 
 
 def test_an_absent_file_and_a_folder_are_named(path, tmp_path):

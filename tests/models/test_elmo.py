@@ -267,15 +267,15 @@ def load(folder: Path) -> Elmo:
 
 
 MISFITS = [
-    ("lstm", "dim", 11, r"RNN_0/.*/Cell0/LSTMCell/W_0: shape \[14, 48\] in the file; 'dim' and .* ask for \[14, 44\]"),
-    ("lstm", "projection_dim", 6, r"CNN_proj/b_proj: shape \[7\] in the file; 'projection_dim' of lstm ask for \[6\]"),
-    ("lstm", "n_layers", 1, r"RNN_1/RNN/MultiRNNCell/Cell1/LSTMCell/B: unexpected, shape \[48\]"),
-    ("lstm", "n_layers", 3, r"RNN_1/RNN/MultiRNNCell/Cell2/LSTMCell/B: missing; 'dim' .* ask for the shape \[48\]"),
-    ("char_cnn", "embedding", {"dim": 4}, r"char_embed: shape \[261, 5\] in the file; 'embedding' of char_cnn"),
-    ("char_cnn", "filters", [[1, 4], [2, 6]], r"CNN/W_cnn_2: unexpected"),
-    ("char_cnn", "filters", [[1, 4], [2, 6], [4, 8]], r"CNN/W_cnn_2: shape \[1, 3, 5, 8\] in the file; 'filters' and "),
-    ("char_cnn", "n_highway", 1, r"CNN_high_1/W_carry: unexpected"),
-    ("char_cnn", "n_highway", 3, r"CNN_high_2/b_transform: missing; 'filters' and 'n_highway' of char_cnn ask for"),
+    ("lstm", "dim", 11, r"RNN_0/.*/W_0: shape \[14, 48\] in the file, \[14, 44\] by 'dim' and 'projection"),
+    ("lstm", "projection_dim", 6, r"CNN_proj/b_proj: shape \[7\] in the file, \[6\] by 'projection_dim' of lstm"),
+    ("lstm", "n_layers", 1, r"RNN_1/.*/Cell1/LSTMCell/B: unexpected, shape \[48\]; none by 'n_layers' of lstm\n"),
+    ("lstm", "n_layers", 3, r"RNN_1/RNN/MultiRNNCell/Cell2/LSTMCell/B: missing, shape \[48\] by 'n_layers' of lstm\n"),
+    ("char_cnn", "embedding", {"dim": 4}, r"char_embed: shape \[261, 5\] in the file, \[261, 4\] by 'embedding' of"),
+    ("char_cnn", "filters", [[1, 4], [2, 6]], r"CNN/W_cnn_2: unexpected, shape .*; none by 'filters' of char_cnn\n"),
+    ("char_cnn", "filters", [[1, 4], [2, 6], [4, 8]], r"W_cnn_2: shape \[1, 3, 5, 8\] .* \[1, 4, 5, 8\] by 'filters'"),
+    ("char_cnn", "n_highway", 1, r"CNN_high_1/W_carry: unexpected, shape .*; none by 'n_highway' of char_cnn\n"),
+    ("char_cnn", "n_highway", 3, r"CNN_high_2/b_transform: missing, shape \[18\] by 'n_highway' of char_cnn"),
 ]  # fmt: skip
 
 
@@ -297,8 +297,8 @@ def test_every_missing_and_unexpected_tensor_is_listed_at_once(copied):
     with pytest.raises(CheckpointError) as error:
         load(copied)
     assert str(error.value).splitlines()[1:] == [
-        "  char_embed: missing; 'embedding' of char_cnn ask for the shape [261, 5]",
-        "  CNN/b_cnn_1: missing; 'filters' of char_cnn ask for the shape [6]",
+        "  char_embed: missing, shape [261, 5] by 'embedding' of char_cnn",
+        "  CNN/b_cnn_1: missing, shape [6] by 'filters' of char_cnn",
         "  embedding_softmax/W: unexpected, shape [1]",
     ]
 

@@ -1,6 +1,7 @@
 """Added tokens: old outputs stay bit for bit, only the new rows learn, and what is saved is an ordinary checkpoint."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -349,25 +350,84 @@ def test_a_model_with_adapters_is_refused(load):
     model, tokenizer = load("gpt2-causal-lm")
     minitl.add_lora(model, minitl.LoraConfig(r=2))
     size = tokenizer.vocab_size
-    with pytest.raises(InputError, match="carries adapters: add tokens before them"):
+    with pytest.raises(InputError, match="carries adapters, whose files could not hold new rows: merge or remove"):
         add_tokens(model, tokenizer, NEW)
     assert tokenizer.vocab_size == size
 
 
-def test_adapters_leave_grown_tables_alone(load):
-    model, tokenizer = load("gpt2-causal-lm")
-    add_tokens(model, tokenizer, NEW)
-    with pytest.raises(InputError, match="grew"):
-        minitl.add_lora(model, minitl.LoraConfig(r=2, modules_to_save=["wte"]))
-    with pytest.raises(InputError, match="lm_head"):
-        minitl.add_lora(model, minitl.LoraConfig(r=2, target_modules=["lm_head"]))
-    ids = torch.randint(5, model.config.vocab_size, (2, 5))
-    expected = answers(model, ids)["logits"]
+@pytest.mark.parametrize("name", ["gpt2-causal-lm", "bert-masked-lm"])
+def test_no_adapter_is_placed_on_a_table_whose_new_rows_it_would_lose(load, tmp_path, name):
+    model, tokenizer = load(name)
     minitl.add_lora(model, minitl.LoraConfig(r=2, target_modules="all-linear"))
-    assert torch.equal(answers(model, ids)["logits"], expected)
+    minitl.save_adapter(model, tmp_path / "adapter")
     minitl.remove_lora(model)
-    assert model.get_parameter("embeddings.token.new").requires_grad
-    assert not model.get_parameter("embeddings.token.weight").requires_grad
+    add_tokens(model, tokenizer, NEW)
+    before = {key: parameter.requires_grad for key, parameter in model.named_parameters()}
+    for place in (
+        lambda: minitl.add_lora(model, minitl.LoraConfig(r=2, target_modules="all-linear")),
+        lambda: minitl.load_adapter(model, tmp_path / "adapter"),
+    ):
+        with pytest.raises(InputError, match=r"embeddings\.token.* grew .* save_model the grown model and load that"):
+            place()
+    assert {key: parameter.requires_grad for key, parameter in model.named_parameters()} == before
+
+
+def test_both_ways_that_the_refusal_names_keep_the_new_rows(load, tmp_path):
+    model, tokenizer = load("gpt2-causal-lm")
+    rows = model.config.vocab_size
+    ids = torch.tensor([[5, rows, 6]])
+    whole, other = copy.deepcopy(model), copy.deepcopy(tokenizer)
+    add_tokens(model, tokenizer, NEW)
+    step(model, ids)
+    save_model(model, tmp_path / "grown")
+    grown = load_model(tmp_path / "grown")
+    add_tokens(whole, other, NEW, train_all=True)
+    for base, saved in ((grown, None), (whole, ["wte"])):
+        again = copy.deepcopy(base)
+        minitl.add_lora(base, minitl.LoraConfig(r=2, target_modules="all-linear", modules_to_save=saved))
+        step(base, ids)
+        minitl.save_adapter(base, tmp_path / f"adapter-{saved}")
+        minitl.load_adapter(again, tmp_path / f"adapter-{saved}")
+        assert torch.equal(answers(again, ids)["logits"], answers(base, ids)["logits"])
+
+
+@every_model
+def test_old_rows_are_not_counted_as_trained(load, name):
+    model, tokenizer = load(name)
+    add_tokens(model, tokenizer, NEW)
+    learns = minitl.count_parameters(model).trainable
+    assert learns == sum(p.numel() for key, p in model.named_parameters() if ".new" in key)
+    model.requires_grad_(True)
+    count = minitl.count_parameters(model)
+    grown = [module for module in model.modules() if isinstance(module, Grown)]
+    old = {
+        id(part): part.numel()
+        for module in grown
+        for part in (module.weight, getattr(module, "bias", None))
+        if part is not None
+    }
+    assert count.total - count.trainable == sum(old.values())
+
+
+def test_an_adapter_of_a_grown_model_does_not_name_the_base_that_did_not_grow(load, tmp_path):
+    model, tokenizer = load("gpt2-causal-lm")
+    add_tokens(model, tokenizer, ["t3"])
+    assert model.source == str(CHECKPOINTS / "gpt2-causal-lm")
+    add_tokens(model, tokenizer, NEW, train_all=True)
+    save_model(model, tmp_path / "grown")
+    for one, base in ((model, None), (load_model(tmp_path / "grown"), str(tmp_path / "grown"))):
+        minitl.add_lora(one, minitl.LoraConfig(r=2))
+        minitl.save_adapter(one, tmp_path / "adapter")
+        assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["base_model_name_or_path"] == base
+
+
+def test_tokens_that_are_no_list_are_refused(load):
+    model, tokenizer = load("bert-masked-lm")
+    with pytest.raises(InputError, match="tokens must be a list, found NoneType"):
+        add_tokens(model, tokenizer, None)
+    for call in (lambda: tokenizer(5), lambda: tokenizer.encode_words(5)):
+        with pytest.raises(InputError, match="must be a list, found int"):
+            call()
 
 
 def test_what_has_no_token_embedding_is_refused(tmp_path):

@@ -79,7 +79,7 @@ def test_nearest_words_come_by_cosine_without_the_word_itself(table):
     assert cosines[:2] == (pytest.approx(0.5**0.5), pytest.approx(0.5))
     assert list(cosines) == sorted(cosines, reverse=True)
     assert table.nearest(torch.tensor([0.0, 3.0, 0.0]), k=1) == [("woman", 1.0)]
-    with pytest.raises(InputError, match=r"^k must be at least 1, got 0$"):
+    with pytest.raises(InputError, match=r"^k must be an integer of at least 1, got 0$"):
         table.nearest("king", k=0)
 
 
@@ -128,6 +128,12 @@ def test_a_small_classifier_learns_on_it(table):
     [
         (lambda t: t.batch(["one text"]), r"texts\[0\] must be a list of words, found one string"),
         (lambda t: t.batch([[], []]), "texts holds no word"),
+        (lambda t: t.batch(5), "texts must be a list, found int"),
+        (lambda t: t.batch([None]), r"texts\[0\] must be a list, found NoneType"),
+        (lambda t: t.nearest(torch.zeros(2)), r"a vector must have the shape \[3\], got \[2\]"),
+        (lambda t: t.nearest(5), "a word must be a string, got int"),
+        (lambda t: t.analogy("man", ["king"], "woman"), "a word must be a string, got list"),
+        (lambda t: t.nearest("king", k="a"), "k must be an integer of at least 1, got 'a'"),
         (lambda t: t(torch.zeros(2, 3)), r"input_ids must be integers \[batch, length\]"),
         (lambda t: t(torch.tensor([[6]])), "word id 6 is beyond the embedding, which has rows 0 to 5"),
         (

@@ -35,3 +35,11 @@ def test_a_task_can_teach_it_which_layer_it_needs():
 def test_another_number_of_layers_is_refused(count):
     with pytest.raises(InputError, match=f"^this mix weighs 3 layers, got {count}$"):
         minitl.ScalarMix(3)([torch.zeros(1)] * count)
+
+
+def test_what_is_no_list_of_layers_is_refused():
+    with pytest.raises(InputError, match=r"^layers must be a list of tensors, got NoneType; ask for hidden states$"):
+        minitl.ScalarMix(3)(None)
+    for wrong in (0, -1, "3", 2.0):
+        with pytest.raises(InputError, match=f"^layers must be an integer of at least 1, got {wrong!r}$"):
+            minitl.ScalarMix(wrong)

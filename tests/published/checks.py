@@ -2,6 +2,8 @@
 the checkpoint gives another."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,10 +82,11 @@ def entailment(case: Case, folder: Path) -> None:
 
 
 def token_ids(case: Case, folder: Path) -> None:
-    """The ids of a text. With `frame`, what stands before and after them is the caller's, who names the languages."""
-    tokenizer = load_tokenizer(folder)
-    ids = _framed(tokenizer, case["text"], case["frame"]) if "frame" in case else tokenizer.encode(case["text"])[0]
-    assert ids == case["values"]
+    """The ids of a text; with `target_options`, also how `generate` is told to write the target language."""
+    tokenizer = _tokenizer(case, folder)
+    assert tokenizer.encode(case["text"])[0] == case["values"]
+    if "target_options" in case:
+        assert tokenizer.target_options(case["target_language"]) == case["target_options"]
 
 
 def generated_ids(case: Case, folder: Path) -> None:
@@ -97,9 +100,10 @@ def generated_ids(case: Case, folder: Path) -> None:
 
 def generated_text(case: Case, folder: Path) -> None:
     """Texts as they are continued or translated, without special tokens; with `first`, so many letters of them."""
-    model, tokenizer = _model(case, folder), load_tokenizer(folder)
+    model, tokenizer = _model(case, folder), _tokenizer(case, folder)
     hub = generation_options(folder, case.get("task_specific")) if case["task"] == "seq2seq-lm" else {}
-    options = hub | case.get("options", {})
+    target = tokenizer.target_options(case["target_language"]) if "target_language" in case else {}
+    options = hub | target | case.get("options", {})
     prompt, mask = _prompt(case, tokenizer, _prefix(folder, case.get("task_specific")), model.task)
     read = prompt.shape[1] if model.task == "causal-lm" else 1  # an encoder-decoder writes after its start token
     for length, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
@@ -170,6 +174,24 @@ def _model(case: Case, folder: Path) -> Model:
     return load_model(folder, case.get("task"), dtype=dtype, device=case.get("device", "cpu"))
 
 
+def _tokenizer(case: Case, folder: Path) -> Tokenizer:
+    """The checkpoint's tokenizer, reading the case's `source_language`; with `legacy`, configured to or not to be."""
+    if "legacy" in case:
+        with tempfile.TemporaryDirectory() as place:
+            for file in folder.iterdir():
+                if file.is_file() and file.suffix not in (".safetensors", ".bin"):
+                    shutil.copy(file, place)
+            path = Path(place) / "tokenizer_config.json"
+            said = json.loads(path.read_text(encoding="utf-8")) | {"legacy_behaviour": case["legacy"]}
+            path.write_text(json.dumps(said), encoding="utf-8")
+            tokenizer = load_tokenizer(place)
+    else:
+        tokenizer = load_tokenizer(folder)
+    if "source_language" in case:
+        tokenizer.source_language = case["source_language"]
+    return tokenizer
+
+
 def _slice(text: str) -> tuple[int | slice, ...]:
     """ "[:, 1:4, -1]" as an index."""
     parts = [part.strip() for part in text.strip("[]").split(",")]
@@ -193,23 +215,9 @@ def _prompt(case: Case, tokenizer: Tokenizer, prefix: str, task: str) -> tuple[T
     if "input_ids" in case:
         ids = torch.tensor(case["input_ids"])
         return ids, torch.ones_like(ids)
-    if "frame" in case:
-        rows = [_framed(tokenizer, prefix + text, case["frame"]) for text in case["texts"]]
-        length = max(map(len, rows))
-        filled = [row + [tokenizer.pad_token_id] * (length - len(row)) for row in rows]
-        mask = [[1] * len(row) + [0] * (length - len(row)) for row in rows]
-        return torch.tensor(filled), torch.tensor(mask)
     tokenizer.padding_side = "left" if task == "causal-lm" else "right"
     batch = tokenizer([prefix + text for text in case["texts"]])
     return batch["input_ids"], batch["attention_mask"]
-
-
-def _framed(tokenizer: Tokenizer, text: str, frame: list[list[int]]) -> list[int]:
-    """A text's own ids between those of `frame`, whichever special tokens the tokenizer itself puts around them."""
-    before, after = frame
-    ids = tokenizer.encode(text)[0]
-    own = [i for i, token in enumerate(ids) if tokenizer.decode([token]) == tokenizer.decode([token], True)]
-    return [*before, *ids[own[0] : own[-1] + 1], *after]
 
 
 def _prefix(folder: Path, task: str | None) -> str:

@@ -196,6 +196,16 @@ def test_a_tokenizer_without_languages_takes_targets_as_they_are(sentencepiece_m
 # Unknown languages
 
 
+def test_a_vocabulary_without_languages_says_so(tiny, tmp_path):
+    assert suggestion("fr", []) == "its vocabulary has none"
+    load_tokenizer(tiny).save(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "NllbTokenizer", "src_lang": "fra_Latn"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(TokenizerError, match=r"src_lang 'fra_Latn' is no language of it; its vocabulary has none$"):
+        load_tokenizer(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("published", "wrong", "hint"),
     [
@@ -223,6 +233,8 @@ def test_an_unknown_language_is_refused(translator, name):
     with pytest.raises(InputError, match=r"'french' is no language of this tokenizer; near ones: .*fr"):
         tokenizer.language_id("french")
     for attribute in ("source_language", "target_language"):
+        with pytest.raises(InputError, match=r"\['fr'\] is no language of this tokenizer"):
+            setattr(tokenizer, attribute, ["fr"])
         with pytest.raises(InputError, match="'xx_XX' is no language"):
             setattr(tokenizer, attribute, "xx_XX")
     assert tokenizer.encode("cat") == before

@@ -114,6 +114,27 @@ def test_mt5_has_its_sentinels_among_its_pieces(sentencepiece_models, make_folde
     assert load_tokenizer(make_folder(files, {"tokenizer_class": "MT5Tokenizer"})).vocab_size == pieces + 100
 
 
+def test_pegasus_has_no_masks_where_the_sentences_is_null(sentencepiece_models, make_folder):
+    """As in version 4 of the peer: BigBird's Pegasus, with "offset" 0, has the file's own ids."""
+    files = {"spiece.model": sentencepiece_models["pegasus"]}
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(sentencepiece_models["pegasus"]))
+    config = {"tokenizer_class": "PegasusTokenizer", "mask_token_sent": None}
+    ids = load_tokenizer(make_folder(files, {**config, "offset": 0, "mask_token": "▁cat"})).encode("the cat runs")[0]
+    assert ids == [*pieces.encode("the cat runs"), 1]
+    shifted = load_tokenizer(make_folder(files, {**config, "offset": 12}))
+    assert [shifted.token_to_id(token) for token in ("<unk_2>", "<unk_11>", "<unk>")] == [2, 11, 12]
+    assert shifted.token_to_id("<mask_1>") is None
+    whole = load_tokenizer(make_folder(files, {"tokenizer_class": "PegasusTokenizer", "offset": 12}))
+    assert [whole.token_to_id(token) for token in ("<mask_1>", "<mask_2>", "<unk_2>", "<unk>")] == [2, 3, 4, 14]
+
+
+@pytest.mark.parametrize(("name", "field"), [("PegasusTokenizer", "offset"), ("T5Tokenizer", "extra_ids")])
+def test_a_number_of_tokens_is_not_negative(sentencepiece_models, make_folder, name, field):
+    files = {"spiece.model": sentencepiece_models["pegasus"]}
+    with pytest.raises(TokenizerError, match=rf"tokenizer_config\.json: {field} must not be negative, found -3"):
+        load_tokenizer(make_folder(files, {"tokenizer_class": name, field: -3}))
+
+
 def test_user_defined_symbols_stay_whole(sentencepiece_models, tmp_path):
     tokenizer = load(sentencepiece_models, "marked", tmp_path)
     assert tokenizer.encode("cat<sym>dog")[0].count(tokenizer.token_to_id("<sym>")) == 1
