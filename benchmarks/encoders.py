@@ -2,17 +2,20 @@
 
 Random weights, float32. Each family reads 8 texts of 128 tokens; BERT and ModernBERT also a batch of mixed lengths,
 which a library may read as it likes as long as it gives the same vectors; ModernBERT also one text of 8,192 tokens, in
-6 of its 22 layers.
+6 of its 22 layers. minitl's weights are packed (`minitl.packed_weights`), and so in memory twice; the plain ones are
+measured beside them.
 """
 
+import contextlib
 import json
 import random
+import sys
 import tempfile
 from typing import Any
 
 import torch
 
-from benchmarks.protocol import Worker, compare, peers_python, save
+from benchmarks.protocol import Side, Worker, compare, peers_python, save
 from minitl.models.loading import new_model, save_model
 
 BERT = {
@@ -94,27 +97,29 @@ def mixed_lengths() -> list[int]:
     return [min(256, max(8, round(dice.lognormvariate(4.2, 0.8)))) for _ in range(32)]
 
 
-def row(case: str, config: dict[str, Any], lengths: list[int], runs: int = 9) -> dict[str, Any]:
+def row(case: str, config: dict[str, Any], lengths: list[int], plain: bool = False) -> dict[str, Any]:
+    """The row of the table; `plain`: with minitl's weights as they are, too."""
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         save_model(new_model(config), folder)
-        arguments = ("benchmarks.workers.forward", "minitl", folder, json.dumps(lengths))
-        ours = Worker(*arguments)
-        peer = Worker(arguments[0], "transformers", *arguments[2:], python=peers_python())
-        with ours, peer:
-            sides = {"minitl": ours, "transformers": peer}
-            return compare(case, sides, warm_up=1, runs=runs, amount=sum(lengths), unit="tokens")
+        worker, ours = "benchmarks.workers.forward", "minitl, plain weights"
+        with contextlib.ExitStack() as stack:
+            sides: dict[str, Side] = {}
+            for name in ("minitl", "transformers", *([ours] if plain else [])):
+                python = peers_python() if name == "transformers" else sys.executable
+                sides[name] = stack.enter_context(Worker(worker, name, folder, json.dumps(lengths), python=python))
+            return compare(case, sides, warm_up=1, runs=7, amount=sum(lengths), unit="tokens")
 
 
 def main() -> None:
-    rows = [row(f"{name}, 8 × 128 tokens", config, [128] * 8) for name, config in CONFIGS.items()]
+    rows = [row(f"{name}, 8 × 128 tokens", config, [128] * 8, plain=True) for name, config in CONFIGS.items()]
     lengths = mixed_lengths()
     for name in ("BERT", "ModernBERT"):
         rows.append(
             row(f"{name}, {len(lengths)} texts of {min(lengths)} to {max(lengths)} tokens", CONFIGS[name], lengths)
         )
     long = MODERNBERT | {"num_hidden_layers": 6}
-    rows.append(row("ModernBERT in 6 layers, 1 × 8,192 tokens", long, [8192], runs=7))
+    rows.append(row("ModernBERT in 6 layers, 1 × 8,192 tokens", long, [8192]))
     print(save("encoders", "Reading, base sizes", rows))
 
 

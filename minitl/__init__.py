@@ -12,6 +12,7 @@ _HOME = {
     "save_model": "minitl.models.loading",
     "add_tokens": "minitl.models.vocabulary",
     "forward_unpadded": "minitl.models.unpadding",
+    "packed_weights": "minitl.models.packing",
     "generate": "minitl.generation",
     "stream": "minitl.generation",
     "stream_text": "minitl.generation",
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from minitl.models.loading import load_model as load_model
     from minitl.models.loading import new_model as new_model
     from minitl.models.loading import save_model as save_model
+    from minitl.models.packing import packed_weights as packed_weights
     from minitl.models.sentence import load_sentence_encoder as load_sentence_encoder
     from minitl.models.unpadding import forward_unpadded as forward_unpadded
     from minitl.models.vocabulary import add_tokens as add_tokens

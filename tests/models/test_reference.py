@@ -127,6 +127,31 @@ def assert_distributions(maps: tuple[Tensor, ...], real: Tensor, visible: Tensor
         assert rows.transpose(1, 2)[padding].eq(0).all()
 
 
+WRITERS = [name for name in NAMES if "-causal-lm" in name or "-seq2seq-lm" in name]
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_is_written_equals_the_peers_token_for_token(name: str, beams: int) -> None:
+    reference = Reference(name)
+    model = load_model(reference.folder)
+    side, options = "left", {}
+    if model.task == "seq2seq-lm":
+        side, start = "right", model.config.decoder_start_token_id
+        options["decoder_start_token_id"] = 2 if start is None else start
+    inputs = reference.group(f"{side}.inputs.")
+    ids = generate(model, inputs["input_ids"], inputs["attention_mask"], max_new_tokens=6, num_beams=beams, **options)
+    expected = reference.tensors[f"generation.{beams}"]
+    first = inputs["input_ids"].shape[1] if side == "left" else 1
+    end = model.config.eos_token_id
+    assert [up_to(row, end, first) for row in ids.tolist()] == [up_to(row, end, first) for row in expected.tolist()]
+
+
+def up_to(row: list[int], end: int, first: int) -> list[int]:
+    """A text up to its end token; what fills the row behind it is another question."""
+    return row[: row.index(end, first) + 1] if end in row[first:] else row
+
+
 @pytest.mark.parametrize("name", ["llama-causal-lm", "llama-causal-lm-biased"])
 def test_rotary_settings_read_alike_in_their_older_spelling(name: str, tmp_path: Path) -> None:
     reference = Reference(name)

@@ -10,6 +10,7 @@ with all biases and norm weights moved off 0 and 1, and
         left.inputs.*     left.outputs.*       the same padded on the left, where a family allows it
         training.inputs.* training.targets.*   a batch to train on, in training mode with dropout 0:
         training.loss     training.gradients.* the loss, and each parameter's gradient under its published name
+        generation.1          generation.4     of models that write: the batch continued, greedy and with 4 beams
     reference.json        task, seed, and the versions that wrote it
 """
 
@@ -312,6 +313,12 @@ def expected(model: Any, task: str) -> dict[str, Tensor]:
     note("training.targets", targets)
     note("training.gradients", gradients)
     tensors["training.loss"] = loss
+    if task in ("causal-lm", "seq2seq-lm"):
+        side = "left" if task == "causal-lm" else "right"
+        for beams in (1, 4):
+            tensors[f"generation.{beams}"] = peer.generated(
+                model, tensors[f"{side}.inputs.input_ids"], tensors[f"{side}.inputs.attention_mask"], beams
+            )
     return tensors
 
 

@@ -199,6 +199,19 @@ def outputs(model: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return flat
 
 
+@torch.no_grad()
+def generated(model: Any, ids: Tensor, mask: Tensor, beams: int) -> Tensor:
+    """The ids that the peer writes, [batch, length]; an encoder-decoder begins with its start token, else with 2."""
+    model.generation_config.forced_eos_token_id = None  # some configurations have one by default
+    options = {"num_beams": beams, "max_new_tokens": 6, "do_sample": False}
+    if model.config.is_encoder_decoder:
+        start = model.config.decoder_start_token_id
+        # Without a cache: the peer's has the encoder's depth, whatever the decoder's.
+        options |= {"decoder_start_token_id": 2 if start is None else start, "use_cache": False}
+    written = model.generate(input_ids=ids, attention_mask=mask, pad_token_id=model.config.pad_token_id, **options)
+    return written.contiguous()
+
+
 def loss_and_gradients(
     model: Any, inputs: dict[str, Tensor], targets: dict[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
