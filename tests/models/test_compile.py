@@ -45,7 +45,10 @@ def draw(model: Model, rows: int, length: int, padded: bool) -> dict[str, Tensor
     if padded:
         inputs["attention_mask"] = (torch.arange(length) < length - 2 * torch.arange(rows)[:, None]).long()
     if "decoder_input_ids" in model.family.inputs and getattr(model, "decoder", None) is not None:
-        inputs["decoder_input_ids"] = torch.randint(5, 40, (rows, length - 2))
+        if model.task == "sequence-classification":  # reads the decoder where the source ends, and so shifts the source
+            inputs["input_ids"][:, 0] = model.config.eos_token_id
+        else:
+            inputs["decoder_input_ids"] = torch.randint(5, 40, (rows, length - 2))
     return inputs
 
 
