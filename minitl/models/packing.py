@@ -6,7 +6,7 @@ from minitl.models.base import Model
 
 
 def packed_weights(model: Model, rows: int = 1024) -> PackedLinears:
-    """A context in which the linear layers of `model` run faster on a CPU, by a tenth to a fifth at most sizes.
+    """A context in which the linear layers of `model` run faster on a CPU: benchmarks/encoders.py measures how much.
 
         with minitl.packed_weights(model), torch.inference_mode():
             for batch in batches:
@@ -15,7 +15,7 @@ def packed_weights(model: Model, rows: int = 1024) -> PackedLinears:
     rows   tokens of a usual batch, for which the copies are laid out; other numbers work too
 
     It takes effect in inference mode, in float32 and bfloat16, without autocast, up to 2 GiB of weights, which are then
-    in memory twice; elsewhere everything is as without it. Results agree to rounding. Packing takes about as long as
-    reading some 200 tokens.
+    in memory twice; elsewhere everything is as without it. Results agree to rounding. Packing reads and writes every
+    weight once, so it pays for many batches, not for one short text.
     """
     return PackedLinears(model.modules(), rows)
