@@ -1,6 +1,6 @@
 """The dropout mask by counting: every element's fate is a function of the seed and of where the element stands.
 
-    element (m, k) ─► group g = m · ⌈K/8⌉ + k // 8 ─ Philox4x32, 7 rounds, key = seed ─► 128 bits = 8 × 16 bits ─► lane k % 8
+    element (m, k) ─► group g = m · ⌈K/8⌉ + k // 8 ─ Philox4x32-7, key = seed ─► 8 × 16 bits ─► those of lane k % 8
 
 Nothing is drawn from a stream, so a kernel's blocks may come in any order, a recomputation sees the same mask, and a
 backward pass may ask for it again. Seven rounds pass all tests of BigCrush (Salmon et al. 2011, table 2). The numbers

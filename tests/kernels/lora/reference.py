@@ -1,0 +1,79 @@
+"""What the operator must give: its formulas in float64, with the mask that it exports."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Result:
+    """y, and the gradients of the sum of y times a direction."""
+
+    y: Tensor
+    x: Tensor
+    lora_a: Tensor
+    lora_b: Tensor
+    bias: Tensor
+
+
+@dataclass
+class Exact:
+    """A value in float64, and how large its terms are together: errors of rounding are in proportion to that."""
+
+    value: Tensor
+    size: Tensor
+
+
+def reference(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lora_a: Tensor,
+    lora_b: Tensor,
+    scaling: float,
+    direction: Tensor,
+    mask: Tensor | None = None,
+    p: float = 0.0,
+) -> dict[str, Exact]:
+    """ "y" and the gradients by their names, for x [M, K]; `mask` [M, K] is True where x is kept."""
+    threshold = round(p * 65536)
+    factor = torch.ones_like(x, dtype=torch.float64) if mask is None else mask.double() * 65536 / (65536 - threshold)
+    zero = torch.zeros(len(weight), device=x.device)
+    tensors = [t.detach().double() for t in (x, weight, zero if bias is None else bias, lora_a, lora_b, direction)]
+    value, size = (_formulas(*given, s, factor) for given, s in ((tensors, scaling), (_abs(tensors), abs(scaling))))
+    return {name: Exact(getattr(value, name), getattr(size, name)) for name in vars(value)}
+
+
+def _abs(tensors: list[Tensor]) -> list[Tensor]:
+    return [t.abs() for t in tensors]
+
+
+def _formulas(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    lora_a: Tensor,
+    lora_b: Tensor,
+    direction: Tensor,
+    scaling: float,
+    factor: Tensor,
+) -> Result:
+    dropped = x * factor
+    grad_s = scaling * direction @ lora_b
+    return Result(
+        y=x @ weight.T + bias + scaling * dropped @ lora_a.T @ lora_b.T,
+        x=direction @ weight + factor * (grad_s @ lora_a),
+        lora_a=grad_s.T @ dropped,
+        lora_b=scaling * direction.T @ (dropped @ lora_a.T),
+        bias=direction.sum(0),
+    )
+
+
+def assert_close(actual: Tensor, exact: Exact, dtype: torch.dtype) -> None:
+    """That `actual` is exact but for a few roundings in `dtype`: of A, B, S or dS, and of itself."""
+    assert actual.shape == exact.value.shape
+    roundings = 3 if dtype.itemsize == 2 else 16  # in float32, those of the sums count too
+    bound = roundings * torch.finfo(dtype).eps * exact.size + torch.finfo(dtype).tiny
+    excess = ((actual.detach().double() - exact.value).abs() / bound).max().item()
+    assert excess <= 1, f"an error of {excess:.3g} times what is allowed"
