@@ -68,7 +68,7 @@ def grad_a(
     scale = keep_scale(threshold)
     target = out if ranges.count == 1 else out.new_empty((ranges.count, rank, inputs), dtype=torch.float32)
     _grad_a_kernel[(blocks, ranges.count)](
-        grad_s, x, bits if threshold else None, target, rows, inputs, rank, ranges.span,
+        grad_s, x, bits if threshold else None, target, rows, inputs, rank, ranges.steps,
         scale if target is out else 1.0, *x.stride(),
         R=padded, BLOCK_M=config.step, BLOCK_K=config.held, PRECISION=dot_precision(x.dtype),
         num_warps=config.warps, num_stages=config.stages,
@@ -78,14 +78,15 @@ def grad_a(
     return out
 
 
-@triton.jit(do_not_specialize=["M", "span"])
+@triton.jit(do_not_specialize=["M", "steps"])
 def _grad_a_kernel(  # type: ignore[no-untyped-def]
-    grad_s, x, bits, grad_a, M, K, rank, span, scale, x_stride_m, x_stride_k,
+    grad_s, x, bits, grad_a, M, K, rank, steps, scale, x_stride_m, x_stride_k,
     R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     columns, ranks = tl.program_id(0).to(tl.int64) * BLOCK_K + tl.arange(0, BLOCK_K), tl.arange(0, R)
     total = tl.zeros((BLOCK_K, R), tl.float32)
-    for first in range(tl.program_id(1) * span, min(tl.program_id(1) * span + span, M), BLOCK_M):
+    start = tl.program_id(1) * steps * BLOCK_M
+    for first in range(start, min(start + steps * BLOCK_M, M), BLOCK_M):
         rows = first + tl.arange(0, BLOCK_M).to(tl.int64)
         inside = (rows < M)[:, None]
         places = rows[:, None] * x_stride_m + columns[None, :] * x_stride_k

@@ -108,16 +108,16 @@ def _launch_columns(
     b_target, b_scale = _parted(grad_b, ranges.count, scaling, sums)
     bias_target, _ = _parted(grad_bias, ranges.count, 1.0, sums)
     _columns_kernel[(blocks, ranges.count)](
-        grad_y, s, lora_b, s_target, b_target, bias_target, rows, outputs, rank, ranges.span, s_scale, b_scale,
+        grad_y, s, lora_b, s_target, b_target, bias_target, rows, outputs, rank, ranges.steps, s_scale, b_scale,
         *grad_y.stride(), *lora_b.stride(),
         R=s.shape[1], BLOCK_M=config.step, BLOCK_N=config.held, PRECISION=dot_precision(grad_y.dtype),
         num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["M", "span"])
+@triton.jit(do_not_specialize=["M", "steps"])
 def _columns_kernel(  # type: ignore[no-untyped-def]
-    grad_y, s, lora_b, grad_s, grad_b, grad_bias, M, N, rank, span, s_scale, b_scale,
+    grad_y, s, lora_b, grad_s, grad_b, grad_bias, M, N, rank, steps, s_scale, b_scale,
     y_stride_m, y_stride_n, b_stride_n, b_stride_r,
     R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -129,7 +129,8 @@ def _columns_kernel(  # type: ignore[no-untyped-def]
         b = b.to(grad_y.dtype.element_ty)
     b_sum = tl.zeros((BLOCK_N, R), tl.float32)
     bias_sum = tl.zeros((BLOCK_N,), tl.float32)
-    for first in range(tl.program_id(1) * span, min(tl.program_id(1) * span + span, M), BLOCK_M):
+    start = tl.program_id(1) * steps * BLOCK_M
+    for first in range(start, min(start + steps * BLOCK_M, M), BLOCK_M):
         rows = first + tl.arange(0, BLOCK_M).to(tl.int64)
         inside = (rows < M)[:, None]
         places = rows[:, None] * y_stride_m + columns[None, :] * y_stride_n
@@ -159,21 +160,22 @@ def _launch_grad_s(
     ranges: Ranges = cut(outputs, config.step, blocks, config.waves, limit, grad_y.device)
     target, scale = _parted(grad_s, ranges.count, scaling, sums)
     _grad_s_kernel[(blocks, ranges.count)](
-        grad_y, lora_b, target, rows, outputs, lora_b.shape[1], ranges.span, scale,
+        grad_y, lora_b, target, rows, outputs, lora_b.shape[1], ranges.steps, scale,
         *grad_y.stride(), *lora_b.stride(),
         R=padded, BLOCK_M=config.held, BLOCK_N=config.step, PRECISION=dot_precision(grad_y.dtype),
         num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["M", "span"])
+@triton.jit(do_not_specialize=["M", "steps"])
 def _grad_s_kernel(  # type: ignore[no-untyped-def]
-    grad_y, lora_b, grad_s, M, N, rank, span, scale, y_stride_m, y_stride_n, b_stride_n, b_stride_r,
+    grad_y, lora_b, grad_s, M, N, rank, steps, scale, y_stride_m, y_stride_n, b_stride_n, b_stride_r,
     R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     rows, ranks = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, R)
     total = tl.zeros((BLOCK_M, R), tl.float32)
-    for first in range(tl.program_id(1) * span, min(tl.program_id(1) * span + span, N), BLOCK_N):
+    start = tl.program_id(1) * steps * BLOCK_N
+    for first in range(start, min(start + steps * BLOCK_N, N), BLOCK_N):
         columns = first + tl.arange(0, BLOCK_N).to(tl.int64)
         places = rows[:, None] * y_stride_m + columns[None, :] * y_stride_n
         tile = tl.load(grad_y + places, (rows < M)[:, None] & (columns < N)[None, :], 0.0)

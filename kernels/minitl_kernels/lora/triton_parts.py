@@ -22,10 +22,10 @@ _TILE = 2048  # elements of parts that a program adds at a time
 
 
 class Ranges(NamedTuple):
-    """A length cut into `count` ranges of `span` each, the last perhaps shorter."""
+    """A length cut into `count` ranges of `steps` steps each, the last perhaps shorter."""
 
     count: int
-    span: int
+    steps: int
 
 
 def cut(length: int, step: int, blocks: int, waves: int, limit: int, device: torch.device) -> Ranges:
@@ -36,8 +36,8 @@ def cut(length: int, step: int, blocks: int, waves: int, limit: int, device: tor
     """
     steps = triton.cdiv(length, step)
     count = max(1, min(steps, limit, waves * multiprocessors(device) // blocks))
-    span = triton.cdiv(steps, count) * step
-    return Ranges(triton.cdiv(length, span), span)
+    each = triton.cdiv(steps, count)
+    return Ranges(triton.cdiv(steps, each), each)
 
 
 def share_limit(length: int, element_size: int, rank: int) -> int:
