@@ -59,3 +59,19 @@ def _scratch(size: int, _alignment: int, _stream: int | None) -> Tensor:
 def provide_scratch() -> None:
     """Let kernels that make descriptors have memory for them; to be called in the thread that launches them."""
     triton.set_allocator(_scratch)
+
+
+def vectorised(*matrices: Tensor) -> bool:
+    """Whether Triton sees that whole rows can be moved 16 bytes at a time: it asks for strides that 16 divides."""
+    return all(m.stride(1) == 1 and m.stride(0) % 16 == 0 and m.data_ptr() % 16 == 0 for m in matrices)
+
+
+MOST_REGISTERS = 200  # by the estimate of `registers`; with less than that no kernel was seen to spill
+
+
+def registers(sums: int, tiles: int, warps: int, wide: bool) -> int:
+    """About how many registers a thread needs for the float32 sums and the elements of the tiles that a program holds.
+
+    A tile that is not moved in 16-byte pieces needs an address of two registers for each element.
+    """
+    return (sums + tiles * (1 if wide else 3)) // (32 * warps)
