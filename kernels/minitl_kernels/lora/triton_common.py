@@ -1,6 +1,5 @@
 """What the launches of the Triton kernels share: the chip's figures, precision, scratch memory."""
 
-import functools
 from typing import NamedTuple
 
 import torch
@@ -31,14 +30,32 @@ HOPPER = Chip(90, 232_448, 132)
 BLACKWELL = Chip(100, 232_448, 148)
 
 
-@functools.cache
+CHIPS: dict[torch.device, Chip] = {}  # what `chip_of` has found out
+
+
 def chip_of(device: torch.device) -> Chip:
-    """The chip of a CUDA device; off the GPU Hopper's, with few multiprocessors, so that programs have several tiles."""
+    """The chip of a CUDA device; off the GPU a Hopper with few multiprocessors, whose programs have several tiles."""
+    if device not in CHIPS:
+        CHIPS[device] = _read(device)
+    return CHIPS[device]
+
+
+def _read(device: torch.device) -> Chip:
     if device.type != "cuda":
         return HOPPER._replace(multiprocessors=3)
     major, minor = torch.cuda.get_device_capability(device)
-    properties = torch.cuda.get_device_properties(device)
-    return Chip(10 * major + minor, properties.shared_memory_per_block_optin, properties.multi_processor_count)
+    figures = triton.runtime.driver.active.utils.get_device_properties(device.index)
+    return Chip(10 * major + minor, figures["max_shared_mem"], figures["multiprocessor_count"])
+
+
+def multiprocessors(device: torch.device) -> int:
+    """How many blocks can run at a time, one on each multiprocessor."""
+    return chip_of(device).multiprocessors
+
+
+def has_descriptors(device: torch.device) -> bool:
+    """Whether the device's copy engine fetches whole tiles by a descriptor; the interpreter plays that too."""
+    return chip_of(device).tma
 
 
 def dot_precision(dtype: torch.dtype) -> str:
@@ -46,7 +63,7 @@ def dot_precision(dtype: torch.dtype) -> str:
     return "tf32" if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest" else "ieee"
 
 
-def describable(matrix: Tensor) -> bool:
+def aligned(matrix: Tensor) -> bool:
     """Whether a descriptor can describe a matrix: neighbours in its rows, each row at a multiple of 16 bytes."""
     row = matrix.stride(0) * matrix.element_size()
     return matrix.stride(1) == 1 and row % 16 == 0 and matrix.data_ptr() % 16 == 0

@@ -10,12 +10,11 @@ matrices to the chip's copy engine (TMA, from sm_90 on), which fetches whole til
 each, so that the descriptors are made once a multiprocessor.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import chip_of, dot_precision, provide_scratch
+from minitl_kernels.lora.triton_common import dot_precision, multiprocessors, provide_scratch
 from minitl_kernels.lora.triton_epilogue import WIDEST, add_bias, add_low_rank, scales
 from minitl_kernels.lora.triton_tiles import ProductConfig, default_product_config, tile_of
 
@@ -94,8 +93,8 @@ def expand_product(
 ) -> Tensor:  # fmt: skip
     """y [M, N] = x Wᵀ + b + s · S Bᵀ in x's dtype, accumulated in float32.
 
-    x [M, K] and weight [N, K] of any strides, where the configuration asks for descriptors such as `describable` accepts;
-    bias [N] or None; s [M, R] contiguous; lora_b [N, r], float32 or x's dtype.
+    x [M, K] and weight [N, K] of any strides, but `aligned` where the configuration asks for descriptors; bias [N] or
+    None; s [M, R] contiguous; lora_b [N, r], float32 or x's dtype.
     """
     (m, k), (n, rank), padded = x.shape, lora_b.shape, s.shape[1]
     y = x.new_empty((m, n))
@@ -109,7 +108,7 @@ def expand_product(
     }  # fmt: skip
     if config.tma:
         provide_scratch()
-        programs = min(tiles, chip_of(x.device).multiprocessors) if config.persistent else tiles
+        programs = min(tiles, multiprocessors(x.device)) if config.persistent else tiles
         strides = (x.stride(0), weight.stride(0), *lora_b.stride())
         _expand_product_tma_kernel[(programs,)](*shared, *strides, FLATTEN=config.persistent, **sizes)
     else:

@@ -53,6 +53,8 @@ def shrink_configs(m: int, k: int, dtype: torch.dtype, rank: int, chip: Chip) ->
     for config in CONFIGS:
         elements = (config.block_m + padded) * config.block_k
         registers = elements // (32 * config.warps) * (2 if dtype == torch.float32 else 1)
+        if chip.tensor_memory and config.block_m >= 64:
+            continue  # accumulators in tensor memory want the mask in another layout: it would be drawn four times
         if registers <= 96 and shared_bytes(config, dtype.itemsize, rank) <= chip.shared:
             yield replace(config, splits=_splits(m, k, config, chip))
 
@@ -71,15 +73,13 @@ def shared_bytes(config: ShrinkConfig, itemsize: int, rank: int) -> int:
 
 def default_shrink_config(x: Tensor, rank: int) -> ShrinkConfig:
     """A rule for a chip that was never timed: the first that has as many programs as there are multiprocessors."""
-    (m, k), chip, best = x.shape, chip_of(x.device), None
-    for config in shrink_configs(m, k, x.dtype, rank, chip):
-        if config.block_m >= 2 * max(m, 16):
-            continue
-        best = config
-        if triton.cdiv(m, config.block_m) * config.splits >= chip.multiprocessors:
-            break
-    assert best is not None  # the smallest tiles fit every chip
-    return best
+    (m, k), chip = x.shape, chip_of(x.device)
+    usable = list(shrink_configs(m, k, x.dtype, rank, chip))
+    for config in usable:
+        programs = triton.cdiv(m, config.block_m) * config.splits
+        if config.block_m < 2 * max(m, 16) and programs >= chip.multiprocessors:
+            return config
+    return usable[-1]
 
 
 @triton.jit(do_not_specialize=["M", "threshold", "keep_scale"])

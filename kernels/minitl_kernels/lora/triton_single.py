@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import chip_of, dot_precision, provide_scratch
+from minitl_kernels.lora.triton_common import dot_precision, multiprocessors, provide_scratch
 from minitl_kernels.lora.triton_epilogue import add_bias, add_low_rank, scales
 from minitl_kernels.lora.triton_tiles import ProductConfig, default_product_config, tile_of
 
@@ -98,8 +98,8 @@ def single(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """y [M, N] = x Wᵀ + b + s · S Bᵀ and S [M, R] = x Aᵀ in x's dtype, accumulated in float32.
 
-    x [M, K] and weight [N, K] of any strides, where the configuration asks for descriptors such as `describable` accepts
-    (A too); bias [N] or None; lora_a [r, K] and lora_b [N, r] float32 or x's dtype, each on its own.
+    x [M, K] and weight [N, K] of any strides, but `aligned`, as lora_a, where the configuration asks for descriptors;
+    bias [N] or None; lora_a [r, K] and lora_b [N, r] float32 or x's dtype, each on its own; r ≤ 32.
     """
     (m, k), (n, rank), padded = x.shape, lora_b.shape, padded_rank(lora_b.shape[1])
     y, s = x.new_empty((m, n)), x.new_empty((m, padded))
@@ -113,7 +113,7 @@ def single(
     }  # fmt: skip
     if config.tma:
         provide_scratch()
-        programs = min(tiles, chip_of(x.device).multiprocessors) if config.persistent else tiles
+        programs = min(tiles, multiprocessors(x.device)) if config.persistent else tiles
         strides = (x.stride(0), weight.stride(0), lora_a.stride(0), *lora_b.stride())
         _single_tma_kernel[(programs,)](*shared, *strides, FLATTEN=config.persistent, **sizes)
     else:

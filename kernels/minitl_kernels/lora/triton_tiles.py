@@ -9,7 +9,8 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import Chip, chip_of, describable, dot_precision
+from minitl_kernels.lora.triton_common import Chip, aligned, chip_of, dot_precision
+from minitl_kernels.lora.triton_epilogue import WIDEST
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ HALF = (
     ProductConfig(32, 64, 128, 4, 3, tma=True),
     ProductConfig(16, 64, 128, 4, 4, tma=True),
     ProductConfig(16, 64, 128, 4, 4),
+    ProductConfig(16, 64, 64, 4, 4),
 )
 TF32 = (
     ProductConfig(128, 128, 32, 8, 3, tma=True),
@@ -57,15 +59,16 @@ FLOAT32 = (  # without tensor cores every product is written out: small tiles, o
 
 
 def product_configs(dtype: torch.dtype, rank: int, chip: Chip, single: bool = False) -> Iterator[ProductConfig]:
-    """The configurations that `chip` can run, for products whose operands can be described; `single` with S in the loop."""
+    """The configurations that `chip` can run where the operands can be described; `single`: with S in the loop."""
     tables = {"tf32": TF32, "ieee": FLOAT32 if dtype == torch.float32 else HALF}
+    if single and padded_rank(rank) > WIDEST:
+        return
+    crowded = single and chip.capability < 90  # operands and both accumulators share the registers
     for config in tables[dot_precision(dtype)]:
-        accumulators = config.block_m * config.block_n * (1 + config.persistent) + config.block_m * padded_rank(rank)
-        if config.tma and not chip.tma:
+        doubled = chip.tensor_memory and (single or config.persistent)  # a second accumulator in tensor memory
+        if (crowded or doubled) and config.block_m * config.block_n > 128 * 128:
             continue
-        if chip.tensor_memory and (single or config.persistent) and accumulators > 128 * 512:
-            continue
-        if shared_bytes(config, dtype.itemsize, rank, single) <= chip.shared:
+        if (chip.tma or not config.tma) and shared_bytes(config, dtype.itemsize, rank, single) <= chip.shared:
             yield config
 
 
@@ -75,7 +78,7 @@ def shared_bytes(config: ProductConfig, itemsize: int, rank: int, single: bool) 
     loop = config.stages * (m + n) * k * itemsize
     if single:
         loop += config.stages * low * k * 4 + low * k * itemsize
-    epilogue = (m + n) * min(low, 32) * itemsize
+    epilogue = (m + n) * min(low, WIDEST) * itemsize
     if config.tma:  # y leaves through shared memory of its own; in a loop over tiles so do S and B come
         return loop + m * n * itemsize + (epilogue if config.persistent else 0) + 256
     return max(loop, m * n * 4, epilogue) + 256
@@ -89,16 +92,15 @@ def default_product_config(
     With lora_a for the single kernel, without for the product with S at hand.
     """
     chip = chip_of(x.device)
-    described = all(describable(matrix) for matrix in (x, weight, y, lora_a) if matrix is not None)
-    (m, n), best = y.shape, None
-    for config in product_configs(x.dtype, rank, chip, single=lora_a is not None):
-        if (config.tma and not described) or config.block_m >= 2 * max(m, 16):
-            continue
-        best = config
-        if triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n) >= chip.multiprocessors:
-            break
-    assert best is not None  # the smallest tiles of each table fit every chip and every matrix
-    return best
+    described = all(aligned(matrix) for matrix in (x, weight, y, lora_a) if matrix is not None)
+    configs = product_configs(x.dtype, rank, chip, single=lora_a is not None)
+    usable = [config for config in configs if described or not config.tma]
+    m, n = y.shape
+    for config in usable:
+        tiles = triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
+        if config.block_m < 2 * max(m, 16) and tiles >= chip.multiprocessors:
+            return config
+    return usable[-1]
 
 
 @triton.jit
