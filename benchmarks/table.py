@@ -27,7 +27,7 @@ def comparisons(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
 
 
 def result_files() -> list[dict[str, Any]]:
-    """The committed result files that hold rows of `benchmarks.protocol.compare`; those on LoRA have a table of theirs."""
+    """The committed result files with rows of `benchmarks.protocol.compare`; those on LoRA have a table of theirs."""
     paths = [path for path in sorted(RESULTS.glob("*.json")) if not path.name.startswith("lora_")]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from benchmarks.lora.arms import ours
 from benchmarks.lora.peers import Layer, Skipped, peft
 from benchmarks.lora.problem import SCALING, Problem
+from benchmarks.lora.timing import capture
 
 NAMES = ("y", "x", "lora_a", "lora_b")
 SEED = 20251127
@@ -63,9 +64,7 @@ def _rows(tensor: Tensor) -> Tensor:
 
 def relative_errors(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
     """‖found - wanted‖ / ‖wanted‖ of each."""
-    return {
-        name: ((_rows(value) - wanted[name]).norm() / wanted[name].norm()).item() for name, value in found.items()
-    }
+    return {name: ((_rows(value) - wanted[name]).norm() / wanted[name].norm()).item() for name, value in found.items()}
 
 
 def errors(problem: Problem) -> dict[str, dict[str, float]]:
@@ -112,9 +111,8 @@ def checks(problem: Problem) -> dict[str, bool]:
 
 def _graph_draws_anew(layer: Layer, problem: Problem) -> bool:
     with torch.no_grad():
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            y = layer.call(problem.xs[0])
+        layer.call(problem.xs[0])
+        graph, y = capture(lambda: layer.call(problem.xs[0]))
         seen = []
         for _ in range(2):
             graph.replay()

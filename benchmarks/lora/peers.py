@@ -65,8 +65,8 @@ def peft_compiled(problem: Problem, mode: str) -> Layer:
     mode  "default", or "max-autotune" (its variant that leaves CUDA graphs to us: they are captured around all arms)
     """
     layer = peft(problem, wide_adapters=problem.dtype == torch.float32)
-    options = {"mode": "max-autotune-no-cudagraphs"} if mode == "max-autotune" else {}
-    return Layer(torch.compile(layer.call, dynamic=False, **options), layer.learnable)
+    chosen = "max-autotune-no-cudagraphs" if mode == "max-autotune" else mode
+    return Layer(torch.compile(layer.call, dynamic=False, mode=chosen), layer.learnable)
 
 
 def torchtune_style(problem: Problem) -> Layer:
@@ -118,9 +118,7 @@ def lorafusion_style(problem: Problem) -> Layer:
     except ImportError as error:
         raise Skipped("Triton is not installed here") from error
     a, b = problem.adapters(problem.dtype)
-    return Layer(
-        lambda x: lorafusion_linear(x, problem.weight, problem.bias, a, b, SCALING, problem.case.p), (a, b)
-    )
+    return Layer(lambda x: lorafusion_linear(x, problem.weight, problem.bias, a, b, SCALING, problem.case.p), (a, b))
 
 
 def _module(problem: Problem) -> nn.Linear:

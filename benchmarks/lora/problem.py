@@ -36,9 +36,10 @@ class Problem:
     @property
     def rotates(self) -> bool:
         """Whether the buffers together are too large for the caches."""
-        return sum(x.numel() + d.numel() for x, d in zip(self.xs, self.directions, strict=True)) * (
-            self.dtype.itemsize
-        ) >= ROTATED_BYTES
+        return (
+            sum(x.numel() + d.numel() for x, d in zip(self.xs, self.directions, strict=True)) * (self.dtype.itemsize)
+            >= ROTATED_BYTES
+        )
 
     def adapters(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Fresh copies of A and B that learn, in `dtype`."""

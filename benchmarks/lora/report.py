@@ -32,7 +32,10 @@ def table(result: Mapping[str, Any]) -> str:
     rows = main_rows(result)
     peers = {title: name for title, name in PEERS.items() if any(_times(row, name(row)) != MISSING for row in rows)}
     columns = ["layer", "path taken", "over the frozen layer: forward", "with backward"]
-    columns += [f"times as fast as {title}" for title in peers] + ["time of each path forced, over ours", "saved beside x"]
+    columns += [f"times as fast as {title}" for title in peers] + [
+        "time of each path forced, over ours",
+        "saved beside x",
+    ]
     lines = [_cells(columns), "|" + "---|" * len(columns)]
     for row in rows:
         times = [_times(row, name(row)) for name in peers.values()]

@@ -17,7 +17,7 @@ from benchmarks.lora.memory import allowed_extra, peak_bytes, saved_bytes
 from benchmarks.lora.numerics import checks, errors, exact, mask_factors, relative_errors, results_of
 from benchmarks.lora.peers import Layer, Skipped
 from benchmarks.lora.problem import Problem, make_problem
-from benchmarks.lora.timing import Run, Step, eager, graphed, repeats_for, spread, steps_of, take_turns
+from benchmarks.lora.timing import Run, Step, eager, graphed, repeats_for, spread, steps_of, take_turns, working_stream
 
 STEPS = ("forward", "forward and backward")
 
@@ -34,7 +34,14 @@ class Ready:
 
 def measure(case: Case, device: torch.device, samples: int) -> dict[str, Any]:
     """The row of a case for the result file. Whatever fails but ours and the limit is recorded as skipped."""
-    problem = make_problem(case, device)
+    with working_stream(device):
+        row = _measure(make_problem(case, device), samples)
+    release(device)
+    return row
+
+
+def _measure(problem: Problem, samples: int) -> dict[str, Any]:
+    case, device = problem.case, problem.device
     ready, records = _get_ready(problem)
     repeats = repeats_for(ready[LIMIT].steps[STEPS[1]], device, len(problem.xs))
     modes = _modes(case, problem)
@@ -47,7 +54,7 @@ def measure(case: Case, device: torch.device, samples: int) -> dict[str, Any]:
             for arm, taken in seconds.items():
                 records[arm].setdefault(name, {})[mode] = _timing(taken, seconds[LIMIT], seconds[OURS])
     _weigh(ready, problem)
-    row = {
+    return {
         "case": asdict(case) | {"extras": sorted(case.extras)},
         "title": case.title,
         "path": path_taken(problem),
@@ -60,16 +67,15 @@ def measure(case: Case, device: torch.device, samples: int) -> dict[str, Any]:
         "checks": checks(problem),
         "clocks": clocks,
     }
-    del ready, problem
-    release(device)
-    return row
 
 
 def _get_ready(problem: Problem) -> tuple[dict[str, Ready], dict[str, dict[str, Any]]]:
     """The arms that run, and a record for every one."""
-    ready, records = {}, {}
+    ready: dict[str, Ready] = {}
+    records: dict[str, dict[str, Any]] = {}
     for name, arm in arms_of(problem).items():
-        record = records[name] = {"kind": arm.kind}
+        record: dict[str, Any] = {"kind": arm.kind}
+        records[name] = record
         start = time.perf_counter()
         try:
             with arm.context():

@@ -12,13 +12,15 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 
 from benchmarks.lora.peers import Layer
 from benchmarks.lora.problem import Problem
 
+T = TypeVar("T")
 Step = Callable[[int], object]
 Run = Callable[[], Callable[[], float]]
 
@@ -78,7 +80,11 @@ def graphed(step: Step, order: Sequence[int], repeats: int, pool: Any, hot: bool
     """
     count = 1 if hot else math.ceil(len(order) / repeats)
     turn = itertools.cycle(order[:1] if hot else order)
-    graphs = itertools.cycle([_capture(step, [next(turn) for _ in range(repeats)], pool) for _ in range(count)])
+    captured = []
+    for _ in range(count):
+        buffers = [next(turn) for _ in range(repeats)]
+        captured.append(capture(partial(_in_turn, step, buffers), pool)[0])
+    graphs = itertools.cycle(captured)
 
     def run() -> Callable[[], float]:
         graph = next(graphs)
@@ -93,18 +99,39 @@ def graphed(step: Step, order: Sequence[int], repeats: int, pool: Any, hot: bool
     return run
 
 
-def _capture(step: Step, buffers: Sequence[int], pool: Any) -> torch.cuda.CUDAGraph:
-    """A graph of steps, once each on a stream of its own as capturing demands."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        step(buffers[0])
-    torch.cuda.current_stream().wait_stream(stream)
+def _in_turn(step: Step, buffers: Sequence[int]) -> None:
+    for i in buffers:
+        step(i)
+
+
+def capture(work: Callable[[], T], pool: Any = None) -> tuple[torch.cuda.CUDAGraph, T]:
+    """A graph of `work`, which has run before on the current stream (see `working_stream`), and what it returned.
+
+    What torch.cuda.graph does, but for collecting garbage and emptying the allocator's cache each time.
+    """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
-        for i in buffers:
-            step(i)
-    return graph
+    torch.cuda.synchronize()
+    graph.capture_begin() if pool is None else graph.capture_begin(pool=pool)
+    try:
+        result = work()
+    finally:
+        graph.capture_end()
+    return graph, result
+
+
+@contextlib.contextmanager
+def working_stream(device: torch.device) -> Iterator[None]:
+    """A GPU's work within goes to a stream of its own: graphs cannot be captured on the default one.
+
+    Tensors are made, layers warmed up, graphs captured and timed on one stream, so that nothing waits for another.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    with torch.cuda.stream(stream):
+        yield
+    stream.synchronize()
 
 
 def take_turns(runs: Mapping[str, Run], device: torch.device, samples: int) -> dict[str, list[float]]:
@@ -143,4 +170,3 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
