@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.lora.arms import LIMIT, OURS, Arm, arms_of, path_taken
-from benchmarks.lora.cases import EAGER, HOT, Case
+from benchmarks.lora.cases import COMPILED, EAGER, HOT, Case
 from benchmarks.lora.memory import allowed_extra, peak_bytes, saved_bytes
 from benchmarks.lora.numerics import checks, errors, exact, mask_factors, relative_errors, results_of
 from benchmarks.lora.peers import Layer, Skipped
@@ -36,7 +36,11 @@ def measure(case: Case, device: torch.device, samples: int) -> dict[str, Any]:
     """The row of a case for the result file. Whatever fails but ours and the limit is recorded as skipped."""
     with working_stream(device):
         row = _measure(make_problem(case, device), samples)
-    release(device)
+    gc.collect()
+    if COMPILED in case.extras:
+        torch.compiler.reset()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     return row
 
 
@@ -171,14 +175,6 @@ def _weigh(ready: Mapping[str, Ready], problem: Problem) -> None:
 def _padded(r: int) -> int:
     """The columns of S where it is padded for matrix units."""
     return max(16, 1 << (r - 1).bit_length())
-
-
-def release(device: torch.device) -> None:
-    """Give back what a case took."""
-    gc.collect()
-    torch.compiler.reset()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def gpu_clocks(device: torch.device) -> dict[str, str]:
