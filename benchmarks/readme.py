@@ -4,7 +4,8 @@
     <!-- time: demo -->         how long the study of studies/demo.json took
     <!-- peers: sst2 -->        the same study and what the peers' own loop reached, studies/sst2-peers.json
     <!-- benchmarks -->         the table of benchmarks/results/*.json
-    <!-- lora -->               those of benchmarks/results/lora_*.json, with their plots
+    <!-- lora -->               those of benchmarks/results/lora_*.json, with their plots,
+                                and studies/lora-accuracy.json
     <!-- end -->                where a table ends
 
 With --check nothing is written; the exit status is 1 where the page and the results differ.
@@ -118,7 +119,29 @@ def lora_tables(folder: Path = RESULTS) -> str:
         parts.append("On a GPU nothing has been measured yet: there is no figure of the CUDA path.\n")
     if all(result["device"] != "cpu" for result in found):
         parts.append("On a processor nothing has been measured yet.\n")
+    accuracy = folder / "studies" / "lora-accuracy.json"
+    if accuracy.exists():
+        parts.append(lora_accuracy_table(accuracy))
     return "\n".join(parts)
+
+
+def lora_accuracy_table(path: Path) -> str:
+    """What both sides' LoRA trainings reach in the precisions whose steps are timed."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "| weights | minitl, accuracy % | learning rate | PEFT, accuracy % | learning rate |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        cells = [row["title"]]
+        for side in row["sides"].values():
+            reached = Measured(tuple(run["accuracy"] for run in side["runs"]))
+            cells += [with_spread(reached.mean, reached.spread), rate(side["learning_rate"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    seeds = len(results["rows"][0]["sides"]["minitl"]["runs"])
+    lines += ["", f"LoRA on {results['labels']:,} labels of {results['data']}, {seeds} seeds; `{results['command']}`, "]
+    lines[-1] += f"{results['machine']['cpu']}, {results['date'][:10]}."
+    return "\n".join([*lines, ""])
 
 
 def filled(page: str) -> str:

@@ -45,6 +45,8 @@ def table(result: Mapping[str, Any]) -> str:
     if result.get("steps"):
         lines += ["", comparisons([("LoRA step, MiniLM", row) for row in result["steps"]])]
     lines += ["", *(f"- {one['target']}: {one['measured']} – {HOLDS[one['holds']]}" for one in result["targets"])]
+    lines += [f"- left out, for want of time: {title}" for title in result["left_out"]]
+    lines += [f"- failed: {failure}" for failure in result["failed"]]
     return "\n".join([*lines, "", _origin(result)])
 
 

@@ -16,13 +16,12 @@ from benchmarks.workers import Run, serve
 
 BATCH, LENGTH, VOCABULARY = 32, 64, 30522
 LINEAR = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
-BASES = {"bfloat16-base": torch.bfloat16}  # the type of the weights, where it is not float32
 
 
 def set_up() -> Run:
     library, folder, method, precision = sys.argv[1:5]
     torch.manual_seed(0)
-    model = {"minitl": _minitl, "peers": peer_model}[library](folder, method, BASES.get(precision, torch.float32))
+    model = {"minitl": _minitl, "peers": peer_model}[library](folder, method, weights_type(precision))
     model.train()
     learnable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learnable, lr=1e-5, fused=True)  # both, as their own loops do
@@ -44,6 +43,11 @@ def set_up() -> Run:
     return run
 
 
+def weights_type(precision: str) -> torch.dtype:
+    """The type in which a model is loaded for a PRECISION."""
+    return torch.bfloat16 if precision == "bfloat16-base" else torch.float32
+
+
 def _minitl(folder: str, method: str, dtype: torch.dtype) -> torch.nn.Module:
     import minitl
 
@@ -53,7 +57,7 @@ def _minitl(folder: str, method: str, dtype: torch.dtype) -> torch.nn.Module:
     return model
 
 
-def peer_model(folder: str, method: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+def peer_model(folder: str, method: str, dtype: torch.dtype) -> torch.nn.Module:
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=dtype)
