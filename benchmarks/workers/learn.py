@@ -4,8 +4,9 @@
 
 transformers' Trainer with the study's recipe: 3 epochs in batches of 32 of similar length, AdamW, 10% warm-up, linear
 fall, the best epoch on validation data. METHOD ("full", or "lora" with PEFT) and PRECISION are those of
-`benchmarks.workers.fine_tune`. EXAMPLES is a JSON file {"train": [[text, label], …], "validation": …, "test": …}. Prints one line of JSON: the accuracy
-on validation, on the test set (None where it is empty), and the seconds of the training.
+`benchmarks.workers.fine_tune`. EXAMPLES is a JSON file {"train": [[text, label], …], "validation": …, "test": …}.
+Prints one line of JSON: the accuracy on validation, on the test set (None where it is empty), and the seconds of the
+training.
 """
 
 import contextlib
