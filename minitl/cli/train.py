@@ -1,6 +1,7 @@
 """`minitl train`: fine-tune a checkpoint on labelled texts."""
 
 import argparse
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,15 +37,36 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps (default: 0.1)")
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--max-length", type=int, help="tokens a text is cut to (default: 128, or all it can read)")
-    parser.add_argument("--rank", type=int, help="of LoRA (default: 16)")
-    parser.add_argument("--alpha", type=float, help="of LoRA (default: 32)")
-    parser.add_argument("--dropout", type=float, help="of LoRA (default: 0.1)")
-    parser.add_argument("--targets", nargs="+", help="layers with LoRA (default: all-linear)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 over float32 weights")
     parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
     parser.add_argument("--restart", action="store_true", help="begin anew instead of going on with an interrupted one")
+    _add_lora_options(parser)
     parser.set_defaults(run=run)
+
+
+def _add_lora_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("with --strategy lora")
+    options = (
+        group.add_argument("--rank", type=int, help="of the updates (default: 16)"),
+        group.add_argument("--alpha", type=float, help="strength of the updates (default: 32)"),
+        group.add_argument("--dropout", type=float, help="on the updates' input (default: 0.1)"),
+        group.add_argument(
+            "--target-modules",
+            nargs="+",
+            metavar="NAME",
+            help="layers with an update: names, published or uniform, each for every layer whose path ends with it "
+            "(query value, c_attn, attention.query); or all-linear; or one regular expression, in quotes, over whole "
+            "published paths ('.*layer\\.[01]\\..*query') (default: all-linear)",
+        ),
+        group.add_argument(
+            "--lora-plus-ratio",
+            type=float,
+            metavar="RATIO",
+            help="LoRA+: the rate of B is so many times that of A, 16 in the paper (default: the same rate)",
+        ),
+    )
+    parser.set_defaults(lora_options=[option.dest for option in options])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
         facts: dict[str, Any] = {
             "base": args.model,
             "strategy": args.strategy,
+            "lora_plus_ratio": args.lora_plus_ratio,
             "labels": data.label_names,
             "max_length": task.max_length,
             "settings": settings.to_dict(),
@@ -149,21 +172,26 @@ def _settings(args: argparse.Namespace) -> "Settings":
 
 def _strategy(args: argparse.Namespace) -> "Strategy":
     from minitl.adapters import LoraConfig
-    from minitl.training import FROZEN, FULL, GRADUAL, Strategy
+    from minitl.training import FROZEN, FULL, GRADUAL, LoraPlus, Strategy
 
-    given = {name: getattr(args, name) for name in ("rank", "alpha", "dropout", "targets")}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = {name: getattr(args, name) for name in args.lora_options if getattr(args, name) is not None}
     if args.strategy == "lora":
-        targets = given.get("targets", ["all-linear"])
-        return Strategy(
-            "lora",
-            lora=LoraConfig(
-                given.get("rank", 16),
-                given.get("alpha", 32),
-                given.get("dropout", 0.1),
-                "all-linear" if targets == ["all-linear"] else targets,
-            ),
+        config = LoraConfig(
+            r=given.get("rank", 16),
+            alpha=given.get("alpha", 32),
+            dropout=given.get("dropout", 0.1),
+            target_modules=_targets(given.get("target_modules", ["all-linear"])),
         )
+        ratio = given.get("lora_plus_ratio")
+        return Strategy("lora", lora=config, lora_plus=None if ratio is None else LoraPlus(ratio))
     if given:
-        raise InputError(f"--{' and --'.join(given)}: only of use with --strategy lora")
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"{options}: only of use with --strategy lora")
     return {"full": FULL, "frozen": FROZEN, "gradual": GRADUAL}[args.strategy]
+
+
+def _targets(words: list[str]) -> list[str] | str:
+    """LoraConfig's `target_modules`: a single word that is no name is meant as a regular expression."""
+    alone = words[0] if len(words) == 1 else None
+    is_name = alone is not None and re.fullmatch(r"[\w.]+", alone)
+    return words if alone is None or is_name else alone

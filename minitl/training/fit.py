@@ -20,7 +20,7 @@ from minitl.training.feeds import FeatureFeed, Feed, TextFeed
 from minitl.training.interrupt import stop_between_steps
 from minitl.training.log import History, Listener, Step, Validation
 from minitl.training.memory import PeakMemory
-from minitl.training.optimizer import make_optimizer, make_schedule
+from minitl.training.optimizer import make_optimizer, make_schedule, set_rate
 from minitl.training.settings import Settings
 from minitl.training.state import Progress, learning, load_state, save_state
 from minitl.training.strategies import FULL, Strategy
@@ -113,7 +113,7 @@ class _Training:
     ) -> None:
         self.model, self.task, self.settings, self.folder = model, task, settings, folder
         self.memory = PeakMemory(next(model.parameters()).device)
-        self.optimizer = make_optimizer(model, settings, _may_learn(model, strategy))
+        self.optimizer = make_optimizer(model, settings, _may_learn(model, strategy), strategy.lora_plus)
         self.learning = learning(self.optimizer, model)
         self.feed = _feed(model, task, train, strategy, settings)
         self.validation_feed = _feed(model, task, validation, strategy, settings) if validation else None
@@ -153,8 +153,7 @@ class _Training:
         # The mean over the window's targets, not of the batches' means: a short batch must not weigh like a full one.
         loss_per_target, norm = total / count, self._normalize(count)
         rate = self.rate(progress.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         self.optimizer.step()
         self.optimizer.zero_grad()
         progress.window, progress.step = progress.window + 1, progress.step + 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from minitl.adapters import LoraConfig, add_lora
 from minitl.errors import InputError
 from minitl.models.base import Model
+from minitl.training.lora_plus import LoraPlus
 
 
 @dataclass(frozen=True)
@@ -14,15 +15,19 @@ class Strategy:
     name       as it appears in logs
     openings   (from this share of the training on, this share of the backbone learns, counted from the top)
     lora       adapters instead: the backbone stays frozen, its adapters and the head learn
+    lora_plus  rates that differ between the adapters' tensors; None = one rate for all
     """
 
     name: str
     openings: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     lora: LoraConfig | None = None
+    lora_plus: LoraPlus | None = None
 
     def __post_init__(self) -> None:
         if self.name == "lora" and self.lora is None:
             raise InputError('strategy "lora" needs its adapters: Strategy("lora", lora=LoraConfig(r=16, alpha=32))')
+        if self.lora_plus is not None and self.lora is None:
+            raise InputError(f"strategy {self.name!r}: lora_plus sets the rates of adapters, and there is no lora")
         starts = [start for start, _ in self.openings]
         if not starts or starts[0] != 0.0 or starts != sorted(starts):
             raise InputError(f"strategy {self.name!r}: openings must begin at 0.0 and rise, got {self.openings}")

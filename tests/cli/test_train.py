@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from minitl.cli.main import main
 from minitl.errors import CheckpointError
@@ -178,10 +179,47 @@ def test_an_adapter_is_merged_into_the_base_that_it_names_and_brings_its_head(
 
 
 @pytest.mark.parametrize(
+    ("words", "adapted"),
+    [
+        (["query"], {f"{layer}.attention.self.query" for layer in range(3)}),
+        (
+            ["attention.value", "intermediate.dense"],  # this library's name of one, the published of another
+            {f"{layer}.{name}" for layer in range(3) for name in ("attention.self.value", "intermediate.dense")},
+        ),
+        ([r".*layer\.0\..*(query|key)"], {"0.attention.self.query", "0.attention.self.key"}),
+    ],
+    ids=str,
+)
+def test_target_modules_are_names_or_one_regular_expression(
+    tiny: Path, reviews: Path, tmp_path: Path, words: list[str], adapted: set[str]
+):
+    assert train(tiny, reviews, tmp_path / "out", "--strategy", "lora", "--target-modules", *words) == 0
+    with safe_open(tmp_path / "out" / "adapter" / "adapter_model.safetensors", "pt") as file:
+        names = set(file.keys())
+    prefix, suffix = "base_model.model.bert.encoder.layer.", ".lora_A.weight"
+    assert {n.removeprefix(prefix).removesuffix(suffix) for n in names if n.endswith(suffix)} == adapted
+
+
+def test_lora_plus_is_an_option_that_is_written_down(tiny: Path, reviews: Path, tmp_path: Path):
+    files = []
+    for name, options in (("alike", ()), ("plus", ("--lora-plus-ratio", "16"))):
+        out = tmp_path / name
+        assert train(tiny, reviews, out, "--strategy", "lora", *options) == 0
+        assert json.loads((out / "training.json").read_text())["lora_plus_ratio"] == (16 if options else None)
+        files.append((out / "adapter" / "adapter_model.safetensors").read_bytes())
+    assert files[0] != files[1]
+
+
+@pytest.mark.parametrize(
     ("options", "complaint"),
     [
         (["--max-length", "5000"], "--max-length 5000: expected 1 to "),
         (["--rank", "4"], "--rank: only of use with --strategy lora"),
+        (["--target-modules", "query"], "--target-modules: only of use with --strategy lora"),
+        (["--lora-plus-ratio", "16"], "--lora-plus-ratio: only of use with --strategy lora"),
+        (["--strategy", "lora", "--lora-plus-ratio", "0.5"], "ratio must be a finite number of at least 1, got 0.5"),
+        (["--strategy", "lora", "--target-modules", "query", ".*value"], "is called '.*value'"),
+        (["--strategy", "lora", "--target-modules", ".*valve"], "'.*valve', a regular expression, matches no"),
         (["--weight-decay", "-1"], "weight_decay must be at least 0"),
     ],
 )
