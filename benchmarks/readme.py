@@ -3,7 +3,8 @@
     <!-- study: sst2 -->        the table of benchmarks/results/studies/sst2.json
     <!-- time: demo -->         how long the study of studies/demo.json took
     <!-- peers: sst2 -->        the same study and what the peers' own loop reached, studies/sst2-peers.json
-    <!-- benchmarks -->         the table of benchmarks/results/*.json
+    <!-- benchmarks -->         the table of the comparisons in benchmarks/results/
+    <!-- adapters -->           the tables of benchmarks/results/adapter_sizes.json
     <!-- end -->                where a table ends
 
 With --check nothing is written; the exit status is 1 where the page and the results differ.
@@ -14,15 +15,16 @@ import re
 import sys
 from pathlib import Path
 
+from benchmarks import adapter_sizes
 from benchmarks.protocol import RESULTS, ROOT
-from benchmarks.table import markdown
+from benchmarks.table import comparisons, markdown
 from minitl.experiments.formats import MISSING, duration, megabytes, percent, rate, share_trained, with_spread
 from minitl.experiments.summary import Measured, read_study
 
 README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
 BLOCK = re.compile(
-    r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|benchmarks) -->\n)"
+    r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|benchmarks|adapters) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
@@ -101,7 +103,11 @@ def peers_table(ours: Path, peers: Path) -> str:
 
 
 def benchmark_table() -> str:
-    return markdown([json.loads(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob("*.json"))]) + "\n"
+    return markdown(comparisons()) + "\n"
+
+
+def adapter_table() -> str:
+    return adapter_sizes.markdown(json.loads(adapter_sizes.RESULT.read_text(encoding="utf-8")))
 
 
 def filled(page: str) -> str:
@@ -114,6 +120,8 @@ def filled(page: str) -> str:
             body = study_time(STUDIES / f"{found['time']}.json")
         elif found["peers"]:
             body = peers_table(STUDIES / f"{found['peers']}.json", STUDIES / f"{found['peers']}-peers.json")
+        elif found[2] == "adapters":
+            body = adapter_table()
         else:
             body = benchmark_table()
         return found[1] + body + found["end"]

@@ -1,4 +1,4 @@
-"""The result files as one Markdown table: `python -m benchmarks.table`."""
+"""The comparisons with the peers as one Markdown table: `python -m benchmarks.table`."""
 
 import json
 from collections.abc import Sequence
@@ -9,6 +9,12 @@ from benchmarks.protocol import RESULTS
 HEADER = """\
 | measured | minitl | compared with | times as fast |
 |---|---|---|---|"""
+
+
+def comparisons() -> list[dict[str, Any]]:
+    """The result files of `benchmarks.protocol`, in the order of their names. Others have a form of their own."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    return [result for result in found if "rows" in result]
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
@@ -58,4 +64,4 @@ def _origin(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown([json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]))
+    print(markdown(comparisons()))
