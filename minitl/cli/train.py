@@ -32,7 +32,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--epochs", type=int, default=3, help="passes over the data (default: 3)")
     parser.add_argument("--batch-size", type=int, default=32, help="(default: 32)")
     parser.add_argument("--accumulation", type=int, default=1, help="batches per optimiser step")
-    parser.add_argument("--learning-rate", type=float, help="default: 1e-4; 5e-4 for lora, 1e-2 for frozen")
+    parser.add_argument("--learning-rate", type=float, help="default: 5e-5; 5e-4 for lora, 1e-2 for frozen")
     parser.add_argument("--schedule", choices=("linear", "cosine", "constant"), default="linear")
     parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps (default: 0.1)")
     parser.add_argument("--weight-decay", type=float, default=0.01)
@@ -85,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"{args.data}: a classifier needs two labels or more, found {data.label_names or 'none'}")
     if (args.out / FACTS).exists() and not args.restart:
         raise InputError(f"{args.out} holds a finished training: name another --out, or replace it with --restart")
-    settings, strategy = _settings(args), _strategy(args)
+    strategy = _strategy(args)
+    settings = _settings(args).with_rate(strategy.usual_rate)
     torch.manual_seed(args.seed)
     model = load_model(args.model, "sequence-classification", labels=data.label_names, device=args.device)
     tokenizer = load_tokenizer(args.model)
@@ -156,12 +157,11 @@ def _save(model: "Model", tokenizer: "Tokenizer", args: argparse.Namespace) -> P
 def _settings(args: argparse.Namespace) -> "Settings":
     from minitl.training import Settings
 
-    usual = {"lora": 5e-4, "frozen": 1e-2}.get(args.strategy, 1e-4)
     return Settings(
         epochs=args.epochs,
         batch_size=args.batch_size,
         accumulation=args.accumulation,
-        learning_rate=usual if args.learning_rate is None else args.learning_rate,
+        learning_rate=args.learning_rate,
         weight_decay=args.weight_decay,
         warmup=args.warmup,
         schedule=args.schedule,

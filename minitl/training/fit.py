@@ -62,7 +62,7 @@ def fit(
     """Train `model` on `train`; evaluate on `validation` after each epoch and end with the weights that did best there.
 
     task       collation, loss and metric; its head must be the model's
-    settings   epochs, rates, seeds (`Settings()` for None)
+    settings   epochs, rates, seeds (`Settings()` for None); the learning rate is the strategy's where they name none
     strategy   which parameters learn, and from when on
     folder     where the log is kept, and the state of the training: saved after the first epoch, after each later one
                unless saving would then take more than a tenth of the time, and at the end. It stays there until
@@ -74,7 +74,7 @@ def fit(
     another training), Diverged (a loss or gradient that is not finite: the model holds the last good weights),
     Interrupted (Ctrl-C or SIGTERM: the state was saved).
     """
-    settings = settings or Settings()
+    settings = (settings or Settings()).with_rate(strategy.usual_rate)
     _check(model, task, train, validation)
     torch.manual_seed(settings.seed)
     strategy.prepare(model)

@@ -24,13 +24,13 @@ def make_optimizer(
     for name, parameter in model.named_parameters():
         if name in may_learn:
             decay = settings.weight_decay if parameter.dim() > 1 else 0.0
-            scale = lora_plus.scale(name, parameter, settings.learning_rate) if lora_plus else 1.0
+            scale = lora_plus.scale(name, parameter, settings.peak_rate) if lora_plus else 1.0
             groups.setdefault((decay, scale), []).append(parameter)
     optimizer = torch.optim.AdamW(
         [{"params": members, "weight_decay": decay, "scale": scale} for (decay, scale), members in groups.items()],
         fused=True,
     )
-    set_rate(optimizer, settings.learning_rate)
+    set_rate(optimizer, settings.peak_rate)
     return optimizer
 
 
@@ -51,7 +51,7 @@ def make_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
 
     def rate(step: int) -> float:
         if step < rise:
-            return settings.learning_rate * (step + 1) / rise
-        return settings.learning_rate * fall((step - rise) / max(1, steps - rise))
+            return settings.peak_rate * (step + 1) / rise
+        return settings.peak_rate * fall((step - rise) / max(1, steps - rise))
 
     return rate

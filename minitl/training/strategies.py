@@ -42,6 +42,17 @@ class Strategy:
         """Nothing below the head ever changes, so its outputs need be computed only once."""
         return self.lora is None and all(share == 0 for _, share in self.openings)
 
+    @property
+    def usual_rate(self) -> float:
+        """The learning rate where `Settings` name none.
+
+        For what was pretrained, the largest that BERT's authors tried (Devlin et al. 2019, appendix A.3); ten times
+        that for low-rank updates, which start at zero and have further to go; more again for a head alone.
+        """
+        if self.lora is not None:
+            return 5e-4
+        return 1e-2 if self.backbone_is_constant else 5e-5
+
     def prepare(self, model: Model) -> None:
         """Place adapters, if there are any, and set what learns at the beginning."""
         if self.lora is not None:

@@ -13,8 +13,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from minitl import LoraConfig
 from minitl.cli.main import main
 from minitl.errors import CheckpointError
+from minitl.training import FROZEN, FULL, GRADUAL, Settings, Strategy
 
 # A tiny model gains nothing by a second thread, and waits long for it on a busy machine.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -198,6 +200,23 @@ def test_target_modules_are_names_or_one_regular_expression(
         names = set(file.keys())
     prefix, suffix = "base_model.model.bert.encoder.layer.", ".lora_A.weight"
     assert {n.removeprefix(prefix).removesuffix(suffix) for n in names if n.endswith(suffix)} == adapted
+
+
+def test_the_defaults_are_those_of_the_library(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for strategy in (FULL, FROZEN, GRADUAL):
+        out = tmp_path / strategy.name
+        words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--strategy", strategy.name]
+        assert main(words) == 0
+        settings = json.loads((out / "training.json").read_text())["settings"]
+        assert settings == Settings().with_rate(strategy.usual_rate).to_dict()
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    lora = Strategy("lora", lora=LoraConfig())
+    wanted = [f"{strategy.usual_rate:.0e}".replace("e-0", "e-") for strategy in (FULL, lora, FROZEN)]
+    assert "default: {}; {} for lora, {} for frozen".format(*wanted) in capsys.readouterr().out
 
 
 def test_lora_plus_is_an_option_that_is_written_down(tiny: Path, reviews: Path, tmp_path: Path):

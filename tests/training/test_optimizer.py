@@ -31,7 +31,7 @@ def test_the_rate_rises_to_its_peak_once_and_never_rises_again(steps: int, warmu
 def test_biases_and_norms_are_not_decayed(classifier: Callable[[], Model]):
     model = classifier()
     names = {name for name, _ in model.named_parameters()}
-    optimizer = make_optimizer(model, Settings(weight_decay=0.1), names)
+    optimizer = make_optimizer(model, Settings(weight_decay=0.1, learning_rate=1e-3), names)
     decayed = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     for name, parameter in model.named_parameters():
         plain = name.endswith("bias") or "norm" in name
@@ -40,7 +40,7 @@ def test_biases_and_norms_are_not_decayed(classifier: Callable[[], Model]):
 
 def test_only_what_may_learn_is_optimised(classifier: Callable[[], Model]):
     model = classifier()
-    optimizer = make_optimizer(model, Settings(), {"head.classifier.weight"})
+    optimizer = make_optimizer(model, Settings(learning_rate=1e-3), {"head.classifier.weight"})
     assert [p.shape for g in optimizer.param_groups for p in g["params"]] == [torch.Size([2, 24])]
 
 
