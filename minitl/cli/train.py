@@ -73,13 +73,14 @@ def run(args: argparse.Namespace) -> int:
     import torch
     from rich.console import Console
 
-    from minitl.checkpoints.atomic import write_json
+    from minitl.checkpoints.atomic import check_writable, write_json
     from minitl.cli.progress import Bars
     from minitl.models.loading import load_model
     from minitl.tasks.sequence_classification import SequenceClassification
     from minitl.tokenization import load_tokenizer
     from minitl.training import discard_state, evaluate, fit
 
+    check_writable(args.out)
     data = read_data(args)
     if not data.label_names or len(data.label_names) < 2:
         raise DataError(f"{args.data}: a classifier needs two labels or more, found {data.label_names or 'none'}")

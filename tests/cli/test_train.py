@@ -92,6 +92,17 @@ def train(tiny: Path, reviews: Path, out: Path, *options: str) -> int:
     return main(["train", str(tiny), "--data", str(reviews), "--out", str(out), "--epochs", "1", *options])
 
 
+def test_an_unwritable_place_is_refused_before_any_work(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("minitl.data.load_dataset", lambda *_, **__: pytest.fail("work was begun"))
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        assert train(tiny, reviews, out) == 1
+        assert capsys.readouterr().err == f"minitl: {out}: cannot write here: Not a directory\n"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_the_last_training_into_a_folder_is_the_one_that_predicts(
     tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
