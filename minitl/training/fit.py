@@ -70,9 +70,9 @@ def fit(
     listener   told of each step, for progress bars
     resume     go on from the state in `folder` if there is one: the result is that of an unbroken run
 
-    Raises DataError (an empty split, a label out of range), InputError (the wrong head), TrainingError (a state of
-    another training), Diverged (a loss or gradient that is not finite: the model holds the last good weights),
-    Interrupted (Ctrl-C or SIGTERM: the state was saved).
+    Raises DataError (an empty split, a label out of range), InputError (the wrong head, nothing that learns),
+    TrainingError (a state of another training), Diverged (a loss or gradient that is not finite: the model holds the
+    last good weights), Interrupted (Ctrl-C or SIGTERM: the state was saved).
     """
     settings = (settings or Settings()).with_rate(strategy.usual_rate)
     _check(model, task, train, validation)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from minitl.adapters import LoraConfig, add_lora
 from minitl.errors import InputError
 from minitl.models.base import Model
@@ -54,22 +56,39 @@ class Strategy:
         return 1e-2 if self.backbone_is_constant else 5e-5
 
     def prepare(self, model: Model) -> None:
-        """Place adapters, if there are any, and set what learns at the beginning."""
+        """Place adapters, if there are any, and set what learns at the beginning.
+
+        InputError, with the model as it was, where the training would begin with nothing that learns.
+        """
         if self.lora is not None:
             add_lora(model, self.lora)
-        else:
-            self.open(model, 0.0)
+            return
+        backbone = {id(p) for parameters in model.parameter_groups_by_depth() for p in parameters}
+        head = [p for p in model.parameters() if id(p) not in backbone]
+        if not any(p.requires_grad for p in head) and not any(self._opened(model, 0.0)):
+            tied = ", being tied to the embedding" if model.tie_groups() else ""
+            why = "is frozen" if head else f"has no weights of its own{tied}"
+            raise InputError(
+                f"strategy {self.name!r} begins with the head alone, and the head of this {model.task} model {why}"
+            )
+        self.open(model, 0.0)
 
     def open(self, model: Model, progress: float) -> None:
         """Set `requires_grad` for the moment `progress` of the training, from 0 to 1."""
         if self.lora is not None:
             return
+        for parameters in model.parameter_groups_by_depth():
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+        for parameters in self._opened(model, progress):
+            for parameter in parameters:
+                parameter.requires_grad_()
+
+    def _opened(self, model: Model, progress: float) -> list[list[nn.Parameter]]:
+        """What learns of the backbone at that moment, bottom first."""
         share = [share for start, share in self.openings if start <= progress][-1]
         depths = model.parameter_groups_by_depth()
-        frozen = len(depths) - round(share * len(depths))
-        for depth, parameters in enumerate(depths):
-            for parameter in parameters:
-                parameter.requires_grad_(depth >= frozen)
+        return depths[len(depths) - round(share * len(depths)) :]
 
 
 FULL = Strategy("full")
