@@ -17,8 +17,8 @@ from minitl_kernels.lora.plans import Plan, Problem, can_be_single, plan_for
 from minitl_kernels.lora.ranks import padded_rank
 from minitl_kernels.lora.triton_expand import expand_product
 from minitl_kernels.lora.triton_grad_a import grad_a as masked_grad_a
-from minitl_kernels.lora.triton_gradients import grad_s_and_b
 from minitl_kernels.lora.triton_grad_x import grad_x as masked_grad_x
+from minitl_kernels.lora.triton_gradients import grad_s_and_b
 from minitl_kernels.lora.triton_low_rank import add_low_rank
 from minitl_kernels.lora.triton_shrink import shrink
 from minitl_kernels.lora.triton_single import single
@@ -70,15 +70,15 @@ def backward(
     needs: Needs,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of x, A, B and b that are needed, for grad_y [M, N]."""
-    grad_x = grad_a = None
+    grad_x = grad_a = None  # both come out of dS, which is computed where one of them is needed
     plan = plan_for(x, weight, lora_a.shape[0], threshold)
     with _on(x.device):
         grad_s, grad_b, grad_bias = grad_s_and_b(
             grad_y, s, lora_b, scaling, needs, weight.dtype, plan.configs.get("gradients")
         )
-        if needs.x:
+        if needs.x and grad_s is not None:
             grad_x = _grad_x(plan, grad_y, weight, grad_s, lora_a, bits, threshold)
-        if needs.lora_a:
+        if needs.lora_a and grad_s is not None:
             grad_a = masked_grad_a(grad_s, x, lora_a, bits, threshold, plan.configs.get("grad_a"))
         return grad_x, grad_a, grad_b, grad_bias
 

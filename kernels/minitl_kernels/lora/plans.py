@@ -53,7 +53,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The kernels to take, and for each of them, by its name, how its work is cut; those not named cut by their rule."""
+    """The kernels to take, and how the work of each, by its name, is cut; those not named cut theirs by a rule."""
 
     forward: Forward
     grad_x: GradX
