@@ -6,6 +6,7 @@
     <!-- benchmarks -->         the table of benchmarks/results/*.json
     <!-- lora -->               those of benchmarks/results/lora_*.json, with their plots,
                                 and studies/lora-accuracy.json
+    <!-- adapters -->           the tables of benchmarks/results/adapter_sizes.json
     <!-- end -->                where a table ends
 
 With --check nothing is written; the exit status is 1 where the page and the results differ.
@@ -16,6 +17,7 @@ import re
 import sys
 from pathlib import Path
 
+from benchmarks import adapter_sizes
 from benchmarks.lora.report import table
 from benchmarks.protocol import RESULTS, ROOT
 from benchmarks.table import markdown, result_files
@@ -25,7 +27,7 @@ from minitl.experiments.summary import Measured, read_study
 README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
 BLOCK = re.compile(
-    r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)|benchmarks) -->\n)"
+    r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)|benchmarks|adapters) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
@@ -144,6 +146,10 @@ def lora_accuracy_table(path: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def adapter_table() -> str:
+    return adapter_sizes.markdown(json.loads(adapter_sizes.RESULT.read_text(encoding="utf-8")))
+
+
 def filled(page: str) -> str:
     """`page` with every marked table made anew from the committed results."""
 
@@ -156,6 +162,8 @@ def filled(page: str) -> str:
             body = peers_table(STUDIES / f"{found['peers']}.json", STUDIES / f"{found['peers']}-peers.json")
         elif found["lora"]:
             body = lora_tables()
+        elif found[2] == "adapters":
+            body = adapter_table()
         else:
             body = benchmark_table()
         return found[1] + body + found["end"]

@@ -1,4 +1,4 @@
-"""The result files as one Markdown table: `python -m benchmarks.table`."""
+"""The comparisons with the peers as one Markdown table: `python -m benchmarks.table`."""
 
 import json
 from collections.abc import Sequence
@@ -27,9 +27,10 @@ def comparisons(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
 
 
 def result_files() -> list[dict[str, Any]]:
-    """The committed result files with rows of `benchmarks.protocol.compare`; those on LoRA have a table of theirs."""
+    """The committed results with rows of `benchmarks.protocol.compare`; LoRA's, and sizes, have tables of their own."""
     paths = [path for path in sorted(RESULTS.glob("*.json")) if not path.name.startswith("lora_")]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return [result for result in found if "rows" in result]
 
 
 def _lines(title: str, row: dict[str, Any]) -> list[str]:
