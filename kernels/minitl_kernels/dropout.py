@@ -2,7 +2,7 @@
 
 On a CPU, `torch.nn.functional.dropout` draws one Bernoulli variable an element from a scalar generator, and the drawing
 takes a third of a fine-tuning step. Here the mask comes from vector operations (cpu_mask.py), and a bitwise AND applies
-it. On other devices, and in a graph that is compiled, PyTorch's own fused kernel is already bound by memory, and is used.
+it. On other devices, and in a compiled graph, PyTorch's own fused kernel is already bound by memory, and is used.
 """
 
 from typing import Any
@@ -42,8 +42,9 @@ class _MaskedDropout(torch.autograd.Function):
         return _drop(x, keep, ctx.scale)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return _drop(grad, *ctx.saved_tensors, ctx.scale), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (keep,) = ctx.saved_tensors
+        return _drop(grad, keep, ctx.scale), None
 
 
 def _drop(x: Tensor, keep: Tensor, scale: float) -> Tensor:

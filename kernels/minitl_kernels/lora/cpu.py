@@ -136,7 +136,7 @@ def _product(left: Tensor, right: Tensor, scale: float) -> Tensor:
 
 
 def _wide_product(left: Tensor, right: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-    """scale · leftᵀ @ right, [r, K]: gradients of float32 parameters are not rounded to a half-precision product's type.
+    """scale · leftᵀ @ right, [r, K]: gradients of float32 parameters are not rounded to half precision.
 
     PyTorch has no product on a processor that gives more than its operands' type. In bfloat16 two products make up for
     it, the second of which gives what rounding took from the first; in float16, where the first might overflow, the
