@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from minitl.nn.embeddings import Embedding
+
 
 class RelativeBias(nn.Module):
     """The table of numbers.
@@ -21,7 +23,7 @@ class RelativeBias(nn.Module):
     def __init__(self, heads: int, buckets: int, furthest: int, bidirectional: bool) -> None:
         super().__init__()
         self.furthest, self.bidirectional = furthest, bidirectional
-        self.table = nn.Embedding(buckets, heads)
+        self.table = Embedding(buckets, heads, "distance bucket")
 
     def forward(self, queries: int, keys: int) -> Tensor:
         """The bias [1, heads, queries, keys]; `queries` are the last positions of `keys`."""
