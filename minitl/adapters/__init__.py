@@ -8,6 +8,7 @@ kinds        which layer takes which update
 targets      names to layers
 held         what a model remembers of its adapters
 placement    add_lora, use_adapter, remove_lora
+mixed        several adapters in one batch
 merging      merge_lora, unmerge_lora
 peft_config  the fields of adapter_config.json
 files        save_adapter, load_adapter: PEFT's format

@@ -24,12 +24,15 @@ def merge_lora(model: Model, keep_base: bool = True) -> None:
 
     After `remove_lora` the merged model is an ordinary one and can be saved as such. An embedding that was tied to the
     output layer is then so no more: only one of them has changed. InputError, with nothing merged: no adapter is
-    active, one is merged already, a value of the sum is not finite in the base's type, or an embedding was adapted that
-    both stacks of an encoder-decoder read: each has its own update, and a checkpoint holds one table for both.
+    active or several are mixed, one is merged already, a value of the sum is not finite in the base's type, or an
+    embedding was adapted that both stacks of an encoder-decoder read: each has its own update, and a checkpoint holds
+    one table for both.
     """
     adapters = adapters_of(model)
     if adapters.merged:
         raise InputError(f"the adapter {adapters.active!r} is merged already")
+    if adapters.rows is not None:
+        raise InputError("adapters are mixed in one batch; use_adapter chooses the one to merge")
     if adapters.active is None:
         raise InputError("no adapter is active; use_adapter chooses the one to merge")
     adapter = adapter_of(model, adapters.active)

@@ -15,6 +15,7 @@ from torch import nn
 from minitl.adapters.config import LoraConfig, first_match
 from minitl.adapters.held import ATTRIBUTE, Adapter, Adapters, adapter_of, adapters_of, swap
 from minitl.adapters.kinds import Adapted, adapted, new_update
+from minitl.adapters.mixed import mix, unmix
 from minitl.adapters.targets import (
     TASKS_WITH_OWN_HEAD,
     find_saved,
@@ -50,14 +51,35 @@ def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
     place(model, name, config, check_places(model, config, targets, saved), saved)
 
 
-def use_adapter(model: Model, name: str | None) -> None:
-    """Make the adapter `name` the one that acts and trains; None = the base alone. InputError while one is merged."""
+def use_adapter(model: Model, name: str | Sequence[str | None] | None) -> None:
+    """Make the adapter `name` the one that acts and trains; None = the base alone.
+
+    A list names the adapter of each row of the batches to come, None again for the base: adapters are mixed in one
+    batch, every row comes out as with its adapter alone, and all that are named train. `generate` takes as many
+    prompts or sources, with beams too. It holds until the next `use_adapter`.
+
+        minitl.use_adapter(model, ["german", None, "german"])
+        model(ids)  # [3, length]
+
+    InputError: no adapter of that name, an empty list, or an adapter is merged. While adapters are mixed: a batch with
+    another number of rows, `forward_unpadded`, which reads them in another order, and `merge_lora`.
+    """
     adapters = adapters_of(model)
     if adapters.merged:
         raise InputError(f"the adapter {adapters.active!r} is merged into the weights; call unmerge_lora first")
-    if name is not None:
-        adapter_of(model, name)
-    _activate(model, adapters, name)
+    if name is None or isinstance(name, str):
+        if name is not None:
+            adapter_of(model, name)
+        _activate(model, adapters, name)
+        return
+    names = list(name)
+    if not names:
+        raise InputError("use_adapter was given no name: a list has one for each row of the batch, None for the base")
+    for one in names:
+        if one is not None:
+            adapter_of(model, one)
+    _activate(model, adapters, None)
+    mix(model, adapters, names)
 
 
 def remove_lora(model: Model) -> None:
@@ -157,6 +179,7 @@ def check_free(model: Model, name: str) -> None:
 
 
 def _activate(model: Model, adapters: Adapters, name: str | None) -> None:
+    unmix(model, adapters)
     for place_name, parameter in adapters.base.items():
         swap(model, place_name, parameter)
     adapters.base.clear()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 
 from minitl.adapters.kinds import can_be_adapted
+from minitl.adapters.mixed import CHILD
 from minitl.errors import InputError
 from minitl.models.base import Model
 
@@ -62,7 +63,7 @@ def find_saved(model: Model, names: Sequence[str]) -> dict[str, list[str]]:
 
     As in PEFT, the published path of the named module need only end with the name's letters.
     """
-    modules = [path for path, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))]
+    modules = _with_parameters(model)
     found: dict[str, list[str]] = {}
     for name in names:
         published = [p for p in modules if any(above.endswith(name) for above in _ancestors(_published(model, p)))]
@@ -72,8 +73,7 @@ def find_saved(model: Model, names: Sequence[str]) -> dict[str, list[str]]:
 
 def saved_candidates(model: Model) -> str:
     """The names that `find_saved` knows, once for all layers, to be listed in an error."""
-    paths = [path for path, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))]
-    return listed(model, paths)
+    return listed(model, _with_parameters(model))
 
 
 def layer_name(model: Model, path: str) -> str:
@@ -93,8 +93,7 @@ def shortest_saved(model: Model, paths: Sequence[str]) -> list[str]:
 
     PEFT wraps a head as a whole, and would wrap its parts again if they were named.
     """
-    modules = [path for path, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))]
-    others = [_published(model, path) for path in modules if path not in paths]
+    others = [_published(model, path) for path in _with_parameters(model) if path not in paths]
     names = []
     for path in paths:
         free = [a for a in _ancestors(_published(model, path)) if not any(o.startswith(f"{a}.") for o in others)]
@@ -113,8 +112,22 @@ def adaptable_layers(model: Model) -> list[str]:
     return [
         path
         for path, module in model.named_modules(remove_duplicate=False)
-        if can_be_adapted(module) and model.key_map.to_published(path) is not None
+        if can_be_adapted(module) and model.key_map.to_published(path) is not None and not _is_inside(path)
     ]
+
+
+def _with_parameters(model: Model) -> list[str]:
+    """The paths of the modules that have parameters of their own."""
+    return [
+        path
+        for path, module in model.named_modules()
+        if module._parameters and any(p is not None for p in module._parameters.values()) and not _is_inside(path)
+    ]
+
+
+def _is_inside(path: str) -> bool:
+    """Whether `path` is that of a part of an adapter."""
+    return ".adapters." in path or f".{CHILD}." in path
 
 
 def _published(model: Model, path: str) -> str:

@@ -25,6 +25,7 @@ class Model(nn.Module):
     layers   the transformer blocks, bottom first, the same attribute in every family
     head     the task's head (`NoHead` for the backbone); a family sets it last, so that a tensor which the head shares
              with the embedding is met, saved and counted under the embedding's name
+    rows_are_named   whether each row of a batch has an adapter of its own (`use_adapter`), so that no reader moves it
     """
 
     family: ClassVar["Family"]
@@ -38,6 +39,7 @@ class Model(nn.Module):
         self.config = config
         self.task = "backbone"
         self.source: str | None = None
+        self.rows_are_named = False
 
     def forward(
         self,

@@ -44,8 +44,8 @@ def edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]
         {},
         {"target_modules": "all-linear", "r": 3, "alpha": 5.5, "use_rslora": True},
         {"bias": "all", "r": 40},
-        {"bias": "lora_only", "target_modules": ["feed_forward.up"], "dropout": 0.25},
-        {"target_modules": ["feed_forward.up", "embeddings.token"], "use_dora": True},
+        {"bias": "lora_only", "target_modules": ["feed_forward.down"], "dropout": 0.25},
+        {"target_modules": ["feed_forward.down", "embeddings.token"], "use_dora": True},
         {"target_modules": "all-linear", "rank_pattern": {r".*\.0\..*": 3}, "alpha_pattern": {r".*\.1\..*": 2.5}},
     ],
 )
