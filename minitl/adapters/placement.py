@@ -6,6 +6,7 @@ the base's places; choosing none puts the base's back. The base itself is never 
 """
 
 import copy
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,6 +29,8 @@ from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.nn.grown import Grown
 
+log = logging.getLogger("minitl")
+
 
 def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
     """Freeze `model` and place a fresh adapter on it, which becomes the active one; in place.
@@ -48,7 +51,13 @@ def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
     saved = [path for paths in by_name.values() for path in paths]
     if model.task in TASKS_WITH_OWN_HEAD:
         saved += [f"head.{path}" for path, part in model.head.named_modules() if part._parameters]
-    place(model, name, config, check_places(model, config, targets, saved), saved)
+    places = check_places(model, config, targets, saved)
+    if model.has_unsaved_rows and "embeddings.token" not in saved:
+        log.warning(
+            "the tables grew by add_tokens and no file holds their new rows: neither will this adapter's. Name the "
+            "embedding in modules_to_save, or save_model the grown model first, as the adapter's base"
+        )
+    place(model, name, config, places, saved)
 
 
 def use_adapter(model: Model, name: str | Sequence[str | None] | None) -> None:

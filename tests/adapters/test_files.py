@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from minitl import LoraConfig, add_lora, load_adapter, load_model, save_adapter, save_model, use_adapter
+from minitl import LoraConfig, add_lora, load_adapter, load_model, new_model, save_adapter, save_model, use_adapter
 from minitl.adapters.files import CONFIG, WEIGHTS
 from minitl.checkpoints.digest import FILE_NAME
 from minitl.errors import CheckpointError, InputError
 from minitl.models.base import Model
-from tests.adapters.tiny import TASKS, outputs, tiny, train_a_little
+from tests.adapters.tiny import CONFIGS, TASKS, outputs, tiny, train_a_little
 
 
 def saved(folder: Path, family: str = "bert", task: str = "sequence-classification", **fields: Any) -> Model:
@@ -196,6 +196,14 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     with pytest.raises(CheckpointError, match=r"does not fit.*'query'.*c_attn"):
         load_adapter(tiny("gpt2", "sequence-classification"), tmp_path)
+
+
+def test_an_adapter_of_a_base_of_another_size_lists_the_shapes_that_differ(tmp_path: Path) -> None:
+    saved(tmp_path, target_modules=["query"], r=2)
+    wide = new_model({**CONFIGS["bert"], "hidden_size": 24}, "sequence-classification")
+    key = "layer.0.attention.self.query.lora_"
+    with pytest.raises(CheckpointError, match=rf"{key}A.weight: shape \[2, 16\] in the file, \[2, 24\] in the model"):
+        load_adapter(wide, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,14 @@ def test_an_unknown_name_lists_the_candidates_also_among_good_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["query", "key", "v_proj"])
-def test_a_part_of_a_fused_projection_is_refused_with_the_fused_name(name: str) -> None:
-    with pytest.raises(InputError, match=r"one projection, called 'c_attn'"):
-        find_targets(tiny("gpt2", "causal-lm"), [name])
+@pytest.mark.parametrize(
+    ("family", "task", "fused"), [("gpt2", "causal-lm", "c_attn"), ("modernbert", "masked-lm", "Wqkv")]
+)
+def test_a_part_of_a_fused_projection_is_refused_with_the_fused_name(
+    family: str, task: str, fused: str, name: str
+) -> None:
+    with pytest.raises(InputError, match=rf"one projection, called '{fused}'"):
+        find_targets(tiny(family, task), [name])
 
 
 @pytest.mark.parametrize(
