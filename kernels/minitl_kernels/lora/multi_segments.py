@@ -32,7 +32,7 @@ def forward(
 ) -> tuple[Tensor, list[Tensor]]:
     """y [M, N] and S [M, max r], whose rows are in the adapters' order, for x [M, K] and ids [M]."""
     keep = draw_mixed_keep(seed, ids, x.shape[1], adapters.thresholds)
-    y, s = F.linear(x, weight, bias), x.new_empty(x.shape[0], max(adapters.ranks))
+    y, s = F.linear(x, weight, bias), x.new_zeros(x.shape[0], max(adapters.ranks))
     for i, rows, place in _segments(ids, len(adapters.lora_as)):
         lora_a, lora_b = adapters.lora_as[i].to(x.dtype), adapters.lora_bs[i].to(x.dtype)
         own = s[place, : lora_a.shape[0]]

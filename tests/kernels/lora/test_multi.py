@@ -227,12 +227,13 @@ def test_torch_compile_sees_one_graph(path: str, p: float) -> None:
     torch.testing.assert_close(compiled, plain)
 
 
-def test_the_registration_passes_pytorchs_own_checks() -> None:
+@each_path
+def test_the_registration_passes_pytorchs_own_checks(path: str) -> None:
     given = case([0, 1, -1, 1, 0], [3, 2])
     operation = torch.ops.minitl.lora_linear_multi.default
     low_rank = given["lora_as"], given["lora_bs"], given["scalings"], [100, 0]
     base = given["x"], given["weight"], given["bias"], given["adapter_ids"], torch.tensor(3)
-    torch.library.opcheck(operation, (*base, *low_rank, "cpu"))
+    torch.library.opcheck(operation, (*base, *low_rank, path))
 
 
 def test_autocast_computes_in_its_type_and_keeps_float32_gradients() -> None:
