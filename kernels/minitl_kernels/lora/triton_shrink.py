@@ -1,0 +1,108 @@
+"""S = keep_scale · (mask ∘ x) Aᵀ in one pass over x, the mask drawn on the way and stored as bits.
+
+            K
+      ┌───────────┐ Aᵀ            a program takes BLOCK_M rows of x and one of `splits` ranges of K
+    M │ x ∘ mask  │ ► S [M, R]    the mask of each tile is drawn once, in registers, and leaves as one bit an element
+      └───────────┘               more than one range: float32 parts [splits, M, R], added in a fixed order
+
+R is the padded rank; columns of S from r on are zero.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from minitl_kernels.lora.philox import GROUP
+from minitl_kernels.lora.ranks import padded_rank
+from minitl_kernels.lora.triton_common import dot_precision
+from minitl_kernels.lora.triton_mask import keep_bytes, keep_where
+
+
+@dataclass(frozen=True)
+class ShrinkConfig:
+    """How the work is cut: rows and columns of x in a tile, ranges of K, warps of a program, tiles in flight."""
+
+    block_m: int
+    block_k: int
+    splits: int
+    warps: int
+    stages: int
+
+
+@triton.jit(do_not_specialize=["M", "threshold", "keep_scale"])
+def _shrink_kernel(  # type: ignore[no-untyped-def]
+    x, a, seed, s, bits, M, K, rank, span, threshold, keep_scale,
+    x_stride_m, x_stride_k, a_stride_r, a_stride_k,
+    R: tl.constexpr, DROPOUT: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    GROUPS: tl.constexpr = BLOCK_K // 8
+    start = tl.program_id(1) * span
+    stop = tl.minimum(start + span, K)
+    rows = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = start + tl.arange(0, BLOCK_K)
+    ranks = tl.arange(0, R)
+    x_tile = x + rows[:, None] * x_stride_m + columns[None, :].to(tl.int64) * x_stride_k
+    a_tile = a + ranks[:, None] * a_stride_r + columns[None, :] * a_stride_k
+    x_step = tl.full((), BLOCK_K, tl.int64) * x_stride_k
+    row_groups = tl.cdiv(K, 8)
+    key = tl.load(seed) if DROPOUT else 0
+
+    total = tl.zeros((BLOCK_M, R), tl.float32)
+    for k in range(start, stop, BLOCK_K):
+        inside = (k + tl.arange(0, BLOCK_K) < K)[None, :]
+        x_mask = (rows < M)[:, None] if EVEN_K else (rows < M)[:, None] & inside
+        a_mask = (ranks < rank)[:, None] if EVEN_K else (ranks < rank)[:, None] & inside
+        tile = tl.load(x_tile, x_mask, 0.0)
+        down = tl.load(a_tile, a_mask, 0.0).to(tile.dtype)
+        if DROPOUT:
+            groups = k // 8 + tl.arange(0, GROUPS)
+            keep = keep_bytes(key, rows, groups, row_groups, threshold)
+            stored = (rows < M)[:, None] & (groups < row_groups)[None, :]
+            tl.store(bits + rows[:, None] * row_groups + groups[None, :], keep.to(tl.uint8), stored)
+            tile = keep_where(tile, keep, BLOCK_M, GROUPS)
+        total = tl.dot(tile, down.T, total, input_precision=PRECISION)
+        x_tile += x_step
+        a_tile += BLOCK_K * a_stride_k
+
+    part = s + (tl.program_id(1).to(tl.int64) * M + rows)[:, None] * R + ranks[None, :]
+    tl.store(part, (total * keep_scale).to(s.dtype.element_ty), (rows < M)[:, None])
+
+
+@triton.jit(do_not_specialize=["size", "keep_scale"])
+def _add_parts_kernel(parts, s, size, keep_scale, SPLITS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    elements = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = elements < size
+    splits = tl.arange(0, SPLITS).to(tl.int64)
+    tile = tl.load(parts + splits[:, None] * size + elements[None, :], inside[None, :], 0.0)
+    tl.store(s + elements, (tl.sum(tile, axis=0) * keep_scale).to(s.dtype.element_ty), inside)
+
+
+def shrink(
+    x: Tensor, lora_a: Tensor, threshold: int, seed: Tensor | None, config: ShrinkConfig | None = None
+) -> tuple[Tensor, Tensor]:
+    """S [M, R] in x's dtype, and the mask's bits, uint8 [M, ⌈K/8⌉] (empty where threshold = 0).
+
+    x [M, K] of any strides; lora_a [r, K], float32 or x's dtype. Where the configuration splits K, a float32 workspace
+    of splits · M · R elements holds the parts.
+    """
+    (m, k), rank, padded = x.shape, lora_a.shape[0], padded_rank(lora_a.shape[0])
+    config = config or default_config(m, k, padded, x.dtype)
+    keep_scale = 65536 / (65536 - threshold)
+    split = config.splits > 1
+    s = x.new_empty((m, padded))
+    bits = x.new_empty((m, (k + GROUP - 1) // GROUP) if threshold else (0,), dtype=torch.uint8)
+    parts = x.new_empty((config.splits, m, padded), dtype=torch.float32) if split else s
+    span = triton.cdiv(triton.cdiv(k, config.block_k), config.splits) * config.block_k
+    _shrink_kernel[(triton.cdiv(m, config.block_m), config.splits)](
+        x, lora_a, seed, parts, bits, m, k, rank, span, threshold, 1.0 if split else keep_scale,
+        *x.stride(), *lora_a.stride(),
+        R=padded, DROPOUT=threshold > 0, EVEN_K=k % config.block_k == 0, PRECISION=dot_precision(x.dtype),
+        BLOCK_M=config.block_m, BLOCK_K=config.block_k, num_warps=config.warps, num_stages=config.stages,
+    )  # fmt: skip
+    if split:
+        _add_parts_kernel[(triton.cdiv(s.numel(), 256),)](parts, s, s.numel(), keep_scale, config.splits, 256)
+    return s, bits
