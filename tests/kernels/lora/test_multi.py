@@ -1,7 +1,5 @@
 """Several adapters in one call: each row gets what its own adapter gives, and each adapter learns from its own rows."""
 
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,74 +7,11 @@ from hypothesis import strategies as st
 from minitl_kernels import dropout_mask, force_path, lora_linear, lora_linear_multi
 from torch import Tensor
 
-from tests.kernels.lora.reference import Exact, assert_close, reference
+from tests.kernels.lora.mixed import Case, case, expected, leaves
+from tests.kernels.lora.reference import assert_close
 
 PATHS = ["plain", "cpu"]
 each_path = pytest.mark.parametrize("path", PATHS)
-Case = dict[str, Any]
-
-
-def case(
-    ids: list[int],
-    ranks: list[int],
-    columns: int = 12,
-    out: int = 10,
-    dtype: torch.dtype = torch.float32,
-    seed: int = 0,
-    bias: bool = True,
-) -> Case:
-    """The arguments of a call but dropout; A and B are float32 (float64 in float64), scalings differ."""
-    generator = torch.Generator().manual_seed(seed)
-    wide = torch.promote_types(dtype, torch.float32)
-
-    def draw(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
-
-    return {
-        "x": draw(len(ids), columns).requires_grad_(),
-        "weight": draw(out, columns),
-        "bias": draw(out).requires_grad_() if bias else None,
-        "lora_as": [draw(r, columns, dtype=wide).requires_grad_() for r in ranks],
-        "lora_bs": [draw(out, r, dtype=wide).requires_grad_() for r in ranks],
-        "scalings": [0.5 + i for i in range(len(ranks))],
-        "adapter_ids": torch.tensor(ids, dtype=torch.int64),
-    }
-
-
-def leaves(given: Case) -> dict[str, Tensor]:
-    """What can learn, by name."""
-    named = {"x": given["x"], "bias": given["bias"]}
-    for kind in ("lora_as", "lora_bs"):
-        named |= {f"{kind}[{i}]": t for i, t in enumerate(given[kind])}
-    return {name: t for name, t in named.items() if t is not None}
-
-
-def expected(given: Case, direction: Tensor, ps: list[float], seed: int) -> dict[str, Exact]:
-    """y and every gradient: the formulas of one adapter on its own rows, put together."""
-    x, ids, count = given["x"], given["adapter_ids"], len(given["lora_as"])
-    nothing = torch.zeros(1, x.shape[1]), torch.zeros(given["weight"].shape[0], 1)
-    results: dict[int, dict[str, Exact]] = {}
-    for i in range(-1, count):
-        rows, p = ids == i, ps[i] if i >= 0 else 0.0
-        lora_a, lora_b = (given["lora_as"][i], given["lora_bs"][i]) if i >= 0 else nothing
-        mask = dropout_mask(seed, x.shape, p)[rows] if p else None
-        scaling = given["scalings"][i] if i >= 0 else 0.0
-        base = given["weight"], given["bias"]
-        results[i] = reference(x[rows], *base, lora_a, lora_b, scaling, direction[rows], mask, p)
-
-    def rowwise(name: str) -> Exact:
-        width = x.shape[1] if name == "x" else given["weight"].shape[0]
-        whole = Exact(*(torch.empty(len(x), width, dtype=torch.float64) for _ in range(2)))
-        for i, result in results.items():
-            whole.value[ids == i], whole.size[ids == i] = result[name].value, result[name].size
-        return whole
-
-    bias = [result["bias"] for result in results.values()]
-    found = {"y": rowwise("y"), "x": rowwise("x")}
-    found["bias"] = Exact(sum(e.value for e in bias), sum(e.size for e in bias))  # type: ignore[arg-type]
-    for i in range(count):
-        found[f"lora_as[{i}]"], found[f"lora_bs[{i}]"] = results[i]["lora_a"], results[i]["lora_b"]
-    return found
 
 
 def check(given: Case, ps: list[float], path: str | None, seed: int = 11) -> None:
@@ -86,7 +21,7 @@ def check(given: Case, ps: list[float], path: str | None, seed: int = 11) -> Non
         y = lora_linear_multi(**given, dropout_p=ps, training=True, seed=seed)
     direction = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
     y.backward(direction)
-    wanted = expected(given, direction, ps, seed)
+    wanted = expected(given, direction, ps, {p: dropout_mask(seed, given["x"].shape, p) for p in ps})
     assert y.dtype == dtype
     assert_close(y, wanted["y"], dtype)
     for name, tensor in leaves(given).items():
@@ -251,8 +186,9 @@ def test_a_weight_that_learns_and_a_batch_without_rows() -> None:
     direction = torch.randn(5, 10, dtype=torch.float64)
     lora_linear_multi(**given, dropout_p=0.3, training=True, seed=4).backward(direction)
     torch.testing.assert_close(given["weight"].grad, direction.T @ given["x"].detach())
+    wanted = expected(given, direction, [0.3, 0.3], {0.3: dropout_mask(4, given["x"].shape, 0.3)})
     for name, tensor in leaves(given).items():
-        assert_close(tensor.grad, expected(given, direction, [0.3, 0.3], 4)[name], torch.float64)
+        assert_close(tensor.grad, wanted[name], torch.float64)
     empty = case([], [3, 2])
     y = lora_linear_multi(**empty)
     y.sum().backward()
