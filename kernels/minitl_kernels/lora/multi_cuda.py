@@ -1,8 +1,10 @@
-"""`lora_linear_multi` on a GPU: the base by cuBLAS, the update by tiles of rows that are routed to their adapters.
+"""`lora_linear_multi` on a GPU: tiles of rows, wherever they lie, that are routed to their adapters.
 
-    ids ─ route ─► units of rows            x ─ shrink(A) ─► S, bits        y = x Wᵀ + b ◄─ expand(S, B)
-                                           dY ─ shrink(B) ─► dS            dX = dY W     ◄─ expand(dS, A, bits)
-                                                                           dA, dB by units of rows
+    ids ─ route ─► units of rows        x ─ shrink(A) ─► S, bits         y = x Wᵀ + b + update(S, B)
+                                       dY ─ one pass ──► dS, dB         dX = dY W + update(dS, A, bits)
+                                        x ─────────────► dA
+
+The base's product and the update are one kernel that gathers its rows, or cuBLAS and an update in place: see `pays`.
 
 Nothing asks the device for a number, so a CUDA graph can hold it all, and replays it with other ids. The As are copied
 one upon another, the Bs side by side, each by one launch: Σr · (K + N) numbers read and written, at eight adapters of
@@ -18,8 +20,9 @@ from torch import Tensor
 from minitl_kernels.lora.adapters import Adapters
 from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_multi_gradients import low_rank_gradients
+from minitl_kernels.lora.triton_multi_gradients import grad_a, grad_s_and_b
 from minitl_kernels.lora.triton_multi_low_rank import expand, shrink
+from minitl_kernels.lora.triton_multi_product import pays, product
 from minitl_kernels.lora.triton_multi_routing import Routes, numbers, route, unit_count, unit_of
 
 
@@ -39,8 +42,12 @@ def forward(
     routes = route(ids, len(adapters.lora_as), unit_of(x.shape[0]))
     table, padded = numbers(adapters, x.device), padded_rank(max(adapters.ranks))
     s, bits = shrink(x, torch.cat(adapters.lora_as), table, routes, padded, any(adapters.thresholds), False, seed)
-    y = F.linear(x, weight, bias)
-    return expand(y, s, torch.cat(adapters.lora_bs, dim=1).t(), None, table, routes, True), [s, bits, *routes]
+    right = torch.cat(adapters.lora_bs, dim=1).t()
+    if pays(x.dtype, x.shape[1]):
+        y = product(x, weight.t(), bias, s, right, None, table, routes, True)
+    else:
+        y = expand(F.linear(x, weight, bias), s, right, None, table, routes, True)
+    return y, [s, bits, *routes]
 
 
 def backward(
@@ -55,16 +62,17 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """The needed gradients of x [M, K], of all A [Σr, K], of all Bᵀ [Σr, N], and of b; those of A and B are float32."""
     s, bits, routes = saved[0], saved[1] if any(adapters.thresholds) else None, Routes(*saved[2:])
-    table, stacked = numbers(adapters, x.device), sum(adapters.ranks)
-    grad_x = grad_a = grad_b = grad_bias = None
+    table, right = numbers(adapters, x.device), torch.cat(adapters.lora_bs, dim=1).t()
+    by_a = by_x = by_bias = None
     if needs.bias:
-        grad_bias = grad_y.sum(dim=0, dtype=torch.float32).to(grad_y.dtype)
-    if needs.lora_b:
-        grad_b = low_rank_gradients(s, grad_y, None, table, routes, stacked, True)
-    if needs.x or needs.lora_a:
-        grad_s, _ = shrink(grad_y, torch.cat(adapters.lora_bs, dim=1).t(), table, routes, s.shape[1], False, True, None)
-        if needs.lora_a:
-            grad_a = low_rank_gradients(grad_s, x, bits, table, routes, stacked, False)
-        if needs.x:
-            grad_x = expand(grad_y @ weight, grad_s, torch.cat(adapters.lora_as), bits, table, routes, False)
-    return grad_x, grad_a, grad_b, grad_bias
+        by_bias = grad_y.sum(dim=0, dtype=torch.float32).to(grad_y.dtype)
+    grad_s, by_b = grad_s_and_b(grad_y, s, right, table, routes, needs.x or needs.lora_a, needs.lora_b)
+    if needs.lora_a and grad_s is not None:
+        by_a = grad_a(grad_s, x, bits, table, routes, len(right))
+    if needs.x and grad_s is not None:
+        right = torch.cat(adapters.lora_as)
+        if pays(x.dtype, grad_y.shape[1]):
+            by_x = product(grad_y, weight, None, grad_s, right, bits, table, routes, False)
+        else:
+            by_x = expand(grad_y @ weight, grad_s, right, bits, table, routes, False)
+    return by_x, by_a, by_b, by_bias

@@ -77,7 +77,8 @@ def masked_update(  # type: ignore[no-untyped-def]
     total = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
     for first in tl.range(0, R, BLOCK_R, num_stages=1):
         ranks = first + tl.arange(0, BLOCK_R)
-        low = tl.load(s + m[:, None] * R + ranks[None, :], (m < M)[:, None], 0.0)
+        # S has nothing but what was in memory for rows of the base alone, whose rank is 0.
+        low = tl.load(s + m[:, None] * R + ranks[None, :], (m < M)[:, None] & (ranks < rank)[None, :], 0.0)
         places = (start + ranks)[:, None] * right_stride_r + columns[None, :] * right_stride_c
         up = tl.load(right + places, (ranks < rank)[:, None] & (columns < C)[None, :], 0.0)
         total = tl.dot(low, up.to(low.dtype), total, input_precision=PRECISION)
@@ -126,11 +127,12 @@ def shrink(
     s, bits = left.new_empty(m, padded), left.new_empty((m, groups) if dropout else (0,), dtype=torch.uint8)
     wide = left.dtype == torch.float32
     block_m, block_c = 32 if wide and padded > 64 else 64, 32 if wide or padded > 64 else 64
+    warps = 8 if padded > 64 else 4
     _shrink_kernel[(routes.rows.shape[0] // block_m,)](
         left, right, seed, s, bits, routes.rows, routes.owner, table, m, c, table.shape[0] - 1,
         *left.stride(), *right.stride(),
         R=padded, DROPOUT=dropout, SCALED=scaled, PRECISION=dot_precision(left.dtype),
-        UNIT=routes.unit, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=4, num_stages=3,
+        UNIT=routes.unit, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=warps, num_stages=3,
     )  # fmt: skip
     return s, bits
 

@@ -1,5 +1,7 @@
 """The Triton path of several adapters: in the interpreter on any machine, on a GPU with `pytest -m gpu`."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,8 +24,15 @@ gpu = pytest.mark.gpu
 SEED = 11
 
 
-def forward_and_backward(arguments: Case, ps: list[float], direction: Tensor, needs: Needs) -> list[Tensor | None]:
-    """y, S, bits, and the gradients of x, b, each A, each B, by the path itself."""
+def forward_and_backward(
+    arguments: Case, ps: list[float], direction: Tensor, needs: Needs, one: bool | None = None
+) -> list[Tensor | None]:
+    """y, S, bits, and the gradients of x, b, each A, each B, by the path; `one` chooses for or against `product`."""
+    with patch.object(multi_cuda, "pays", multi_cuda.pays if one is None else lambda *_: one):
+        return _forward_and_backward(arguments, ps, direction, needs)
+
+
+def _forward_and_backward(arguments: Case, ps: list[float], direction: Tensor, needs: Needs) -> list[Tensor | None]:
     x, weight, bias = (t if t is None else t.detach() for t in (arguments[n] for n in ("x", "weight", "bias")))
     low_rank = ([t.detach() for t in arguments[kind]] for kind in ("lora_as", "lora_bs"))
     adapters = Adapters(*low_rank, arguments["scalings"], [threshold_of(p) for p in ps])
@@ -36,12 +45,12 @@ def forward_and_backward(arguments: Case, ps: list[float], direction: Tensor, ne
     return [y, *saved[:2], grad_x, grad_bias, *split[0], *(g if g is None else g.t() for g in split[1])]
 
 
-def check(place: Place, arguments: Case, ps: list[float]) -> None:
+def check(place: Place, arguments: Case, ps: list[float], one: bool) -> None:
     """Every result against the formulas in float64."""
     x, ids = arguments["x"], arguments["adapter_ids"]
     direction = torch.randn(len(x), len(arguments["weight"]), generator=torch.Generator().manual_seed(1)).to(x)
     needs = Needs(True, True, True, arguments["bias"] is not None)
-    y, _, bits, *grads = place.run(forward_and_backward, detached(arguments), ps, direction, needs)
+    y, _, bits, *grads = place.run(forward_and_backward, detached(arguments), ps, direction, needs, one)
     key = torch.tensor(SEED, device=x.device)
     masks = {p: philox_keep(key, *x.shape, threshold_of(p)) for p in ps if p}
     wanted = expected(arguments, direction, ps, masks)
@@ -68,13 +77,15 @@ def on(place: Place, ids: list[int], ranks: list[int], columns: int, out: int, b
 
 
 MIXED = [0, 2, 1, -1, 2, 2, 0, -1, 2, 0, 1, 2]
-CASES = {
+CORE = {
     "one row": ([0], [4], 8, 8, [0.0]),
-    "one row of the base": ([-1], [4], 8, 8, [0.5]),
     "ragged": (MIXED, [3, 17, 8], 40, 24, [0.0, 0.0, 0.0]),
-    "ragged with dropout": (MIXED, [1, 20, 8], 44, 33, [0.3, 0.3, 0.3]),
     "each its own dropout": (MIXED * 3, [16, 2, 5], 35, 17, [0.0, 0.5, 0.9]),
     "no rows for one": ([0, 2, 2, -1, 0], [4, 4, 64], 24, 16, [0.1, 0.1, 0.1]),
+}
+REST = {
+    "one row of the base": ([-1], [4], 8, 8, [0.5]),
+    "ragged with dropout": (MIXED, [1, 20, 8], 44, 33, [0.3, 0.3, 0.3]),
     "all rows one": ([1] * 70, [2, 3], 9, 7, [0.25, 0.25]),
     "the base alone": ([-1] * 5, [2, 3], 9, 7, [0.25, 0.25]),
     "more than a unit": ([0, 1, 0, -1, 0] * 60, [5, 8], 24, 20, [0.2, 0.2]),
@@ -83,20 +94,27 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_outputs_and_gradients_are_those_of_the_formulas(place: Place, name: str) -> None:
-    ids, ranks, columns, out, ps = CASES[name]
-    check(place, on(place, ids, ranks, columns, out, bias=name != "no bias"), ps)
+in_one_kernel_or_two = pytest.mark.parametrize("one", [True, False], ids=["one kernel", "two"])
+
+
+@in_one_kernel_or_two
+@pytest.mark.parametrize("name", [*CORE, *(pytest.param(name, marks=pytest.mark.slow) for name in REST)])
+def test_outputs_and_gradients_are_those_of_the_formulas(place: Place, name: str, one: bool) -> None:
+    ids, ranks, columns, out, ps = (CORE | REST)[name]
+    check(place, on(place, ids, ranks, columns, out, bias=name != "no bias"), ps, one)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [[256, 1], [100, 129], [64, 16], [33, 32], [1, 1]])
+@in_one_kernel_or_two
+@pytest.mark.parametrize("ranks", [[256, 1], [64, 16], [33, 32]])
 @pytest.mark.parametrize("p", [0.0, 0.1])
 @pytest.mark.parametrize("shape", [(1, 72, 40), (130, 65, 129), (300, 200, 136), (257, 8, 264)])
-def test_a_grid_of_shapes_and_ranks(place: Place, shape: tuple[int, int, int], p: float, ranks: list[int]) -> None:
+def test_a_grid_of_shapes_and_ranks(
+    place: Place, shape: tuple[int, int, int], p: float, ranks: list[int], one: bool
+) -> None:
     m, columns, out = shape
     ids = torch.randint(-1, 2, (m,), generator=torch.Generator().manual_seed(m)).tolist()
-    check(place, on(place, ids, ranks, columns, out), [p, p])
+    check(place, on(place, ids, ranks, columns, out), [p, p], one)
 
 
 @pytest.mark.parametrize("layout", ["transposed", "every other row"])
@@ -116,7 +134,7 @@ def test_any_strides_of_x_and_of_the_gradient(place: Place, layout: str) -> None
         torch.testing.assert_close(one[known] if i in (1, 2) else one, other[known] if i in (1, 2) else other)
 
 
-@pytest.mark.parametrize("wanted", [0, 1, 2, 3])
+@pytest.mark.parametrize("wanted", range(4))
 def test_what_is_not_needed_is_not_computed(place: Place, wanted: int) -> None:
     arguments = on(place, MIXED, [3, 17, 8], 40, 24)
     direction = torch.ones(len(MIXED), 24, dtype=place.dtype, device=place.device)
