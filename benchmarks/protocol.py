@@ -77,11 +77,29 @@ def compare(
 
     A ratio is the other side's seconds divided by ours in the same round: above 1, ours is the faster.
     """
+    rounds = take_turns(case, sides, warm_up=warm_up, runs=runs)
+    return compared(case, rounds, list(sides), warm_up=warm_up, amount=amount, unit=unit)
+
+
+def take_turns(case: str, sides: Mapping[str, Side], *, warm_up: int, runs: int) -> list[dict[str, Sample]]:
+    """The rounds that are kept, each with a sample of every side; for rows of which each compares some of the sides."""
     if runs < FEWEST_RUNS:
         raise ValueError(f"{case}: a comparison takes at least {FEWEST_RUNS} runs, got {runs}")
     if len(sides) < 2:
         raise ValueError(f"{case}: a comparison takes at least two sides, got {list(sides)}")
-    rounds = [{name: side() for name, side in sides.items()} for _ in range(warm_up + runs)][warm_up:]
+    return [{name: side() for name, side in sides.items()} for _ in range(warm_up + runs)][warm_up:]
+
+
+def compared(
+    case: str,
+    rounds: Sequence[Mapping[str, Sample]],
+    sides: Sequence[str],
+    *,
+    warm_up: int,
+    amount: float | None = None,
+    unit: str = "",
+) -> dict[str, Any]:
+    """The row that compares some `sides` of what `take_turns` gave, the first of them with each other one."""
     ours, *others = sides
     return {
         "case": case,

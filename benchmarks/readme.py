@@ -4,6 +4,9 @@
     <!-- time: demo -->         how long the study of studies/demo.json took
     <!-- peers: sst2 -->        the same study and what the peers' own loop reached, studies/sst2-peers.json
     <!-- benchmarks -->         the table of benchmarks/results/*.json
+    <!-- lora -->               those of benchmarks/results/lora_*.json, with their plots,
+                                and studies/lora-accuracy.json
+    <!-- adapters -->           the tables of benchmarks/results/adapter_sizes.json
     <!-- end -->                where a table ends
 
 With --check nothing is written; the exit status is 1 where the page and the results differ.
@@ -14,15 +17,17 @@ import re
 import sys
 from pathlib import Path
 
+from benchmarks import adapter_sizes
+from benchmarks.lora.report import table
 from benchmarks.protocol import RESULTS, ROOT
-from benchmarks.table import markdown
+from benchmarks.table import markdown, result_files
 from minitl.experiments.formats import MISSING, duration, megabytes, percent, rate, share_trained, with_spread
 from minitl.experiments.summary import Measured, read_study
 
 README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
 BLOCK = re.compile(
-    r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|benchmarks) -->\n)"
+    r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)|benchmarks|adapters) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
@@ -101,24 +106,69 @@ def peers_table(ours: Path, peers: Path) -> str:
 
 
 def benchmark_table() -> str:
-    return markdown([json.loads(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob("*.json"))]) + "\n"
+    return markdown(result_files()) + "\n"
+
+
+def lora_tables(folder: Path = RESULTS) -> str:
+    """The table and the plot of each device on which the LoRA layer was measured; what was not is said."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("lora_*.json"))]
+    parts = []
+    for result in found:
+        plot = Path("benchmarks") / "results" / f"{result['name']}.svg"
+        parts.append(f"![What LoRA adds to a frozen linear layer's time, {result['device']}]({plot})\n")
+        parts.append(f"{table(result)}\n")
+    if all(result["device"] == "cpu" for result in found):
+        parts.append("On a GPU nothing has been measured yet: there is no figure of the CUDA path.\n")
+    if all(result["device"] != "cpu" for result in found):
+        parts.append("On a processor nothing has been measured yet.\n")
+    accuracy = folder / "studies" / "lora-accuracy.json"
+    if accuracy.exists():
+        parts.append(lora_accuracy_table(accuracy))
+    return "\n".join(parts)
+
+
+def lora_accuracy_table(path: Path) -> str:
+    """What both sides' LoRA trainings reach in the precisions whose steps are timed."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "| weights | minitl, accuracy % | learning rate | PEFT, accuracy % | learning rate |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        cells = [row["title"]]
+        for side in row["sides"].values():
+            reached = Measured(tuple(run["accuracy"] for run in side["runs"]))
+            cells += [with_spread(reached.mean, reached.spread), rate(side["learning_rate"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    seeds = len(results["rows"][0]["sides"]["minitl"]["runs"])
+    lines += ["", f"LoRA on {results['labels']:,} labels of {results['data']}, {seeds} seeds; `{results['command']}`, "]
+    lines[-1] += f"{results['machine']['cpu']}, {results['date'][:10]}."
+    return "\n".join([*lines, ""])
+
+
+def adapter_table() -> str:
+    return adapter_sizes.markdown(json.loads(adapter_sizes.RESULT.read_text(encoding="utf-8")))
 
 
 def filled(page: str) -> str:
     """`page` with every marked table made anew from the committed results."""
 
-    def table(found: re.Match[str]) -> str:
+    def made(found: re.Match[str]) -> str:
         if found["study"]:
             body = study_table(STUDIES / f"{found['study']}.json")
         elif found["time"]:
             body = study_time(STUDIES / f"{found['time']}.json")
         elif found["peers"]:
             body = peers_table(STUDIES / f"{found['peers']}.json", STUDIES / f"{found['peers']}-peers.json")
+        elif found["lora"]:
+            body = lora_tables()
+        elif found[2] == "adapters":
+            body = adapter_table()
         else:
             body = benchmark_table()
         return found[1] + body + found["end"]
 
-    return BLOCK.sub(table, page)
+    return BLOCK.sub(made, page)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The result files as one Markdown table: `python -m benchmarks.table`."""
+"""The comparisons with the peers as one Markdown table: `python -m benchmarks.table`."""
 
 import json
 from collections.abc import Sequence
@@ -17,8 +17,20 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
     Times are medians with the interquartile range in brackets; "times as fast" is the median, over the rounds, of the
     other side's time divided by ours in the same round.
     """
-    lines = [line for result in results for row in result["rows"] for line in _lines(result["title"], row)]
-    return "\n".join([HEADER, *lines, "", *(_origin(result) for result in results)])
+    table = comparisons([(result["title"], row) for result in results for row in result["rows"]])
+    return "\n".join([table, "", *(_origin(result) for result in results)])
+
+
+def comparisons(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """The table alone, of rows with the title of what they belong to."""
+    return "\n".join([HEADER, *(line for title, row in rows for line in _lines(title, row))])
+
+
+def result_files() -> list[dict[str, Any]]:
+    """The committed results with rows of `benchmarks.protocol.compare`; LoRA's, and sizes, have tables of their own."""
+    paths = [path for path in sorted(RESULTS.glob("*.json")) if not path.name.startswith("lora_")]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return [result for result in found if "rows" in result]
 
 
 def _lines(title: str, row: dict[str, Any]) -> list[str]:
@@ -58,4 +70,4 @@ def _origin(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown([json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]))
+    print(markdown(result_files()))

@@ -3,9 +3,10 @@
     python -m benchmarks.workers.learn FOLDER EXAMPLES METHOD RATE SEED PRECISION
 
 transformers' Trainer with the study's recipe: 3 epochs in batches of 32 of similar length, AdamW, 10% warm-up, linear
-fall, the best epoch on validation data. METHOD is "full", or "lora" with PEFT as in `benchmarks.workers.fine_tune`.
-EXAMPLES is a JSON file {"train": [[text, label], …], "validation": …, "test": …}. Prints one line of JSON: the accuracy
-on validation, on the test set (None where it is empty), and the seconds of the training.
+fall, the best epoch on validation data. METHOD ("full", or "lora" with PEFT) and PRECISION are those of
+`benchmarks.workers.fine_tune`. EXAMPLES is a JSON file {"train": [[text, label], …], "validation": …, "test": …}.
+Prints one line of JSON: the accuracy on validation, on the test set (None where it is empty), and the seconds of the
+training.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workers.fine_tune import peer_model
+from benchmarks.workers.fine_tune import peer_model, weights_type
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ def _learn(
         disable_tqdm=True,
     )
     trainer = transformers.Trainer(
-        model=peer_model(folder, method),
+        model=peer_model(folder, method, weights_type(precision)),
         args=arguments,
         train_dataset=train,
         eval_dataset=encoded("validation"),

@@ -12,7 +12,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from minitl_kernels import dropout
+from minitl_kernels import dropout, lora_linear
 from torch import Tensor, nn
 
 from minitl.adapters.config import LoraConfig
@@ -57,9 +57,10 @@ class LoraLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
         if self.active is None:
             return F.linear(x, self.weight, self.bias)
-        rows = x.reshape(-1, self.in_features)  # [tokens, in]
-        y = self.adapters[self.active](rows, F.linear(rows, self.weight, self.bias))
-        return y.view(*x.shape[:-1], self.out_features)
+        update = self.adapters[self.active]
+        return lora_linear(
+            x, self.weight, self.bias, update.lora_A, update.lora_B, update.scaling, update.dropout_p, self.training
+        )
 
     def plain(self) -> nn.Linear:
         """The layer without its updates, as it was before, around the same tensors."""

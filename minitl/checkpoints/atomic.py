@@ -12,6 +12,20 @@ from typing import Any
 from minitl.errors import CheckpointError
 
 
+def check_writable(folder: str | Path) -> None:
+    """CheckpointError unless files can be written into `folder`, which need not exist; nothing is left behind.
+
+    For the beginning of long work, whose result would have no place at its end.
+    """
+    folder = Path(folder).absolute()
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryDirectory(dir=there, prefix=f".{folder.name}.", suffix=".partial"):
+            pass
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot write here: {error.strerror or error}") from error
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in `path`'s folder; on a clean exit flush it to disk and rename it to `path`.

@@ -1,6 +1,7 @@
 """`minitl train`: fine-tune a checkpoint on labelled texts."""
 
 import argparse
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,39 +32,62 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--epochs", type=int, default=3, help="passes over the data (default: 3)")
     parser.add_argument("--batch-size", type=int, default=32, help="(default: 32)")
     parser.add_argument("--accumulation", type=int, default=1, help="batches per optimiser step")
-    parser.add_argument("--learning-rate", type=float, help="default: 1e-4; 5e-4 for lora, 1e-2 for frozen")
+    parser.add_argument("--learning-rate", type=float, help="default: 5e-5; 5e-4 for lora, 1e-2 for frozen")
     parser.add_argument("--schedule", choices=("linear", "cosine", "constant"), default="linear")
     parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps (default: 0.1)")
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--max-length", type=int, help="tokens a text is cut to (default: 128, or all it can read)")
-    parser.add_argument("--rank", type=int, help="of LoRA (default: 16)")
-    parser.add_argument("--alpha", type=float, help="of LoRA (default: 32)")
-    parser.add_argument("--dropout", type=float, help="of LoRA (default: 0.1)")
-    parser.add_argument("--targets", nargs="+", help="layers with LoRA (default: all-linear)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 over float32 weights")
     parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
     parser.add_argument("--restart", action="store_true", help="begin anew instead of going on with an interrupted one")
+    _add_lora_options(parser)
     parser.set_defaults(run=run)
+
+
+def _add_lora_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("with --strategy lora")
+    options = (
+        group.add_argument("--rank", type=int, help="of the updates (default: 16)"),
+        group.add_argument("--alpha", type=float, help="strength of the updates (default: 32)"),
+        group.add_argument("--dropout", type=float, help="on the updates' input (default: 0.1)"),
+        group.add_argument(
+            "--target-modules",
+            nargs="+",
+            metavar="NAME",
+            help="layers with an update: names, published or uniform, each for every layer whose path ends with it "
+            "(query value, c_attn, attention.query); or all-linear; or one regular expression, in quotes, over whole "
+            "published paths ('.*layer\\.[01]\\..*query') (default: all-linear)",
+        ),
+        group.add_argument(
+            "--lora-plus-ratio",
+            type=float,
+            metavar="RATIO",
+            help="LoRA+: the rate of B is so many times that of A, 16 in the paper (default: the same rate)",
+        ),
+    )
+    parser.set_defaults(lora_options=[option.dest for option in options])
 
 
 def run(args: argparse.Namespace) -> int:
     import torch
     from rich.console import Console
 
-    from minitl.checkpoints.atomic import write_json
+    from minitl.checkpoints.atomic import check_writable, write_json
     from minitl.cli.progress import Bars
     from minitl.models.loading import load_model
     from minitl.tasks.sequence_classification import SequenceClassification
     from minitl.tokenization import load_tokenizer
     from minitl.training import discard_state, evaluate, fit
 
+    check_writable(args.out)
     data = read_data(args)
     if not data.label_names or len(data.label_names) < 2:
         raise DataError(f"{args.data}: a classifier needs two labels or more, found {data.label_names or 'none'}")
     if (args.out / FACTS).exists() and not args.restart:
         raise InputError(f"{args.out} holds a finished training: name another --out, or replace it with --restart")
-    settings, strategy = _settings(args), _strategy(args)
+    strategy = _strategy(args)
+    settings = _settings(args).with_rate(strategy.usual_rate)
     torch.manual_seed(args.seed)
     model = load_model(args.model, "sequence-classification", labels=data.label_names, device=args.device)
     tokenizer = load_tokenizer(args.model)
@@ -88,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         facts: dict[str, Any] = {
             "base": args.model,
             "strategy": args.strategy,
+            "lora_plus_ratio": args.lora_plus_ratio,
             "labels": data.label_names,
             "max_length": task.max_length,
             "settings": settings.to_dict(),
@@ -133,12 +158,11 @@ def _save(model: "Model", tokenizer: "Tokenizer", args: argparse.Namespace) -> P
 def _settings(args: argparse.Namespace) -> "Settings":
     from minitl.training import Settings
 
-    usual = {"lora": 5e-4, "frozen": 1e-2}.get(args.strategy, 1e-4)
     return Settings(
         epochs=args.epochs,
         batch_size=args.batch_size,
         accumulation=args.accumulation,
-        learning_rate=usual if args.learning_rate is None else args.learning_rate,
+        learning_rate=args.learning_rate,
         weight_decay=args.weight_decay,
         warmup=args.warmup,
         schedule=args.schedule,
@@ -149,21 +173,26 @@ def _settings(args: argparse.Namespace) -> "Settings":
 
 def _strategy(args: argparse.Namespace) -> "Strategy":
     from minitl.adapters import LoraConfig
-    from minitl.training import FROZEN, FULL, GRADUAL, Strategy
+    from minitl.training import FROZEN, FULL, GRADUAL, LoraPlus, Strategy
 
-    given = {name: getattr(args, name) for name in ("rank", "alpha", "dropout", "targets")}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = {name: getattr(args, name) for name in args.lora_options if getattr(args, name) is not None}
     if args.strategy == "lora":
-        targets = given.get("targets", ["all-linear"])
-        return Strategy(
-            "lora",
-            lora=LoraConfig(
-                given.get("rank", 16),
-                given.get("alpha", 32),
-                given.get("dropout", 0.1),
-                "all-linear" if targets == ["all-linear"] else targets,
-            ),
+        config = LoraConfig(
+            r=given.get("rank", 16),
+            alpha=given.get("alpha", 32),
+            dropout=given.get("dropout", 0.1),
+            target_modules=_targets(given.get("target_modules", ["all-linear"])),
         )
+        ratio = given.get("lora_plus_ratio")
+        return Strategy("lora", lora=config, lora_plus=None if ratio is None else LoraPlus(ratio))
     if given:
-        raise InputError(f"--{' and --'.join(given)}: only of use with --strategy lora")
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"{options}: only of use with --strategy lora")
     return {"full": FULL, "frozen": FROZEN, "gradual": GRADUAL}[args.strategy]
+
+
+def _targets(words: list[str]) -> list[str] | str:
+    """LoraConfig's `target_modules`: a single word that is no name is meant as a regular expression."""
+    alone = words[0] if len(words) == 1 else None
+    is_name = alone is not None and re.fullmatch(r"[\w.]+", alone)
+    return words if alone is None or is_name else alone

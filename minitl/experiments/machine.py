@@ -31,8 +31,12 @@ def fastest_precision() -> str:
 
     Elsewhere bfloat16 is emulated, and slower than float32. Only Linux tells; the name is one of `Settings.autocast`.
     """
-    flags = set(f"{_cpu_info('flags')} {_cpu_info('Features')}".split())
-    return "bfloat16" if flags & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
+    return "bfloat16" if cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
+
+
+def cpu_flags() -> set[str]:
+    """The processor's abilities by Linux's names for them; empty where nothing tells."""
+    return set(f"{_cpu_info('flags')} {_cpu_info('Features')}".split())
 
 
 def cpu_name() -> str:

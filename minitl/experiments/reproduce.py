@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from minitl.checkpoints.atomic import write_json
+from minitl.checkpoints.atomic import check_writable, write_json
 from minitl.checkpoints.hub import MINILM, installed
 from minitl.checkpoints.weights import read_json
 from minitl.data import Dataset, load_dataset
@@ -74,7 +74,8 @@ def reproduce(request: Request, watcher: Watcher) -> tuple[dict[str, Any], Path]
     Returns results.json's content and the study's folder.
 
     Raises DataError where the data has no class labels or lacks a split, InputError where the request asks for more
-    labels than there are or the folder holds another study, and whatever loading and training raise.
+    labels than there are or the folder holds another study, CheckpointError where nothing can be written, and whatever
+    loading and training raise.
     """
     source = request.source or bundled_checkpoint()
     dataset = load_dataset(request.data, test_fraction=TEST_FRACTION)
@@ -84,6 +85,7 @@ def reproduce(request: Request, watcher: Watcher) -> tuple[dict[str, Any], Path]
     folder = request.out / request.name
     if _is_finished(folder, plan) and not request.restart:
         return read_json(folder / "results.json"), folder
+    check_writable(folder)
     study = _Study(plan, dataset, load_tokenizer(source), folder, watcher, spent=_open(folder, plan, request))
     search = study.search(arms) if request.search else None
     if search is not None:

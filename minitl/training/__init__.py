@@ -3,6 +3,7 @@
 from minitl.training.evaluation import evaluate, predict
 from minitl.training.fit import Result, fit
 from minitl.training.log import History, Listener, Step, Validation
+from minitl.training.lora_plus import LoraPlus
 from minitl.training.settings import Settings
 from minitl.training.state import discard_state
 from minitl.training.strategies import FROZEN, FULL, GRADUAL, Strategy
@@ -13,6 +14,7 @@ __all__ = [
     "GRADUAL",
     "History",
     "Listener",
+    "LoraPlus",
     "Result",
     "Settings",
     "Step",

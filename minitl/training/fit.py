@@ -20,7 +20,7 @@ from minitl.training.feeds import FeatureFeed, Feed, TextFeed
 from minitl.training.interrupt import stop_between_steps
 from minitl.training.log import History, Listener, Step, Validation
 from minitl.training.memory import PeakMemory
-from minitl.training.optimizer import make_optimizer, make_schedule
+from minitl.training.optimizer import make_optimizer, make_schedule, set_rate
 from minitl.training.settings import Settings
 from minitl.training.state import Progress, learning, load_state, save_state
 from minitl.training.strategies import FULL, Strategy
@@ -62,7 +62,7 @@ def fit(
     """Train `model` on `train`; evaluate on `validation` after each epoch and end with the weights that did best there.
 
     task       collation, loss and metric; its head must be the model's
-    settings   epochs, rates, seeds (`Settings()` for None)
+    settings   epochs, rates, seeds (`Settings()` for None); the learning rate is the strategy's where they name none
     strategy   which parameters learn, and from when on
     folder     where the log is kept, and the state of the training: saved after the first epoch, after each later one
                unless saving would then take more than a tenth of the time, and at the end. It stays there until
@@ -70,11 +70,11 @@ def fit(
     listener   told of each step, for progress bars
     resume     go on from the state in `folder` if there is one: the result is that of an unbroken run
 
-    Raises DataError (an empty split, a label out of range), InputError (the wrong head), TrainingError (a state of
-    another training), Diverged (a loss or gradient that is not finite: the model holds the last good weights),
-    Interrupted (Ctrl-C or SIGTERM: the state was saved).
+    Raises DataError (an empty split, a label out of range), InputError (the wrong head, nothing that learns),
+    TrainingError (a state of another training), Diverged (a loss or gradient that is not finite: the model holds the
+    last good weights), Interrupted (Ctrl-C or SIGTERM: the state was saved).
     """
-    settings = settings or Settings()
+    settings = (settings or Settings()).with_rate(strategy.usual_rate)
     _check(model, task, train, validation)
     torch.manual_seed(settings.seed)
     strategy.prepare(model)
@@ -113,7 +113,7 @@ class _Training:
     ) -> None:
         self.model, self.task, self.settings, self.folder = model, task, settings, folder
         self.memory = PeakMemory(next(model.parameters()).device)
-        self.optimizer = make_optimizer(model, settings, _may_learn(model, strategy))
+        self.optimizer = make_optimizer(model, settings, _may_learn(model, strategy), strategy.lora_plus)
         self.learning = learning(self.optimizer, model)
         self.feed = _feed(model, task, train, strategy, settings)
         self.validation_feed = _feed(model, task, validation, strategy, settings) if validation else None
@@ -153,8 +153,7 @@ class _Training:
         # The mean over the window's targets, not of the batches' means: a short batch must not weigh like a full one.
         loss_per_target, norm = total / count, self._normalize(count)
         rate = self.rate(progress.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         self.optimizer.step()
         self.optimizer.zero_grad()
         progress.window, progress.step = progress.window + 1, progress.step + 1

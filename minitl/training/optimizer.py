@@ -4,23 +4,40 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from minitl.models.base import Model
+from minitl.training.lora_plus import LoraPlus
 from minitl.training.settings import Settings
 
 
-def make_optimizer(model: Model, settings: Settings, may_learn: set[str]) -> torch.optim.AdamW:
+def make_optimizer(
+    model: Model, settings: Settings, may_learn: set[str], lora_plus: LoraPlus | None = None
+) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019, algorithm 2) over the parameters named in `may_learn`.
 
-    Biases and norm weights, the one-dimensional parameters, are not decayed: pulling them to 0 would not make the
-    function simpler (Devlin et al. 2019 do the same). Frozen parameters have no gradient, and AdamW passes them by.
+    Biases, norm weights and DoRA's magnitudes, the one-dimensional parameters, are not decayed: pulling them to 0 would
+    not make the function simpler (Devlin et al. 2019 do the same). Frozen parameters have no gradient, and AdamW passes
+    them by. Each group carries the "scale" of its rate, see `set_rate`: 1 where there is no `lora_plus`.
     """
-    named = [(name, p) for name, p in model.named_parameters() if name in may_learn]
-    groups = [
-        {"params": [p for _, p in named if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for _, p in named if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate, fused=True)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if name in may_learn:
+            decay = settings.weight_decay if parameter.dim() > 1 else 0.0
+            scale = lora_plus.scale(name, parameter, settings.peak_rate) if lora_plus else 1.0
+            groups.setdefault((decay, scale), []).append(parameter)
+    optimizer = torch.optim.AdamW(
+        [{"params": members, "weight_decay": decay, "scale": scale} for (decay, scale), members in groups.items()],
+        fused=True,
+    )
+    set_rate(optimizer, settings.peak_rate)
+    return optimizer
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Take the next step at the scheduled `rate`, times each group's scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
 
 
 def make_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
@@ -34,7 +51,7 @@ def make_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
 
     def rate(step: int) -> float:
         if step < rise:
-            return settings.learning_rate * (step + 1) / rise
-        return settings.learning_rate * fall((step - rise) / max(1, steps - rise))
+            return settings.peak_rate * (step + 1) / rise
+        return settings.peak_rate * fall((step - rise) / max(1, steps - rise))
 
     return rate

@@ -1,6 +1,6 @@
 """How long and how fast to train: the numbers that are not the model, the data or the strategy."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from minitl.errors import InputError
@@ -13,7 +13,7 @@ class Settings:
     epochs            passes over the training examples
     batch_size        examples per forward pass
     accumulation      batches per optimiser step; the loss is normalised over all their real targets
-    learning_rate     peak of the schedule
+    learning_rate     peak of the schedule; None = what is usual for the strategy, `Strategy.usual_rate`
     weight_decay      of AdamW, on matrices only: biases and norms are not decayed
     warmup            share of the steps over which the rate rises linearly from 0
     schedule          "linear" or "cosine" fall to 0, or "constant", after the warm-up
@@ -27,7 +27,7 @@ class Settings:
     epochs: int = 3
     batch_size: int = 32
     accumulation: int = 1
-    learning_rate: float = 5e-5
+    learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup: float = 0.1
     schedule: str = "linear"
@@ -44,13 +44,23 @@ class Settings:
         for name, allowed in (("schedule", ("linear", "cosine", "constant")), ("autocast", ("float32", "bfloat16"))):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        if not self.learning_rate > 0:
+        if self.learning_rate is not None and not self.learning_rate > 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
         for name in ("weight_decay", "clip"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.warmup <= 1:
             raise InputError(f"warmup is a share of the steps, from 0 to 1, got {self.warmup}")
+
+    def with_rate(self, usual: float) -> "Settings":
+        """These settings, at the `usual` learning rate where they name none."""
+        return self if self.learning_rate is not None else replace(self, learning_rate=usual)
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate of settings that name one."""
+        assert self.learning_rate is not None, "`with_rate` comes first"
+        return self.learning_rate
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from minitl.adapters import LoraConfig, add_lora
 from minitl.errors import InputError
 from minitl.models.base import Model
+from minitl.training.lora_plus import LoraPlus
 
 
 @dataclass(frozen=True)
@@ -14,15 +17,19 @@ class Strategy:
     name       as it appears in logs
     openings   (from this share of the training on, this share of the backbone learns, counted from the top)
     lora       adapters instead: the backbone stays frozen, its adapters and the head learn
+    lora_plus  rates that differ between the adapters' tensors; None = one rate for all
     """
 
     name: str
     openings: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     lora: LoraConfig | None = None
+    lora_plus: LoraPlus | None = None
 
     def __post_init__(self) -> None:
         if self.name == "lora" and self.lora is None:
             raise InputError('strategy "lora" needs its adapters: Strategy("lora", lora=LoraConfig(r=16, alpha=32))')
+        if self.lora_plus is not None and self.lora is None:
+            raise InputError(f"strategy {self.name!r}: lora_plus sets the rates of adapters, and there is no lora")
         starts = [start for start, _ in self.openings]
         if not starts or starts[0] != 0.0 or starts != sorted(starts):
             raise InputError(f"strategy {self.name!r}: openings must begin at 0.0 and rise, got {self.openings}")
@@ -37,23 +44,51 @@ class Strategy:
         """Nothing below the head ever changes, so its outputs need be computed only once."""
         return self.lora is None and all(share == 0 for _, share in self.openings)
 
+    @property
+    def usual_rate(self) -> float:
+        """The learning rate where `Settings` name none.
+
+        For what was pretrained, the largest that BERT's authors tried (Devlin et al. 2019, appendix A.3); ten times
+        that for low-rank updates, which start at zero and have further to go; more again for a head alone.
+        """
+        if self.lora is not None:
+            return 5e-4
+        return 1e-2 if self.backbone_is_constant else 5e-5
+
     def prepare(self, model: Model) -> None:
-        """Place adapters, if there are any, and set what learns at the beginning."""
+        """Place adapters, if there are any, and set what learns at the beginning.
+
+        InputError, with the model as it was, where the training would begin with nothing that learns.
+        """
         if self.lora is not None:
             add_lora(model, self.lora)
-        else:
-            self.open(model, 0.0)
+            return
+        backbone = {id(p) for parameters in model.parameter_groups_by_depth() for p in parameters}
+        head = [p for p in model.parameters() if id(p) not in backbone]
+        if not any(p.requires_grad for p in head) and not any(self._opened(model, 0.0)):
+            tied = ", being tied to the embedding" if model.tie_groups() else ""
+            why = "is frozen" if head else f"has no weights of its own{tied}"
+            raise InputError(
+                f"strategy {self.name!r} begins with the head alone, and the head of this {model.task} model {why}"
+            )
+        self.open(model, 0.0)
 
     def open(self, model: Model, progress: float) -> None:
         """Set `requires_grad` for the moment `progress` of the training, from 0 to 1."""
         if self.lora is not None:
             return
+        for parameters in model.parameter_groups_by_depth():
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+        for parameters in self._opened(model, progress):
+            for parameter in parameters:
+                parameter.requires_grad_()
+
+    def _opened(self, model: Model, progress: float) -> list[list[nn.Parameter]]:
+        """What learns of the backbone at that moment, bottom first."""
         share = [share for start, share in self.openings if start <= progress][-1]
         depths = model.parameter_groups_by_depth()
-        frozen = len(depths) - round(share * len(depths))
-        for depth, parameters in enumerate(depths):
-            for parameter in parameters:
-                parameter.requires_grad_(depth >= frozen)
+        return depths[len(depths) - round(share * len(depths)) :]
 
 
 FULL = Strategy("full")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minitl.checkpoints.atomic import replacing, staged_folder, write_json, write_text
+from minitl.checkpoints.atomic import check_writable, replacing, staged_folder, write_json, write_text
 from minitl.errors import CheckpointError
 from minitl.models.loading import load_model, new_model, save_model
 
@@ -24,6 +24,24 @@ def test_a_file_is_written_whole_and_as_public_as_its_folder(tmp_path):
     mask = os.umask(0)
     os.umask(mask)
     assert (tmp_path / "new" / "x.json").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_place_is_found_writable_and_left_as_it_was(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path, tmp_path / "new" / "deep"):
+        check_writable(folder)
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(CheckpointError, match=f"{folder}: cannot write here: Not a directory"):
+            check_writable(folder)
+    assert content(tmp_path) == {"file": b"mine"}
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_someone_else_is_not_writable(tmp_path):
+    tmp_path.chmod(0o555)
+    with pytest.raises(CheckpointError, match="cannot write here: Permission denied"):
+        check_writable(tmp_path / "new")
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])

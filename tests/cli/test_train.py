@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
+from minitl import LoraConfig
 from minitl.cli.main import main
 from minitl.errors import CheckpointError
+from minitl.training import FROZEN, FULL, GRADUAL, Settings, Strategy
 
 # A tiny model gains nothing by a second thread, and waits long for it on a busy machine.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -87,6 +90,17 @@ def test_data_without_the_column_is_refused_and_nothing_is_written(
 
 def train(tiny: Path, reviews: Path, out: Path, *options: str) -> int:
     return main(["train", str(tiny), "--data", str(reviews), "--out", str(out), "--epochs", "1", *options])
+
+
+def test_an_unwritable_place_is_refused_before_any_work(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("minitl.data.load_dataset", lambda *_, **__: pytest.fail("work was begun"))
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        assert train(tiny, reviews, out) == 1
+        assert capsys.readouterr().err == f"minitl: {out}: cannot write here: Not a directory\n"
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_the_last_training_into_a_folder_is_the_one_that_predicts(
@@ -178,10 +192,64 @@ def test_an_adapter_is_merged_into_the_base_that_it_names_and_brings_its_head(
 
 
 @pytest.mark.parametrize(
+    ("words", "adapted"),
+    [
+        (["query"], {f"{layer}.attention.self.query" for layer in range(3)}),
+        (
+            ["attention.value", "intermediate.dense"],  # this library's name of one, the published of another
+            {f"{layer}.{name}" for layer in range(3) for name in ("attention.self.value", "intermediate.dense")},
+        ),
+        ([r".*layer\.0\..*(query|key)"], {"0.attention.self.query", "0.attention.self.key"}),
+    ],
+    ids=str,
+)
+def test_target_modules_are_names_or_one_regular_expression(
+    tiny: Path, reviews: Path, tmp_path: Path, words: list[str], adapted: set[str]
+):
+    assert train(tiny, reviews, tmp_path / "out", "--strategy", "lora", "--target-modules", *words) == 0
+    with safe_open(tmp_path / "out" / "adapter" / "adapter_model.safetensors", "pt") as file:
+        names = set(file.keys())
+    prefix, suffix = "base_model.model.bert.encoder.layer.", ".lora_A.weight"
+    assert {n.removeprefix(prefix).removesuffix(suffix) for n in names if n.endswith(suffix)} == adapted
+
+
+def test_the_defaults_are_those_of_the_library(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for strategy in (FULL, FROZEN, GRADUAL):
+        out = tmp_path / strategy.name
+        words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--strategy", strategy.name]
+        assert main(words) == 0
+        settings = json.loads((out / "training.json").read_text())["settings"]
+        assert settings == Settings().with_rate(strategy.usual_rate).to_dict()
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    lora = Strategy("lora", lora=LoraConfig())
+    wanted = [f"{strategy.usual_rate:.0e}".replace("e-0", "e-") for strategy in (FULL, lora, FROZEN)]
+    assert "default: {}; {} for lora, {} for frozen".format(*wanted) in capsys.readouterr().out
+
+
+def test_lora_plus_is_an_option_that_is_written_down(tiny: Path, reviews: Path, tmp_path: Path):
+    files = []
+    for name, options in (("alike", ()), ("plus", ("--lora-plus-ratio", "16"))):
+        out = tmp_path / name
+        assert train(tiny, reviews, out, "--strategy", "lora", *options) == 0
+        assert json.loads((out / "training.json").read_text())["lora_plus_ratio"] == (16 if options else None)
+        files.append((out / "adapter" / "adapter_model.safetensors").read_bytes())
+    assert files[0] != files[1]
+
+
+@pytest.mark.parametrize(
     ("options", "complaint"),
     [
         (["--max-length", "5000"], "--max-length 5000: expected 1 to "),
         (["--rank", "4"], "--rank: only of use with --strategy lora"),
+        (["--target-modules", "query"], "--target-modules: only of use with --strategy lora"),
+        (["--lora-plus-ratio", "16"], "--lora-plus-ratio: only of use with --strategy lora"),
+        (["--strategy", "lora", "--lora-plus-ratio", "0.5"], "ratio must be a finite number of at least 1, got 0.5"),
+        (["--strategy", "lora", "--target-modules", "query", ".*value"], "is called '.*value'"),
+        (["--strategy", "lora", "--target-modules", ".*valve"], "'.*valve', a regular expression, matches no"),
         (["--weight-decay", "-1"], "weight_decay must be at least 0"),
     ],
 )

@@ -200,6 +200,17 @@ def test_bad_requests_are_refused(tiny: Path, reviews: Path, tmp_path: Path, cap
     assert "nothing.csv" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("out", "name"), [(".", "file"), ("file", "study")])
+def test_an_unwritable_place_is_refused_before_any_training(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, name: str
+):
+    (tmp_path / "file").write_text("mine")
+    words = ["--model", str(tiny), "--data", str(reviews), "--labels", "8"]
+    assert main(["reproduce", *words, "--out", str(tmp_path / out), "--name", name]) == 1
+    assert capsys.readouterr().err == f"minitl: {tmp_path / out / name}: cannot write here: Not a directory\n"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("changed", "complaint"),
     [

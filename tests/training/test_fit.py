@@ -266,6 +266,33 @@ def test_the_gradient_is_clipped_to_its_largest_norm(
         applied.clear()
 
 
+@pytest.mark.parametrize(
+    ("strategy", "usual"), [(FULL, 5e-5), (GRADUAL, 5e-5), (FROZEN, 1e-2), (LORA, 5e-4)], ids=lambda v: str(v)[:24]
+)
+def test_the_learning_rate_is_the_strategys_where_the_settings_name_none(
+    classifier: Make, task: SequenceClassification, examples: list[Example], strategy: Strategy, usual: float
+):
+    trained = []
+    for settings in (None, Settings(), Settings(learning_rate=usual)):
+        model = classifier()
+        history = fit(model, examples, task=task, settings=settings, strategy=strategy).history
+        assert max(step.learning_rate for step in history.steps) == usual
+        trained.append(weights(model))
+    assert all(torch.equal(value, other[name]) for other in trained[1:] for name, value in trained[0].items())
+
+
+def test_a_resumed_training_may_name_the_rate_that_it_had(
+    classifier: Make, task: SequenceClassification, examples: list[Example], tmp_path: Path
+):
+    settings = Settings(batch_size=8)
+    with pytest.raises(Interrupted):
+        fit(classifier(), examples, task=task, settings=settings, folder=tmp_path, listener=Listening(2))
+    listening = Listening()
+    settings = replace(settings, learning_rate=FULL.usual_rate)
+    fit(classifier(), examples, task=task, settings=settings, folder=tmp_path, listener=listening, resume=True)
+    assert listening.steps[0].step == 3
+
+
 def test_a_frozen_backbone_is_left_bit_for_bit(classifier: Make, task: SequenceClassification, examples: list[Example]):
     model = classifier()
     before = weights(model)

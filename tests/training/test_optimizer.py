@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from minitl import fit, new_model
+from minitl.data import Example
 from minitl.errors import InputError
 from minitl.models.base import Model
-from minitl.training import FULL, GRADUAL, Settings, Strategy
+from minitl.training import FROZEN, FULL, GRADUAL, Settings, Strategy
 from minitl.training.optimizer import make_optimizer, make_schedule
 
 
@@ -31,7 +35,7 @@ def test_the_rate_rises_to_its_peak_once_and_never_rises_again(steps: int, warmu
 def test_biases_and_norms_are_not_decayed(classifier: Callable[[], Model]):
     model = classifier()
     names = {name for name, _ in model.named_parameters()}
-    optimizer = make_optimizer(model, Settings(weight_decay=0.1), names)
+    optimizer = make_optimizer(model, Settings(weight_decay=0.1, learning_rate=1e-3), names)
     decayed = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     for name, parameter in model.named_parameters():
         plain = name.endswith("bias") or "norm" in name
@@ -40,7 +44,7 @@ def test_biases_and_norms_are_not_decayed(classifier: Callable[[], Model]):
 
 def test_only_what_may_learn_is_optimised(classifier: Callable[[], Model]):
     model = classifier()
-    optimizer = make_optimizer(model, Settings(), {"head.classifier.weight"})
+    optimizer = make_optimizer(model, Settings(learning_rate=1e-3), {"head.classifier.weight"})
     assert [p.shape for g in optimizer.param_groups for p in g["params"]] == [torch.Size([2, 24])]
 
 
@@ -69,6 +73,40 @@ def test_everything_learns_by_the_end_of_gradual_unfreezing(classifier: Callable
     assert all(p.requires_grad for p in model.parameters())
     FULL.open(model, 0.0)
     assert all(p.requires_grad for p in model.parameters())
+
+
+TIED = {"model_type": "gpt2", "vocab_size": 20, "n_positions": 8, "n_embd": 8, "n_layer": 2, "n_head": 2}
+
+
+@pytest.mark.parametrize("strategy", [FROZEN, GRADUAL], ids=lambda s: s.name)
+def test_a_head_without_weights_of_its_own_cannot_learn_alone(strategy: Strategy):
+    tied = new_model(TIED, "causal-lm")
+    with pytest.raises(
+        InputError, match=rf"{strategy.name!r} begins with the head alone, and .*has no weights of its own, being tied"
+    ):
+        strategy.prepare(tied)
+    assert all(p.requires_grad for p in tied.parameters())
+    untied = new_model({**TIED, "tie_word_embeddings": False}, "causal-lm")
+    strategy.prepare(untied)
+    assert [name for name, p in untied.named_parameters() if p.requires_grad] == ["head.decoder.weight"]
+    untied.head.requires_grad_(False)
+    with pytest.raises(InputError, match="the head of this causal-lm model is frozen"):
+        strategy.prepare(untied)
+
+
+def test_a_tied_head_learns_with_any_part_of_the_backbone():
+    tied = new_model(TIED, "causal-lm")
+    Strategy("downwards", ((0.0, 0.5), (0.5, 1.0))).prepare(tied)  # of embeddings, two layers and the last norm
+    assert {name.split(".")[0] for name, p in tied.named_parameters() if p.requires_grad} == {"layers", "norm"}
+    FULL.prepare(tied)
+    assert all(p.requires_grad for p in tied.parameters())
+
+
+def test_training_refuses_it_before_it_begins(tmp_path: Path):
+    task = SimpleNamespace(name="causal-lm", check=lambda *_: None)
+    with pytest.raises(InputError, match="'frozen' begins with the head alone"):
+        fit(new_model(TIED, "causal-lm"), [Example("a")], task=task, strategy=FROZEN, folder=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("openings", [(), ((0.5, 1.0),), ((0.0, 0.0), (0.8, 1.0), (0.4, 0.5)), ((0.0, 2.0),)])

@@ -1,5 +1,152 @@
-"""`lora_linear` on a processor."""
+"""`lora_linear` on a processor: the formulas of plain.py, with every pass over memory counted.
 
-from minitl_kernels.lora.plain import backward, forward, saved_shapes
+    forward    x̂ = mask ∘ x     S = scale · x̂Aᵀ        y = xWᵀ + b      y += s · SBᵀ
+    backward   dS = s · dY B    dX = mask ∘ (scale · dS A)     dX += dY W      dA = scale · dSᵀx̂      dB = s · dYᵀS
 
-__all__ = ["backward", "forward", "saved_shapes"]
+The update lands in y and in dX as part of a product. The mask is applied by bitwise AND and kept as one bit an element.
+In float32, the products with W are oneDNN's, which on many processors are faster than those of PyTorch's `mm`. Rows of
+dY that are all zero, as padding and whatever a classifier does not read have, are left out of the backward pass.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minitl_kernels.cpu_mask import keep_bytes, masked, pack_bits, unpack_bits, wide_mask
+from minitl_kernels.lora.mask import keep_scale
+from minitl_kernels.lora.needs import Needs
+from minitl_kernels.packed import can_pack
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+_PROBE = 16  # columns of dY that are looked at to find zero rows
+_ONE_DNN = torch.ops.mkldnn
+
+
+def saved_shapes(rows: int, columns: int, r: int, threshold: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of S and of the mask's bits."""
+    return (rows, r), ((rows * columns + 7) // 8 if threshold else 0,)
+
+
+def forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lora_a: Tensor,
+    lora_b: Tensor,
+    scaling: float,
+    threshold: int,
+    seed: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y [M, N], S [M, r] and the mask's bits, uint8, for x [M, K]."""
+    kept, bits = x, torch.empty(0, dtype=torch.uint8)
+    if threshold:
+        assert seed is not None
+        keep = keep_bytes(int(seed), x.numel(), threshold)
+        bits, wide = pack_bits(keep), wide_mask(keep, x)
+        kept = masked(x, wide, out=wide)
+    s = _product(kept, lora_a.to(x.dtype).t(), keep_scale(threshold))
+    y = _base(x, weight, bias)
+    return y.addmm_(s, lora_b.to(x.dtype).t(), alpha=scaling), s, bits
+
+
+def backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    lora_a: Tensor,
+    lora_b: Tensor,
+    s: Tensor,
+    bits: Tensor,
+    seed: Tensor | None,  # noqa: ARG001 - the bits say it all
+    scaling: float,
+    threshold: int,
+    needs: Needs,
+) -> Gradients:
+    """The gradients of x, A, B and b that are needed, for grad_y [M, N]."""
+    wide = None
+    if threshold and (needs.x or needs.lora_a):
+        wide = wide_mask(unpack_bits(bits), x)
+    live = _live_rows(grad_y)
+    if live is None:
+        return _gradients(grad_y, x, weight, lora_a, lora_b, s, wide, scaling, threshold, needs)
+    wide = None if wide is None else wide[live]
+    few = _gradients(grad_y[live], x[live], weight, lora_a, lora_b, s[live], wide, scaling, threshold, needs)
+    grad_x = None if few[0] is None else torch.zeros_like(x).index_copy_(0, live, few[0])
+    return grad_x, *few[1:]
+
+
+def _gradients(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    lora_a: Tensor,
+    lora_b: Tensor,
+    s: Tensor,
+    wide: Tensor | None,
+    scaling: float,
+    threshold: int,
+    needs: Needs,
+) -> Gradients:
+    """`backward` for given rows; `wide` is their mask, which is written over."""
+    grad_x = grad_a = grad_b = grad_bias = None
+    scale = keep_scale(threshold)
+    if needs.bias:
+        grad_bias = grad_y.sum(dim=0, dtype=torch.float32).to(grad_y.dtype)
+    if needs.lora_b:
+        grad_b = _wide_product(s, grad_y, scaling, lora_b.dtype).t().contiguous()
+    if needs.x or needs.lora_a:
+        grad_s = _product(grad_y, lora_b.to(x.dtype), scaling)
+        if needs.x:
+            update = _product(grad_s, lora_a.to(x.dtype), scale)
+            if wide is not None:
+                masked(update, wide, out=update)
+            grad_x = _add_base(update, grad_y, weight)
+        if needs.lora_a:
+            kept = x if wide is None else masked(x, wide, out=wide)
+            grad_a = _wide_product(grad_s, kept, scale, lora_a.dtype)
+    return grad_x, grad_a, grad_b, grad_bias
+
+
+def _live_rows(grad: Tensor) -> Tensor | None:
+    """The numbers of the rows that are not all zero, or None where nearly all are: a look at a few columns says so."""
+    quiet = (grad[:, :_PROBE] == 0).all(dim=1)
+    if 4 * int(quiet.count_nonzero()) < len(grad):
+        return None
+    live = (grad != 0).any(dim=1).nonzero().squeeze(1)
+    return live if 4 * len(live) <= 3 * len(grad) else None
+
+
+def _base(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """xWᵀ + b."""
+    if x.dtype == torch.float32 and can_pack(weight):
+        return _ONE_DNN._linear_pointwise(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
+
+
+def _add_base(update: Tensor, grad_y: Tensor, weight: Tensor) -> Tensor:
+    """update + dY W, in place of `update` or not."""
+    if update.dtype == torch.float32 and can_pack(weight):
+        return _ONE_DNN._linear_pointwise.binary(grad_y, update, weight.t(), None, "add")
+    return update.addmm_(grad_y, weight)
+
+
+def _product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """scale · left @ right, scaled before it is rounded."""
+    return torch.addmm(left.new_zeros(()), left, right, beta=0, alpha=scale)
+
+
+def _wide_product(left: Tensor, right: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    """scale · leftᵀ @ right, [r, K]: gradients of float32 parameters are not rounded to a half-precision product's type.
+
+    PyTorch has no product on a processor that gives more than its operands' type. In bfloat16 two products make up for
+    it, the second of which gives what rounding took from the first; in float16, where the first might overflow, the
+    operands are widened.
+    """
+    left = left.t()
+    if left.dtype == dtype:
+        return _product(left, right, scale)
+    if left.dtype == torch.float16:
+        return _product(left.float(), right.float(), scale)
+    high = _product(left, right, scale)
+    low = torch.addmm(high, left, right, beta=-1, alpha=scale)
+    return high.to(dtype).add_(low)

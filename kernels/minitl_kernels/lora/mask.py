@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from minitl_kernels.lora.cpu_mask import cpu_keep
+from minitl_kernels.cpu_mask import cpu_keep
 from minitl_kernels.lora.philox import philox_keep
 
 DRAWS = 1 << 16

@@ -1,34 +1,61 @@
-"""What the launches of the Triton kernels share: precision, the chip's limits, scratch memory, and the order of tiles."""
+"""What the launches of the Triton kernels share: the chip's figures, precision, scratch memory."""
 
-import functools
+from typing import NamedTuple
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
-HOPPER_SHARED = 232_448  # bytes of shared memory a block may have on sm_90 and sm_100
-SCRATCH_ALIGNMENT = 16
+
+class Chip(NamedTuple):
+    """The figures of a GPU that decide which configurations it can run."""
+
+    capability: int  # 90 for sm_90
+    shared: int  # bytes of shared memory that one block may have
+    multiprocessors: int
+
+    @property
+    def tma(self) -> bool:
+        """Whether a copy engine fetches whole tiles by a descriptor."""
+        return self.capability >= 90
+
+    @property
+    def tensor_memory(self) -> bool:
+        """Whether accumulators lie in a memory of their own: 512 columns for each of 128 rows."""
+        return 100 <= self.capability < 120
 
 
-@functools.cache
-def shared_limit(device: torch.device) -> int:
-    """Bytes of shared memory that one block may use on `device`; off the GPU those of sm_90."""
+AMPERE = Chip(80, 166_912, 108)
+HOPPER = Chip(90, 232_448, 132)
+BLACKWELL = Chip(100, 232_448, 148)
+
+
+CHIPS: dict[torch.device, Chip] = {}  # what `chip_of` has found out
+
+
+def chip_of(device: torch.device) -> Chip:
+    """The chip of a CUDA device; off the GPU a Hopper with few multiprocessors, whose programs have several tiles."""
+    if device not in CHIPS:
+        CHIPS[device] = _read(device)
+    return CHIPS[device]
+
+
+def _read(device: torch.device) -> Chip:
     if device.type != "cuda":
-        return HOPPER_SHARED
-    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)
+        return HOPPER._replace(multiprocessors=3)
+    major, minor = torch.cuda.get_device_capability(device)
+    figures = triton.runtime.driver.active.utils.get_device_properties(device.index)
+    return Chip(10 * major + minor, figures["max_shared_mem"], figures["multiprocessor_count"])
 
 
-@functools.cache
 def multiprocessors(device: torch.device) -> int:
-    """How many blocks run at a time, one on each multiprocessor; off the GPU a few, so that tests see the loop."""
-    return int(torch.cuda.get_device_properties(device).multi_processor_count) if device.type == "cuda" else 3
+    """How many blocks can run at a time, one on each multiprocessor."""
+    return chip_of(device).multiprocessors
 
 
-@functools.cache
 def has_descriptors(device: torch.device) -> bool:
-    """Whether the chip copies whole tiles by a descriptor (TMA): from sm_90 on; the interpreter plays that too."""
-    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (9, 0)
+    """Whether the device's copy engine fetches whole tiles by a descriptor; the interpreter plays that too."""
+    return chip_of(device).tma
 
 
 def dot_precision(dtype: torch.dtype) -> str:
@@ -36,18 +63,32 @@ def dot_precision(dtype: torch.dtype) -> str:
     return "tf32" if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest" else "ieee"
 
 
+def aligned(matrix: Tensor) -> bool:
+    """Whether a descriptor can describe a matrix: neighbours in its rows, each row at a multiple of 16 bytes."""
+    row = matrix.stride(0) * matrix.element_size()
+    return matrix.stride(1) == 1 and row % 16 == 0 and matrix.data_ptr() % 16 == 0
+
+
 def _scratch(size: int, _alignment: int, _stream: int | None) -> Tensor:
     return torch.empty(size, dtype=torch.int8, device="cuda")
 
 
 def provide_scratch() -> None:
-    """Let kernels that make descriptors have memory for them; to be called in the thread and context of the launch."""
+    """Let kernels that make descriptors have memory for them; to be called in the thread that launches them."""
     triton.set_allocator(_scratch)
 
 
-def aligned(tensor: Tensor) -> bool:
-    """Whether a descriptor can describe a matrix: rows of neighbours, each row and the first at a multiple of 16 bytes."""
-    row = tensor.stride(0) * tensor.element_size()
-    return tensor.stride(1) == 1 and row % SCRATCH_ALIGNMENT == 0 and tensor.data_ptr() % SCRATCH_ALIGNMENT == 0
+def vectorised(*matrices: Tensor) -> bool:
+    """Whether Triton sees that whole rows can be moved 16 bytes at a time: it asks for strides that 16 divides."""
+    return all(m.stride(1) == 1 and m.stride(0) % 16 == 0 and m.data_ptr() % 16 == 0 for m in matrices)
 
 
+MOST_REGISTERS = 200  # by the estimate of `registers`; with less than that no kernel was seen to spill
+
+
+def registers(sums: int, tiles: int, warps: int, wide: bool) -> int:
+    """About how many registers a thread needs for the float32 sums and the elements of the tiles that a program holds.
+
+    A tile that is not moved in 16-byte pieces needs an address of two registers for each element.
+    """
+    return (sums + tiles * (1 if wide else 3)) // (32 * warps)

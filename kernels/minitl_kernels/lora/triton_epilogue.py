@@ -9,6 +9,7 @@ accumulator would double the registers. Where s is zero nothing may be divided b
 import triton
 import triton.language as tl
 
+WIDEST = 32  # columns of S that are multiplied at a time: more would not leave the accumulator its registers
 _SMALLEST = 2.0**-100  # an s nearer to zero adds nothing to a float32, but dividing by it would overflow
 
 
@@ -18,16 +19,20 @@ def scales(scaling: float) -> tuple[float, float, float]:
 
 
 @triton.jit
-def expand(  # type: ignore[no-untyped-def]
-    total, low, b, bias, columns, N, rank, scale_down, scale_low, scale_up, b_stride_n, b_stride_r,
-    R: tl.constexpr, HAS_BIAS: tl.constexpr, PRECISION: tl.constexpr,
+def add_low_rank(  # type: ignore[no-untyped-def]
+    total, low, b, columns, N, first, rank, scale_low, b_stride_n, b_stride_r,
+    WIDTH: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """total [m, n] float32, low = S [m, R] in the compute dtype, B's rows `columns` [n] -> y [m, n] float32."""
-    ranks = tl.arange(0, R)
-    b_mask = (columns < N)[:, None] & (ranks < rank)[None, :]
-    up = tl.load(b + columns[:, None] * b_stride_n + ranks[None, :] * b_stride_r, b_mask, 0.0)
-    up = (up * scale_low).to(low.dtype)
-    total = tl.dot(low, up.T, total * scale_down, input_precision=PRECISION) * scale_up
+    """total [m, n] += low [m, WIDTH] B[columns, first : first + WIDTH]ᵀ, B rounded to low's data type as it is read."""
+    ranks = first + tl.arange(0, WIDTH)
+    mask = (columns < N)[:, None] & (ranks < rank)[None, :]
+    up = tl.load(b + columns[:, None] * b_stride_n + ranks[None, :] * b_stride_r, mask, 0.0)
+    return tl.dot(low, (up * scale_low).to(low.dtype).T, total, input_precision=PRECISION)
+
+
+@triton.jit
+def add_bias(total, bias, columns, N, HAS_BIAS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """total [m, n] + bias[columns], in float32."""
     if HAS_BIAS:
         total += tl.load(bias + columns, columns < N, 0.0).to(tl.float32)[None, :]
     return total

@@ -10,14 +10,12 @@ matrices to the chip's copy engine (TMA, from sm_90 on), which fetches whole til
 each, so that the descriptors are made once a multiprocessor.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.ranks import padded_rank
 from minitl_kernels.lora.triton_common import dot_precision, multiprocessors, provide_scratch
-from minitl_kernels.lora.triton_epilogue import expand, scales
+from minitl_kernels.lora.triton_epilogue import WIDEST, add_bias, add_low_rank, scales
 from minitl_kernels.lora.triton_tiles import ProductConfig, default_product_config, tile_of
 
 
@@ -25,7 +23,7 @@ from minitl_kernels.lora.triton_tiles import ProductConfig, default_product_conf
 def _expand_product_kernel(  # type: ignore[no-untyped-def]
     x, w, bias, s, b, y, M, N, K, rank, scale_down, scale_low, scale_up,
     x_stride_m, x_stride_k, w_stride_n, w_stride_k, b_stride_n, b_stride_r,
-    R: tl.constexpr, HAS_BIAS: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
+    R: tl.constexpr, WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     tile_m, tile_n = tile_of(tl.program_id(0), tl.cdiv(M, BLOCK_M), tl.cdiv(N, BLOCK_N), GROUP)
@@ -47,11 +45,13 @@ def _expand_product_kernel(  # type: ignore[no-untyped-def]
         x_tile += step * x_stride_k
         w_tile += step * w_stride_k
 
-    low = tl.load(s + rows[:, None] * R + tl.arange(0, R)[None, :], (rows < M)[:, None], 0.0)
-    total = expand(
-        total, low, b, bias, columns, N, rank, scale_down, scale_low, scale_up, b_stride_n, b_stride_r, R, HAS_BIAS,
-        PRECISION,
-    )  # fmt: skip
+    total *= scale_down
+    for first in tl.range(0, R, WIDTH, num_stages=1):
+        low = tl.load(s + rows[:, None] * R + (first + tl.arange(0, WIDTH))[None, :], (rows < M)[:, None], 0.0)
+        total = add_low_rank(
+            total, low, b, columns, N, first, rank, scale_low, b_stride_n, b_stride_r, WIDTH, PRECISION
+        )  # fmt: skip
+    total = add_bias(total * scale_up, bias, columns, N, HAS_BIAS)
     inside_y = (rows < M)[:, None] & (columns < N)[None, :]
     tl.store(y + rows[:, None] * N + columns[None, :], total.to(y.dtype.element_ty), inside_y)
 
@@ -60,12 +60,12 @@ def _expand_product_kernel(  # type: ignore[no-untyped-def]
 def _expand_product_tma_kernel(  # type: ignore[no-untyped-def]
     x, w, bias, s, b, y, M, N, K, rank, scale_down, scale_low, scale_up,
     x_stride_m, w_stride_n, b_stride_n, b_stride_r,
-    R: tl.constexpr, HAS_BIAS: tl.constexpr, PRECISION: tl.constexpr,
+    R: tl.constexpr, WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, FLATTEN: tl.constexpr,
 ):  # fmt: skip
     x_tiles = tl.make_tensor_descriptor(x, [M, K], [x_stride_m, 1], [BLOCK_M, BLOCK_K])
     w_tiles = tl.make_tensor_descriptor(w, [N, K], [w_stride_n, 1], [BLOCK_N, BLOCK_K])
-    s_tiles = tl.make_tensor_descriptor(s, [M, R], [R, 1], [BLOCK_M, R])
+    s_tiles = tl.make_tensor_descriptor(s, [M, R], [R, 1], [BLOCK_M, WIDTH])
     y_tiles = tl.make_tensor_descriptor(y, [M, N], [N, 1], [BLOCK_M, BLOCK_N])
     tiles_m, tiles_n = tl.cdiv(M, BLOCK_M), tl.cdiv(N, BLOCK_N)
     for index in tl.range(tl.program_id(0), tiles_m * tiles_n, tl.num_programs(0), flatten=FLATTEN):
@@ -76,10 +76,14 @@ def _expand_product_tma_kernel(  # type: ignore[no-untyped-def]
             left = x_tiles.load([row, k])
             right = w_tiles.load([column, k])
             total = tl.dot(left, right.T, total, input_precision=PRECISION)
-        total = expand(
-            total, s_tiles.load([row, 0]), b, bias, column + tl.arange(0, BLOCK_N), N, rank, scale_down, scale_low,
-            scale_up, b_stride_n, b_stride_r, R, HAS_BIAS, PRECISION,
-        )  # fmt: skip
+        columns = column + tl.arange(0, BLOCK_N)
+        total *= scale_down
+        for first in tl.range(0, R, WIDTH, num_stages=1):
+            total = add_low_rank(
+                total, s_tiles.load([row, first]), b, columns, N, first, rank, scale_low, b_stride_n, b_stride_r,
+                WIDTH, PRECISION,
+            )  # fmt: skip
+        total = add_bias(total * scale_up, bias, columns, N, HAS_BIAS)
         y_tiles.store([row, column], total.to(y.dtype.element_ty))
 
 
@@ -89,16 +93,16 @@ def expand_product(
 ) -> Tensor:  # fmt: skip
     """y [M, N] = x Wᵀ + b + s · S Bᵀ in x's dtype, accumulated in float32.
 
-    x [M, K] and weight [N, K] of any strides, where the configuration asks for descriptors such as `describable` accepts;
-    bias [N] or None; s [M, R] contiguous; lora_b [N, r], float32 or x's dtype.
+    x [M, K] and weight [N, K] of any strides, but `aligned` where the configuration asks for descriptors; bias [N] or
+    None; s [M, R] contiguous; lora_b [N, r], float32 or x's dtype.
     """
     (m, k), (n, rank), padded = x.shape, lora_b.shape, s.shape[1]
     y = x.new_empty((m, n))
-    config = config or default_product_config(x, weight, y, padded)
+    config = config or default_product_config(x, weight, y, rank)
     tiles = triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
     shared = (x, weight, bias, s, lora_b, y, m, n, k, rank, *scales(scaling))
     sizes = {
-        "R": padded, "HAS_BIAS": bias is not None, "PRECISION": dot_precision(x.dtype),
+        "R": padded, "WIDTH": min(padded, WIDEST), "HAS_BIAS": bias is not None, "PRECISION": dot_precision(x.dtype),
         "BLOCK_M": config.block_m, "BLOCK_N": config.block_n, "BLOCK_K": config.block_k, "GROUP": config.group,
         "num_warps": config.warps, "num_stages": config.stages,
     }  # fmt: skip

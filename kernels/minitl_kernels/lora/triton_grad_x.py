@@ -13,6 +13,7 @@ Tiles of dY and W come by pointers, or as whole tiles by descriptors (the TMA un
 for addresses and no bounds in the loop.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import aligned, dot_precision, has_descriptors, provide_scratch
+from minitl_kernels.lora.triton_common import (
+    MOST_REGISTERS,
+    Chip,
+    chip_of,
+    describable,
+    dot_precision,
+    provide_scratch,
+    registers,
+    vectorised,
+)
 from minitl_kernels.lora.triton_low_rank import keep_scale, masked_low_rank
 from minitl_kernels.lora.triton_tiles import tile_of
 
@@ -32,7 +42,7 @@ class GradXConfig:
     block_m, block_k   the tile                      block_n   the reduction's step
     block_r            ranks of the prologue at a time
     group              rows of tiles that run together, so that they share tiles of W in the L2 cache
-    descriptor         tiles by TMA, where the operands are aligned for it
+    descriptor         tiles by TMA, for which the operands must be `describable`
     """
 
     block_m: int
@@ -45,26 +55,41 @@ class GradXConfig:
     stages: int
 
 
-def _config(m: int, k: int, n: int, warps: int, stages: int, descriptor: bool) -> GradXConfig:
+def _config(m: int, k: int, n: int, warps: int, stages: int, descriptor: bool = False) -> GradXConfig:
     return GradXConfig(m, k, n, 32, 8, descriptor, warps, stages)
 
 
-CONFIGS = (
-    *(_config(128, 256, 64, 8, stages, True) for stages in (3, 4)),
-    *(_config(128, 128, 64, warps, stages, True) for warps in (4, 8) for stages in (3, 4)),
-    *(_config(m, k, 64, 4, 4, True) for m, k in ((64, 128), (128, 64), (64, 64))),
-    _config(128, 256, 64, 8, 3, False),
-    _config(128, 128, 64, 8, 3, False),
-    _config(128, 128, 32, 8, 4, False),
-    *(_config(m, k, 64, 4, 4, False) for m, k in ((64, 128), (128, 64), (64, 64))),
+# The largest tiles first.
+HALF = (
+    *(_config(128, 256, 64, 8, stages, descriptor=True) for stages in (4, 3)),
+    *(_config(128, 128, 64, warps, stages, descriptor=True) for warps in (8, 4) for stages in (4, 3)),
+    _config(128, 256, 32, 8, 4),
+    _config(128, 128, 64, 8, 3),
+    *(_config(m, k, 64, 4, 4, descriptor) for descriptor in (True, False) for m, k in ((64, 128), (128, 64), (64, 64))),
+    _config(64, 64, 32, 4, 3),
 )
+FLOAT32 = (_config(64, 64, 32, 4, 2), _config(64, 64, 16, 8, 2), _config(32, 32, 32, 4, 2))
 
 
-def default_config(rows: int, outputs: int, inputs: int, dtype: torch.dtype, device: torch.device) -> GradXConfig:
-    """The rule where nothing was tuned."""
-    if dtype == torch.float32:
-        return GradXConfig(64, 64, 32, 16, 8, False, 4, 2)
-    return CONFIGS[0]
+def grad_x_configs(dtype: torch.dtype, wide: bool, described: bool, chip: Chip) -> Iterator[GradXConfig]:
+    """The configurations worth timing: `wide` where dY and W are `vectorised`, `described` where `describable`."""
+    for config in FLOAT32 if dtype == torch.float32 else HALF:
+        m, k, n = config.block_m, config.block_k, config.block_n
+        fits = registers(m * k, (m + k) * n, config.warps, wide) <= MOST_REGISTERS
+        if described and chip.tma if config.descriptor else fits:
+            yield config
+
+
+def default_grad_x_config(grad_y: Tensor, weight: Tensor) -> GradXConfig:
+    """A rule for a chip that was never timed: the largest tiles of which there is one for each multiprocessor."""
+    wide, described = vectorised(grad_y, weight), describable(grad_y) and describable(weight)
+    chip = chip_of(grad_y.device)
+    configs = list(grad_x_configs(grad_y.dtype, wide, described, chip))
+    for config in configs:
+        tiles = triton.cdiv(grad_y.shape[0], config.block_m) * triton.cdiv(weight.shape[1], config.block_k)
+        if tiles >= chip.multiprocessors:
+            return config
+    return configs[-1]
 
 
 def grad_x(
@@ -77,9 +102,8 @@ def grad_x(
     grad_y's dtype; lora_a [r, K], float32 or grad_y's dtype; bits uint8 [M, ⌈K/8⌉], used where threshold > 0.
     """
     (rows, outputs), inputs, padded = grad_y.shape, weight.shape[1], grad_s.shape[1]
-    config = config or default_config(rows, outputs, inputs, grad_y.dtype, grad_y.device)
-    descriptor = config.descriptor and has_descriptors(grad_y.device) and aligned(grad_y) and aligned(weight)
-    if descriptor:
+    config = config or default_grad_x_config(grad_y, weight)
+    if config.descriptor:
         provide_scratch()
     out = grad_y.new_empty((rows, inputs))
     tiles = triton.cdiv(rows, config.block_m) * triton.cdiv(inputs, config.block_k)
@@ -87,7 +111,7 @@ def grad_x(
         grad_y, weight, grad_s, lora_a, bits if threshold else None, out, rows, outputs, inputs, lora_a.shape[0],
         keep_scale(threshold), *grad_y.stride(), *weight.stride(), *lora_a.stride(),
         R=padded, BLOCK_R=min(config.block_r, padded), BLOCK_M=config.block_m, BLOCK_K=config.block_k,
-        BLOCK_N=config.block_n, GROUP=config.group, EVEN=outputs % config.block_n == 0, DESCRIPTOR=descriptor,
+        BLOCK_N=config.block_n, GROUP=config.group, EVEN=outputs % config.block_n == 0, DESCRIPTOR=config.descriptor,
         PRECISION=dot_precision(grad_y.dtype), num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
     return out

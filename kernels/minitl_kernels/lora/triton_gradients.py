@@ -17,7 +17,8 @@ The parts of dS grow with the rank: from r = 64 on it is cheaper to read dY twic
 own, each program holding rows and going along the columns.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 
 import torch
 import triton
@@ -25,43 +26,34 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.needs import Needs
-from minitl_kernels.lora.triton_common import dot_precision, multiprocessors
-from minitl_kernels.lora.triton_parts import Ranges, Sum, add_parts, cut, share_limit
+from minitl_kernels.lora.triton_common import chip_of, dot_precision, vectorised
+from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut, default_sums_config, sums_configs
 
 
 @dataclass(frozen=True)
-class GradientsConfig:
-    """How dY is cut.
+class GradientsConfig(SumsConfig):
+    """How a program goes over dY, and whether dS is computed in the same pass or on its own."""
 
-    held    rows or columns whose sums a program keeps        step    how many it takes in at a time
-    waves   programs for each multiprocessor of the chip       fused   all in one pass, or dS on its own
-    """
-
-    held: int
-    step: int
-    waves: int
-    fused: bool
-    warps: int
-    stages: int
+    fused: bool = True
 
 
-CONFIGS = tuple(
-    GradientsConfig(held, step, waves, fused, warps, 3)
-    for held, step, warps in ((256, 64, 8), (256, 32, 8), (256, 32, 4), (128, 64, 4), (128, 64, 8), (64, 64, 4))
-    for waves in (1, 2)
-    for fused in (True, False)
-)
+_SEPARATE_FROM = 64  # the padded rank from which the parts of dS may cost more than a second pass over dY
 
 
-def default_config(rows: int, outputs: int, padded: int, dtype: torch.dtype, device: torch.device) -> GradientsConfig:
-    """The rule where nothing was tuned: as many columns as registers allow and as leave every multiprocessor some work."""
-    if dtype == torch.float32:
-        held, step, warps, stages = (64, 32, 4, 2) if padded <= 64 else (64, 16, 8, 2)
-        return GradientsConfig(held, step, 2, padded <= 32, warps, stages)
-    held = 256 if padded <= 32 else 128
-    while held > 64 and triton.cdiv(outputs, held) * triton.cdiv(rows, 64) < multiprocessors(device):
-        held //= 2
-    return GradientsConfig(held, 64 if padded <= 128 else 32, 2, padded <= 32, 4 if held == 64 else 8, 3)
+def gradients_configs(dtype: torch.dtype, padded: int, wide: bool) -> Iterator[GradientsConfig]:
+    """The configurations worth timing; `wide` where dY is `vectorised`."""
+    for config in sums_configs(dtype, padded, wide):
+        if padded <= _SEPARATE_FROM:
+            yield GradientsConfig(**asdict(config), fused=True)
+        if padded >= _SEPARATE_FROM:
+            yield GradientsConfig(**asdict(config), fused=False)
+
+
+def default_gradients_config(grad_y: Tensor, padded: int) -> GradientsConfig:
+    """A rule for a chip that was never timed."""
+    wide, chip = vectorised(grad_y), chip_of(grad_y.device)
+    config = default_sums_config(*grad_y.shape, grad_y.dtype, padded, wide, chip)
+    return GradientsConfig(**asdict(config), fused=padded < _SEPARATE_FROM)
 
 
 def grad_s_and_b(
@@ -73,8 +65,8 @@ def grad_s_and_b(
     grad_y [M, N] of any strides; s [M, R] contiguous, R the padded rank, columns from r on zero; lora_b [N, r]. dS is
     needed by the gradients of x and of A, and its columns from r on are zero.
     """
-    (rows, outputs), rank, padded = grad_y.shape, lora_b.shape[1], s.shape[1]
-    config = config or default_config(rows, outputs, padded, grad_y.dtype, grad_y.device)
+    outputs = grad_y.shape[1]
+    config = config or default_gradients_config(grad_y, s.shape[1])
     grad_s = torch.empty_like(s) if needs.x or needs.lora_a else None
     grad_b = torch.empty_like(lora_b, memory_format=torch.contiguous_format) if needs.lora_b else None
     grad_bias = grad_y.new_empty(outputs, dtype=bias_dtype) if needs.bias else None
@@ -102,22 +94,21 @@ def _launch_columns(
         return
     (rows, outputs), rank = grad_y.shape, lora_b.shape[1]
     blocks = triton.cdiv(outputs, config.held)
-    limit = share_limit(rows, grad_y.element_size(), rank)
-    ranges = cut(rows, config.step, blocks, config.waves, limit, grad_y.device)
+    ranges = cut(rows, config.step, blocks, config.waves, grad_y.element_size(), rank, grad_y.device)
     s_target, s_scale = _parted(grad_s, blocks, scaling, sums)
     b_target, b_scale = _parted(grad_b, ranges.count, scaling, sums)
     bias_target, _ = _parted(grad_bias, ranges.count, 1.0, sums)
     _columns_kernel[(blocks, ranges.count)](
-        grad_y, s, lora_b, s_target, b_target, bias_target, rows, outputs, rank, ranges.span, s_scale, b_scale,
+        grad_y, s, lora_b, s_target, b_target, bias_target, rows, outputs, rank, ranges.steps, s_scale, b_scale,
         *grad_y.stride(), *lora_b.stride(),
         R=s.shape[1], BLOCK_M=config.step, BLOCK_N=config.held, PRECISION=dot_precision(grad_y.dtype),
         num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["M", "span"])
+@triton.jit(do_not_specialize=["M", "steps"])
 def _columns_kernel(  # type: ignore[no-untyped-def]
-    grad_y, s, lora_b, grad_s, grad_b, grad_bias, M, N, rank, span, s_scale, b_scale,
+    grad_y, s, lora_b, grad_s, grad_b, grad_bias, M, N, rank, steps, s_scale, b_scale,
     y_stride_m, y_stride_n, b_stride_n, b_stride_r,
     R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -129,7 +120,8 @@ def _columns_kernel(  # type: ignore[no-untyped-def]
         b = b.to(grad_y.dtype.element_ty)
     b_sum = tl.zeros((BLOCK_N, R), tl.float32)
     bias_sum = tl.zeros((BLOCK_N,), tl.float32)
-    for first in range(tl.program_id(1) * span, min(tl.program_id(1) * span + span, M), BLOCK_M):
+    start = tl.program_id(1) * steps * BLOCK_M
+    for first in range(start, min(start + steps * BLOCK_M, M), BLOCK_M):
         rows = first + tl.arange(0, BLOCK_M).to(tl.int64)
         inside = (rows < M)[:, None]
         places = rows[:, None] * y_stride_m + columns[None, :] * y_stride_n
@@ -155,25 +147,25 @@ def _launch_grad_s(
 ) -> None:
     (rows, outputs), (_, padded) = grad_y.shape, grad_s.shape
     blocks = triton.cdiv(rows, config.held)
-    limit = share_limit(outputs, grad_y.element_size(), padded)
-    ranges: Ranges = cut(outputs, config.step, blocks, config.waves, limit, grad_y.device)
+    ranges = cut(outputs, config.step, blocks, config.waves, grad_y.element_size(), padded, grad_y.device)
     target, scale = _parted(grad_s, ranges.count, scaling, sums)
     _grad_s_kernel[(blocks, ranges.count)](
-        grad_y, lora_b, target, rows, outputs, lora_b.shape[1], ranges.span, scale,
+        grad_y, lora_b, target, rows, outputs, lora_b.shape[1], ranges.steps, scale,
         *grad_y.stride(), *lora_b.stride(),
         R=padded, BLOCK_M=config.held, BLOCK_N=config.step, PRECISION=dot_precision(grad_y.dtype),
         num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["M", "span"])
+@triton.jit(do_not_specialize=["M", "steps"])
 def _grad_s_kernel(  # type: ignore[no-untyped-def]
-    grad_y, lora_b, grad_s, M, N, rank, span, scale, y_stride_m, y_stride_n, b_stride_n, b_stride_r,
+    grad_y, lora_b, grad_s, M, N, rank, steps, scale, y_stride_m, y_stride_n, b_stride_n, b_stride_r,
     R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     rows, ranks = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, R)
     total = tl.zeros((BLOCK_M, R), tl.float32)
-    for first in range(tl.program_id(1) * span, min(tl.program_id(1) * span + span, N), BLOCK_N):
+    start = tl.program_id(1) * steps * BLOCK_N
+    for first in range(start, min(start + steps * BLOCK_N, N), BLOCK_N):
         columns = first + tl.arange(0, BLOCK_N).to(tl.int64)
         places = rows[:, None] * y_stride_m + columns[None, :] * y_stride_n
         tile = tl.load(grad_y + places, (rows < M)[:, None] & (columns < N)[None, :], 0.0)

@@ -6,6 +6,7 @@
 kernel, which adds it to a dY W that came from elsewhere (cuBLAS), reading and writing that matrix once.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import dot_precision
+from minitl_kernels.lora.triton_common import MOST_REGISTERS, dot_precision, registers, vectorised
 
 
 def keep_scale(threshold: int) -> float:
@@ -71,16 +72,25 @@ class LowRankConfig:
 
 
 CONFIGS = (
-    LowRankConfig(64, 128, 32, 4),
-    LowRankConfig(64, 64, 64, 4),
-    LowRankConfig(32, 256, 32, 4),
     LowRankConfig(128, 128, 32, 8),
+    LowRankConfig(64, 128, 32, 4),
+    LowRankConfig(64, 64, 32, 4),
+    LowRankConfig(32, 64, 32, 4),
 )
 
 
-def default_config(dtype: torch.dtype) -> LowRankConfig:
-    """The rule where nothing was tuned: a tile whose sums leave room for several programs on a multiprocessor."""
-    return LowRankConfig(64, 64, 16, 4) if dtype == torch.float32 else CONFIGS[0]
+def low_rank_configs(dtype: torch.dtype, wide: bool) -> Iterator[LowRankConfig]:
+    """The configurations worth timing; `wide` where grad_x is `vectorised`."""
+    for config in CONFIGS:
+        tile = config.block_m * config.block_k
+        if registers(tile, tile, config.warps, wide) <= MOST_REGISTERS and (dtype != torch.float32 or tile <= 4096):
+            yield config
+
+
+def default_low_rank_config(grad_x: Tensor) -> LowRankConfig:
+    """A rule for a chip that was never timed: sums that leave room for several programs on a multiprocessor."""
+    configs = low_rank_configs(grad_x.dtype, vectorised(grad_x))
+    return next(config for config in configs if config.warps == 4)
 
 
 def add_low_rank(
@@ -92,7 +102,7 @@ def add_low_rank(
     bits uint8 [M, ⌈K/8⌉], used where threshold > 0.
     """
     (rows, inputs), padded = grad_x.shape, grad_s.shape[1]
-    config = config or default_config(grad_x.dtype)
+    config = config or default_low_rank_config(grad_x)
     _add_kernel[(triton.cdiv(rows, config.block_m), triton.cdiv(inputs, config.block_k))](
         grad_x, grad_s, lora_a, bits if threshold else None, rows, inputs, lora_a.shape[0], keep_scale(threshold),
         *lora_a.stride(), R=padded, BLOCK_R=min(config.block_r, padded), BLOCK_M=config.block_m,

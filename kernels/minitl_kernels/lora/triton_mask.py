@@ -1,9 +1,9 @@
 """The dropout mask inside a kernel: drawn, packed, and laid over a tile.
 
-    seed, rows, groups ─ Philox4x32-7 ─► 4 words = 8 draws of 16 bits ─ ≥ threshold ─► one byte ─► 8 elements kept or not
+    seed, rows, groups ─ Philox4x32-7 ─► 4 words = 8 draws of 16 bits ─ ≥ threshold ─► one byte ─► 8 elements
 
-The numbers are those of `philox.py`. `tl.randint4x` splits an int64 offset into the counter (low, high, 0, 0) and an int64
-seed into the key (low, high): triton/language/random.py, `randint4x` and `philox`.
+The numbers are those of `philox.py`. `tl.randint4x` splits an int64 offset into the counter (low, high, 0, 0) and an
+int64 seed into the key (low, high): triton/language/random.py, `randint4x` and `philox`.
 """
 
 import triton
@@ -35,7 +35,7 @@ def _two_bits(word, threshold):  # type: ignore[no-untyped-def]
 def keep_where(tile, keep, ROWS: tl.constexpr, GROUPS: tl.constexpr):  # type: ignore[no-untyped-def]
     """tile [ROWS, 8 · GROUPS], with zeros where the bit of `keep` [ROWS, GROUPS] is not set.
 
-    With a group's elements on an axis of their own, the thread that holds a byte's eight elements needs no other thread.
+    With a group's elements on an axis of their own, the thread that holds a byte's elements needs no other thread.
     """
     lanes = tl.arange(0, 8)
     bit = (keep[:, :, None] >> lanes[None, None, :]) & 1

@@ -9,6 +9,8 @@ Atomic additions would need no second kernel, but their order, and with it the l
 run. The ranges exist to occupy the chip: a product whose output is a few ranks wide has too few tiles of its own.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,33 +18,73 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import multiprocessors
+from minitl_kernels.lora.triton_common import MOST_REGISTERS, Chip, chip_of, registers
 
 _TILE = 2048  # elements of parts that a program adds at a time
 
 
+@dataclass(frozen=True)
+class SumsConfig:
+    """How a program goes over a matrix [length, width]: it holds the sums of some of the width, and takes in the length.
+
+    held    columns whose sums it holds      waves   programs for each multiprocessor of the chip
+    step    rows that it takes in at a time  warps, stages   of a program: its warps, and its tiles in flight
+    """
+
+    held: int
+    step: int
+    waves: int
+    warps: int
+    stages: int
+
+
+# held, step, warps, stages: the widest first.
+HALF = (
+    (256, 64, 8, 2),
+    (256, 32, 8, 4),
+    (128, 64, 4, 3),
+    (128, 64, 8, 3),
+    (128, 32, 8, 3),
+    (64, 64, 4, 3),
+    (64, 32, 8, 3),
+)
+FLOAT32 = ((64, 32, 4, 2), (64, 32, 8, 2), (64, 16, 8, 2), (32, 16, 8, 2))
+
+
+def sums_configs(dtype: torch.dtype, padded: int, wide: bool) -> Iterator[SumsConfig]:
+    """The configurations worth timing for sums of `padded` ranks; `wide` where the matrix is `vectorised`."""
+    for held, step, warps, stages in FLOAT32 if dtype == torch.float32 else HALF:
+        if registers((held + step) * padded, held * step, warps, wide) <= MOST_REGISTERS:
+            for waves in (2, 1):
+                yield SumsConfig(held, step, waves, warps, stages)
+
+
+def default_sums_config(length: int, width: int, dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> SumsConfig:
+    """A rule for a chip that was never timed: the widest that leaves every multiprocessor something to do."""
+    configs = list(sums_configs(dtype, padded, wide))
+    for config in configs:
+        if triton.cdiv(width, config.held) * triton.cdiv(length, config.step) >= chip.multiprocessors:
+            return config
+    return configs[-1]
+
+
 class Ranges(NamedTuple):
-    """A length cut into `count` ranges of `span` each, the last perhaps shorter."""
+    """A length cut into `count` ranges of `steps` steps each, the last perhaps shorter."""
 
     count: int
-    span: int
+    steps: int
 
 
-def cut(length: int, step: int, blocks: int, waves: int, limit: int, device: torch.device) -> Ranges:
-    """As many ranges of whole steps as let `blocks` · ranges programs run in `waves` waves, at most `limit`.
+def cut(length: int, step: int, blocks: int, waves: int, element_size: int, rank: int, device: torch.device) -> Ranges:
+    """As many ranges of whole steps as let `blocks` · ranges programs run in `waves` waves.
 
-    The limit keeps the parts a small share of what is read: for a matrix of `length` rows of e-byte elements and parts of
-    r float32 an output column, limit = length · e / (8 r) makes the parts at most half of its bytes.
+    At most so many that the parts, of `rank` float32 for each column, are half the bytes of the matrix that is read,
+    `length` elements of `element_size` bytes for each column.
     """
     steps = triton.cdiv(length, step)
-    count = max(1, min(steps, limit, waves * multiprocessors(device) // blocks))
-    span = triton.cdiv(steps, count) * step
-    return Ranges(triton.cdiv(length, span), span)
-
-
-def share_limit(length: int, element_size: int, rank: int) -> int:
-    """The limit for `cut`, at which parts are half as many bytes as the matrix that is read."""
-    return max(1, length * element_size // (8 * rank))
+    limit = length * element_size // (8 * rank)
+    each = triton.cdiv(steps, max(1, min(steps, limit, waves * chip_of(device).multiprocessors // blocks)))
+    return Ranges(triton.cdiv(steps, each), each)
 
 
 class Sum(NamedTuple):

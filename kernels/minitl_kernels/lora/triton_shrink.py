@@ -8,7 +8,8 @@
 R is the padded rank; columns of S from r on are zero.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 import triton
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from minitl_kernels.lora.philox import GROUP
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import dot_precision
+from minitl_kernels.lora.triton_common import Chip, chip_of, dot_precision
 from minitl_kernels.lora.triton_mask import keep_bytes, keep_where
 
 
@@ -30,6 +31,55 @@ class ShrinkConfig:
     splits: int
     warps: int
     stages: int
+
+
+# Many rows first. A tile of A, in float32, has R rows: with larger ranks it is shorter.
+CONFIGS = (
+    ShrinkConfig(64, 128, 1, 8, 3),
+    ShrinkConfig(64, 64, 1, 4, 4),
+    ShrinkConfig(32, 128, 1, 4, 4),
+    ShrinkConfig(32, 64, 1, 4, 3),
+    ShrinkConfig(32, 32, 1, 8, 3),
+    ShrinkConfig(16, 128, 1, 4, 3),
+    ShrinkConfig(16, 64, 1, 4, 3),
+    ShrinkConfig(16, 32, 1, 8, 3),
+)
+_MOST_SPLITS = 32
+
+
+def shrink_configs(m: int, k: int, dtype: torch.dtype, rank: int, chip: Chip) -> Iterator[ShrinkConfig]:
+    """The configurations that `chip` can run, each with as many ranges of K as fill the chip where M alone does not."""
+    padded = padded_rank(rank)
+    for config in CONFIGS:
+        elements = (config.block_m + padded) * config.block_k
+        registers = elements // (32 * config.warps) * (2 if dtype == torch.float32 else 1)
+        if chip.tensor_memory and config.block_m >= 64:
+            continue  # accumulators in tensor memory want the mask in another layout: it would be drawn four times
+        if registers <= 96 and shared_bytes(config, dtype.itemsize, rank) <= chip.shared:
+            yield replace(config, splits=_splits(m, k, config, chip))
+
+
+def _splits(m: int, k: int, config: ShrinkConfig, chip: Chip) -> int:
+    """A power of two, so that all multiprocessors have work and each at least four tiles."""
+    wanted = min(chip.multiprocessors // triton.cdiv(m, config.block_m), k // (4 * config.block_k), _MOST_SPLITS)
+    return 1 << max(0, wanted.bit_length() - 1)
+
+
+def shared_bytes(config: ShrinkConfig, itemsize: int, rank: int) -> int:
+    """An upper bound of the shared memory that a program needs, with A in float32."""
+    x_tile, a_tile = config.block_m * config.block_k, padded_rank(rank) * config.block_k
+    return (config.stages + 1) * x_tile * itemsize + a_tile * (config.stages * 4 + itemsize) + 4096
+
+
+def default_shrink_config(x: Tensor, rank: int) -> ShrinkConfig:
+    """A rule for a chip that was never timed: the first that has as many programs as there are multiprocessors."""
+    (m, k), chip = x.shape, chip_of(x.device)
+    usable = list(shrink_configs(m, k, x.dtype, rank, chip))
+    for config in usable:
+        programs = triton.cdiv(m, config.block_m) * config.splits
+        if config.block_m < 2 * max(m, 16) and programs >= chip.multiprocessors:
+            return config
+    return usable[-1]
 
 
 @triton.jit(do_not_specialize=["M", "threshold", "keep_scale"])
@@ -90,7 +140,7 @@ def shrink(
     of splits · M · R elements holds the parts.
     """
     (m, k), rank, padded = x.shape, lora_a.shape[0], padded_rank(lora_a.shape[0])
-    config = config or default_config(m, k, padded, x.dtype)
+    config = config or default_shrink_config(x, rank)
     keep_scale = 65536 / (65536 - threshold)
     split = config.splits > 1
     s = x.new_empty((m, padded))

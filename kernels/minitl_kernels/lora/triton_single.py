@@ -1,9 +1,9 @@
 """y and S in one kernel, without dropout and for small ranks: the loop over K that multiplies x with W meets A as well.
 
-      K          K  │ K              every program recomputes S for its rows; for r ≤ 16 that costs less than reading x
-    ┌────┐  ·  ┌────┬──┐ᵀ            once more. The programs of the first column of tiles store S for the backward pass.
-    │ x  │     │ W  │A │
-    └────┘     └────┴──┘
+  K          K  │ K              every program recomputes S for its rows; for r ≤ 16 that costs less than reading x
+┌────┐  ·  ┌────┬──┐ᵀ            once more. The programs of the first column of tiles store S for the backward pass.
+│ x  │     │ W  │A │
+└────┘     └────┴──┘
 """
 
 import triton
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from minitl_kernels.lora.ranks import padded_rank
 from minitl_kernels.lora.triton_common import dot_precision, multiprocessors, provide_scratch
-from minitl_kernels.lora.triton_epilogue import expand, scales
+from minitl_kernels.lora.triton_epilogue import add_bias, add_low_rank, scales
 from minitl_kernels.lora.triton_tiles import ProductConfig, default_product_config, tile_of
 
 
@@ -51,10 +51,10 @@ def _single_kernel(  # type: ignore[no-untyped-def]
     rounded = low.to(y.dtype.element_ty)
     if tile_n == 0:
         tl.store(s + rows[:, None] * R + ranks[None, :], rounded, (rows < M)[:, None])
-    total = expand(
-        total, rounded, b, bias, columns, N, rank, scale_down, scale_low, scale_up, b_stride_n, b_stride_r, R,
-        HAS_BIAS, PRECISION,
-    )  # fmt: skip
+    total = add_low_rank(
+        total * scale_down, rounded, b, columns, N, 0, rank, scale_low, b_stride_n, b_stride_r, R, PRECISION
+    )
+    total = add_bias(total * scale_up, bias, columns, N, HAS_BIAS)
     inside_y = (rows < M)[:, None] & (columns < N)[None, :]
     tl.store(y + rows[:, None] * N + columns[None, :], total.to(y.dtype.element_ty), inside_y)
 
@@ -84,10 +84,11 @@ def _single_tma_kernel(  # type: ignore[no-untyped-def]
         rounded = low.to(y.dtype.element_ty)
         if tile_n == 0:
             s_tiles.store([row, 0], rounded)
-        total = expand(
-            total, rounded, b, bias, column + tl.arange(0, BLOCK_N), N, rank, scale_down, scale_low, scale_up,
-            b_stride_n, b_stride_r, R, HAS_BIAS, PRECISION,
-        )  # fmt: skip
+        columns = column + tl.arange(0, BLOCK_N)
+        total = add_low_rank(
+            total * scale_down, rounded, b, columns, N, 0, rank, scale_low, b_stride_n, b_stride_r, R, PRECISION
+        )
+        total = add_bias(total * scale_up, bias, columns, N, HAS_BIAS)
         y_tiles.store([row, column], total.to(y.dtype.element_ty))
 
 
@@ -95,10 +96,14 @@ def single(
     x: Tensor, weight: Tensor, bias: Tensor | None, lora_a: Tensor, lora_b: Tensor, scaling: float,
     config: ProductConfig | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """y [M, N] = x Wᵀ + b + s · S Bᵀ and S [M, R] = x Aᵀ in x's dtype, accumulated in float32."""
+    """y [M, N] = x Wᵀ + b + s · S Bᵀ and S [M, R] = x Aᵀ in x's dtype, accumulated in float32.
+
+    x [M, K] and weight [N, K] of any strides, but `aligned`, as lora_a, where the configuration asks for descriptors;
+    bias [N] or None; lora_a [r, K] and lora_b [N, r] float32 or x's dtype, each on its own; r ≤ 32.
+    """
     (m, k), (n, rank), padded = x.shape, lora_b.shape, padded_rank(lora_b.shape[1])
     y, s = x.new_empty((m, n)), x.new_empty((m, padded))
-    config = config or default_product_config(x, weight, y, padded)
+    config = config or default_product_config(x, weight, y, rank, lora_a)
     tiles = triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
     shared = (x, weight, bias, lora_a, lora_b, s, y, m, n, k, rank, *scales(scaling))
     sizes = {

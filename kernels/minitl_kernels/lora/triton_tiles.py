@@ -1,15 +1,22 @@
-"""How a product is cut into tiles: the sizes, in which order programs take them, and what fits a chip."""
+"""How a product is cut into tiles: their sizes, which of them a chip can run, and in which order programs take them."""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from minitl_kernels.lora.ranks import padded_rank
+from minitl_kernels.lora.triton_common import Chip, aligned, chip_of, dot_precision
+from minitl_kernels.lora.triton_epilogue import WIDEST
+
 
 @dataclass(frozen=True)
 class ProductConfig:
-    """Rows, columns and depth of a tile, warps of a program, tiles in flight, rows of tiles in a group; by descriptors or
-    by addresses; one tile a program or as many programs as multiprocessors."""
+    """A tile's rows, columns and depth; a program's warps and tiles in flight; rows of tiles in a group; whether tiles
+    are fetched by descriptors (TMA), and whether as many programs as multiprocessors share them (persistent)."""
 
     block_m: int
     block_n: int
@@ -20,13 +27,85 @@ class ProductConfig:
     tma: bool = False
     persistent: bool = False
 
-def default_product_config(x, w, y, padded):
-    return ProductConfig(16,16,16,4,2)
+
+# Largest tiles first. Others were compiled and dropped, as they spilled registers on one chip or another.
+HALF = (
+    ProductConfig(128, 256, 64, 8, 3, tma=True),
+    ProductConfig(128, 256, 64, 8, 3, tma=True, persistent=True),
+    ProductConfig(256, 128, 64, 8, 3, tma=True),
+    ProductConfig(128, 256, 32, 8, 4),
+    ProductConfig(128, 128, 64, 8, 4, tma=True, persistent=True),
+    ProductConfig(128, 128, 64, 4, 4, tma=True),
+    ProductConfig(128, 128, 64, 8, 3),
+    ProductConfig(64, 128, 64, 4, 4, tma=True),
+    ProductConfig(64, 128, 64, 4, 4),
+    ProductConfig(64, 64, 64, 4, 4),
+    ProductConfig(32, 64, 128, 4, 3, tma=True),
+    ProductConfig(16, 64, 128, 4, 4, tma=True),
+    ProductConfig(16, 64, 128, 4, 4),
+    ProductConfig(16, 64, 64, 4, 4),
+)
+TF32 = (
+    ProductConfig(128, 128, 32, 8, 3, tma=True),
+    ProductConfig(128, 128, 32, 8, 3),
+    ProductConfig(64, 64, 32, 4, 3),
+    ProductConfig(16, 64, 32, 4, 3),
+)
+FLOAT32 = (  # without tensor cores every product is written out: small tiles, or the registers run out
+    ProductConfig(64, 64, 16, 4, 3),
+    ProductConfig(32, 64, 32, 4, 3),
+    ProductConfig(16, 64, 32, 4, 3),
+)
+
+
+def product_configs(dtype: torch.dtype, rank: int, chip: Chip, single: bool = False) -> Iterator[ProductConfig]:
+    """The configurations that `chip` can run where the operands can be described; `single`: with S in the loop."""
+    tables = {"tf32": TF32, "ieee": FLOAT32 if dtype == torch.float32 else HALF}
+    if single and padded_rank(rank) > WIDEST:
+        return
+    crowded = single and chip.capability < 90  # operands and both accumulators share the registers
+    for config in tables[dot_precision(dtype)]:
+        doubled = chip.tensor_memory and (single or config.persistent)  # a second accumulator in tensor memory
+        if (crowded or doubled) and config.block_m * config.block_n > 128 * 128:
+            continue
+        if (chip.tma or not config.tma) and shared_bytes(config, dtype.itemsize, rank, single) <= chip.shared:
+            yield config
+
+
+def shared_bytes(config: ProductConfig, itemsize: int, rank: int, single: bool) -> int:
+    """An upper bound of the shared memory that a program needs, with A and B in float32."""
+    m, n, k, low = config.block_m, config.block_n, config.block_k, padded_rank(rank)
+    loop = config.stages * (m + n) * k * itemsize
+    if single:
+        loop += config.stages * low * k * 4 + low * k * itemsize
+    epilogue = (m + n) * min(low, WIDEST) * itemsize
+    if config.tma:  # y leaves through shared memory of its own; in a loop over tiles so do S and B come
+        return loop + m * n * itemsize + (epilogue if config.persistent else 0) + 256
+    return max(loop, m * n * 4, epilogue) + 256
+
+
+def default_product_config(
+    x: Tensor, weight: Tensor, y: Tensor, rank: int, lora_a: Tensor | None = None
+) -> ProductConfig:
+    """A rule for a chip that was never timed: the largest tiles of which there are enough for all multiprocessors.
+
+    With lora_a for the single kernel, without for the product with S at hand.
+    """
+    chip = chip_of(x.device)
+    described = all(aligned(matrix) for matrix in (x, weight, y, lora_a) if matrix is not None)
+    configs = product_configs(x.dtype, rank, chip, single=lora_a is not None)
+    usable = [config for config in configs if described or not config.tma]
+    m, n = y.shape
+    for config in usable:
+        tiles = triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
+        if config.block_m < 2 * max(m, 16) and tiles >= chip.multiprocessors:
+            return config
+    return usable[-1]
 
 
 @triton.jit
 def tile_of(index, tiles_m, tiles_n, GROUP: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The tile [m, n] of a product that program `index` computes.
+    """The tile [m, n] of a product that is number `index` in the order in which programs take them.
 
     Programs that run at the same time take GROUP rows of tiles, column by column: they share tiles of both operands,
     which so stay in the L2 cache.

@@ -1,0 +1,102 @@
+"""`lora_linear` on a GPU: Triton's kernels and cuBLAS, put together as the plan says.
+
+    forward     x ─ shrink ─► S, bits          y = x Wᵀ + b + s · S Bᵀ
+    backward    dY ─ one pass ─► dS, dB, db    dX = dY W + mask(dS A)     dA = dSᵀ mask(x)
+
+No copy of x or y is made, nothing waits for the device, and every sum is taken in a fixed order.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minitl_kernels.lora.needs import Needs
+from minitl_kernels.lora.plans import Plan, Problem, can_be_single, plan_for
+from minitl_kernels.lora.ranks import padded_rank
+from minitl_kernels.lora.triton_expand import expand_product
+from minitl_kernels.lora.triton_grad_a import grad_a as masked_grad_a
+from minitl_kernels.lora.triton_grad_x import grad_x as masked_grad_x
+from minitl_kernels.lora.triton_gradients import grad_s_and_b
+from minitl_kernels.lora.triton_low_rank import add_low_rank
+from minitl_kernels.lora.triton_shrink import shrink
+from minitl_kernels.lora.triton_single import single
+
+
+def saved_shapes(rows: int, columns: int, r: int, threshold: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of S, padded, and of the mask's bits."""
+    return (rows, padded_rank(r)), (rows, (columns + 7) // 8) if threshold else (0,)
+
+
+def forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lora_a: Tensor,
+    lora_b: Tensor,
+    scaling: float,
+    threshold: int,
+    seed: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y [M, N], S [M, R] and the mask's bits, for x [M, K]."""
+    r = lora_a.shape[0]
+    plan = plan_for(x, weight, r, threshold)
+    configs = plan.configs
+    with _on(x.device):
+        if plan.forward == "single" and can_be_single(Problem.of(x, weight, r, threshold)):
+            y, s = single(x, weight, bias, lora_a, lora_b, scaling, configs.get("single"))
+            return y, s, x.new_empty(0, dtype=torch.uint8)
+        s, bits = shrink(x, lora_a, threshold, seed, configs.get("shrink"))
+        if plan.forward == "cublas":
+            y = F.linear(x, weight, bias)
+            y.addmm_(s[:, :r], lora_b.to(x.dtype).t(), alpha=scaling)
+        else:
+            y = expand_product(x, weight, bias, s, lora_b, scaling, configs.get("expand"))
+        return y, s, bits
+
+
+def backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    lora_a: Tensor,
+    lora_b: Tensor,
+    s: Tensor,
+    bits: Tensor,
+    seed: Tensor | None,  # noqa: ARG001 - the bits say it all
+    scaling: float,
+    threshold: int,
+    needs: Needs,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of x, A, B and b that are needed, for grad_y [M, N]."""
+    grad_x = grad_a = None  # both come out of dS, which is computed where one of them is needed
+    plan = plan_for(x, weight, lora_a.shape[0], threshold)
+    with _on(x.device):
+        grad_s, grad_b, grad_bias = grad_s_and_b(
+            grad_y, s, lora_b, scaling, needs, weight.dtype, plan.configs.get("gradients")
+        )
+        if needs.x and grad_s is not None:
+            grad_x = _grad_x(plan, grad_y, weight, grad_s, lora_a, bits, threshold)
+        if needs.lora_a and grad_s is not None:
+            grad_a = masked_grad_a(grad_s, x, lora_a, bits, threshold, plan.configs.get("grad_a"))
+        return grad_x, grad_a, grad_b, grad_bias
+
+
+def _grad_x(
+    plan: Plan, grad_y: Tensor, weight: Tensor, grad_s: Tensor, lora_a: Tensor, bits: Tensor, threshold: int
+) -> Tensor:
+    if plan.grad_x == "product":
+        return masked_grad_x(grad_y, weight, grad_s, lora_a, bits, threshold, plan.configs.get("grad_x"))
+    grad_x = grad_y @ weight
+    if threshold:
+        add_low_rank(grad_x, grad_s, lora_a, bits, threshold, plan.configs.get("low_rank"))
+        return grad_x
+    return grad_x.addmm_(grad_s[:, : lora_a.shape[0]], lora_a.to(grad_x.dtype))
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    """Triton launches on the current device, which need not be the tensors'."""
+    if device.type != "cuda" or device.index == torch.cuda.current_device():
+        return nullcontext()
+    return torch.cuda.device(device)

@@ -1,0 +1,109 @@
+"""Which kernels compute `lora_linear` on a GPU: the plan for a problem, measured where it was, by a rule elsewhere.
+
+    forward   expand   shrink, then the base's product with the update in its epilogue         2 launches
+              single   all in one kernel; without dropout, for ranks to 16                     1 launch
+              cublas   shrink, cuBLAS for the base's product, cuBLAS that adds the update      3 launches
+    grad_x    product  dY · W with the masked update as its prologue                           1 launch
+              cublas   cuBLAS for dY · W, then the masked update added in place                2 launches
+
+A plan's own products pay where PyTorch's would write y, and read it again to add the update: 2 · M · N bytes each way.
+Per byte saved, cuBLAS may be ahead by a share of the product's time that falls as 1 / K. See `rule`.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from minitl_kernels.lora.ranks import padded_rank
+
+Forward = Literal["expand", "single", "cublas"]
+GradX = Literal["product", "cublas"]
+FORWARDS: tuple[Forward, ...] = ("expand", "single", "cublas")
+GRAD_XS: tuple[GradX, ...] = ("product", "cublas")
+
+# The single kernel multiplies by A in every tile of N, which is the cheaper way up to about so many outputs; more than
+# 16 columns of S would crowd its registers.
+SINGLE_RANK, SINGLE_OUT = 16, 2048
+# A Triton product that is 9% behind cuBLAS, the middle of what is published for Hopper, still wins up to this inner
+# size: its advantage over writing y twice is 367 / K of the product's time at 790 TFLOP/s and 4.3 TB/s.
+LARGEST_INNER = 4096
+
+
+class Problem(NamedTuple):
+    """What a plan is chosen by. Rows count in powers of two, so that batches of like sizes share a plan."""
+
+    rows: int
+    columns: int
+    out: int
+    rank: int  # padded
+    dtype: str
+    dropout: bool
+
+    @classmethod
+    def of(cls, x: Tensor, weight: Tensor, r: int, threshold: int) -> "Problem":
+        """That of an x [M, K]."""
+        rows = 1 << (x.shape[0] - 1).bit_length()
+        dtype = str(x.dtype).removeprefix("torch.")
+        return cls(rows, weight.shape[1], weight.shape[0], padded_rank(r), dtype, threshold > 0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The kernels to take, and how the work of each, by its name, is cut; those not named cut theirs by a rule."""
+
+    forward: Forward
+    grad_x: GradX
+    configs: Mapping[str, Any] = field(default_factory=dict)
+
+
+_forced: Plan | None = None
+
+
+@contextmanager
+def force_plan(plan: Plan | None) -> Iterator[None]:
+    """Take `plan` on a GPU within, whatever the problem; None chooses again. A backward pass is planned as it runs.
+
+    A plan's "single" stands for "expand" where that kernel cannot be: with dropout, or above its rank.
+    """
+    global _forced
+    before, _forced = _forced, plan
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+def plan_for(x: Tensor, weight: Tensor, r: int, threshold: int) -> Plan:
+    """The forced plan, else the one measured on this GPU for such a problem, else that of the rule."""
+    if _forced is not None:
+        return _forced
+    problem = Problem.of(x, weight, r, threshold)
+    if x.is_cuda:
+        from minitl_kernels.lora.tuned import tuned_plan
+
+        measured = tuned_plan(problem, x.device)
+        if measured is not None:
+            return measured
+    return rule(problem)
+
+
+def can_be_single(problem: Problem) -> bool:
+    """Whether the single kernel can compute it at all."""
+    return not problem.dropout and problem.rank <= SINGLE_RANK
+
+
+def rule(problem: Problem) -> Plan:
+    """The plan for a GPU on which nothing was measured.
+
+    Exact float32 products have no matrix unit, and there cuBLAS is far ahead of what Triton makes of them.
+    """
+    if problem.dtype == "float32" and torch.get_float32_matmul_precision() == "highest":
+        return Plan("cublas", "cublas")
+    forward: Forward = "expand" if problem.columns <= LARGEST_INNER else "cublas"
+    if can_be_single(problem) and problem.out <= SINGLE_OUT:
+        forward = "single"
+    return Plan(forward, "product" if problem.out <= LARGEST_INNER else "cublas")

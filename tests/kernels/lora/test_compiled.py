@@ -1,0 +1,69 @@
+"""Every Triton kernel of LoRA compiles for chips that are not at hand, spills nothing and fits them."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+import triton
+import triton.language as tl
+from minitl_kernels.lora.triton_common import HOPPER, chip_of
+
+from benchmarks.lora_compiled import ALL, CORE, Case, Launch, Row, compiling, measure, measure_all, table
+
+
+def _check(rows: list[Row], cases: list[Case]) -> None:
+    print(table(rows))
+    assert {row.case for row in rows} == {str(case) for case in cases}
+    assert not [row for row in rows if not row.fits]
+
+
+def test_what_the_rules_choose_fits_every_chip() -> None:
+    _check(measure_all(CORE), CORE)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_candidate_fits_its_chip() -> None:
+    _check(measure_all(ALL), ALL)
+
+
+@triton.jit
+def _greedy_kernel(x, y, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Keeps a product in one warp, whose threads have not the registers for it."""
+    sides = tl.arange(0, SIZE)
+    places = sides[:, None] * SIZE + sides[None, :]
+    tile = tl.load(x + places)
+    tl.store(y + places, tl.dot(tile, tile) + tl.dot(tile, tile.T))
+
+
+def _greedy(_: Case) -> Iterator[Launch]:
+    x = torch.empty((128, 128), dtype=torch.bfloat16, device="meta")
+    yield "one warp", lambda: _greedy_kernel[(1,)](x, x.float(), 128, num_warps=1)
+
+
+@pytest.mark.parametrize("case", CORE, ids=str)
+def test_a_kernel_that_spills_is_seen(case: Case) -> None:
+    (row,) = measure(case, _greedy)
+    assert row.registers == 255
+    assert row.spilled > 0
+    assert not row.fits
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"spilled": 4}, {"shared": HOPPER.shared + 1}, {"tensor_memory": 513}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_row_fits_only_within_all_limits(change: dict[str, int]) -> None:
+    row = Row("case", "kernel", "config", 255, 0, HOPPER.shared, HOPPER.shared, 512)
+    assert row.fits
+    assert not row._replace(**change).fits
+    assert "DOES NOT FIT" in table([row._replace(**change)])
+
+
+def test_compiling_leaves_no_trace() -> None:
+    run, before = triton.runtime.jit.JITFunction.run, chip_of(torch.device("meta"))
+    with compiling(CORE[0].chip):
+        assert chip_of(torch.device("meta")) == CORE[0].chip
+    assert triton.runtime.jit.JITFunction.run is run
+    assert chip_of(torch.device("meta")) == before
