@@ -38,7 +38,7 @@ def forward(
         assert seed is not None
         keep = draw_keep(seed, x.shape[0], x.shape[1], threshold)
         kept, bits = x * keep, pack_bits(keep)
-    s = _product(kept, lora_a.to(x.dtype).t(), keep_scale(threshold))
+    s = scaled_product(kept, lora_a.to(x.dtype).t(), keep_scale(threshold))
     y = F.linear(x, weight, bias)
     return y.addmm_(s, lora_b.to(x.dtype).t(), alpha=scaling), s, bits
 
@@ -61,14 +61,14 @@ def backward(
     scale = keep_scale(threshold)
     keep = unpack_bits(bits, x.shape[1]) if threshold else None
     if needs.bias:
-        grad_bias = grad_y.sum(dim=0, dtype=_wide(grad_y.dtype)).to(grad_y.dtype)
+        grad_bias = grad_y.sum(dim=0, dtype=wide_type(grad_y.dtype)).to(grad_y.dtype)
     if needs.lora_b:
-        grad_b = (_wide_product(grad_y.t(), s) * scaling).to(lora_b.dtype)
+        grad_b = (wide_product(grad_y.t(), s) * scaling).to(lora_b.dtype)
     if needs.x or needs.lora_a:
-        grad_s = _product(grad_y, lora_b.to(x.dtype), scaling)
+        grad_s = scaled_product(grad_y, lora_b.to(x.dtype), scaling)
         if needs.lora_a:
             kept = x if keep is None else x * keep
-            grad_a = (_wide_product(grad_s.t(), kept) * scale).to(lora_a.dtype)
+            grad_a = (wide_product(grad_s.t(), kept) * scale).to(lora_a.dtype)
         if needs.x:
             grad_x = grad_y @ weight
             if keep is None:
@@ -98,18 +98,18 @@ def compose(
     return F.linear(x, weight, bias) + scaling * update
 
 
-def _product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+def scaled_product(left: Tensor, right: Tensor, scale: float) -> Tensor:
     """scale · left @ right, scaled before it is rounded."""
     return torch.addmm(left.new_zeros(()), left, right, beta=0, alpha=scale)
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
+def wide_type(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _wide_product(left: Tensor, right: Tensor) -> Tensor:
+def wide_product(left: Tensor, right: Tensor) -> Tensor:
     """left @ right as it was accumulated, in float32 at least: gradients of float32 parameters are not rounded."""
-    wide = _wide(left.dtype)
+    wide = wide_type(left.dtype)
     if wide == left.dtype:
         return left @ right
     if left.is_cuda:
