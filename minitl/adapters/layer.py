@@ -12,7 +12,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from minitl_kernels import dropout
+from minitl_kernels import lora_linear
 from torch import Tensor, nn
 
 from minitl.adapters.config import LoraConfig
@@ -31,12 +31,7 @@ class LowRank(nn.Module):
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """xWᵀ + b + s · dropout(x)AᵀBᵀ in x's type: [..., in] -> [..., out]."""
-        rows = x.reshape(-1, x.shape[-1])  # [tokens, in]
-        y = F.linear(rows, weight, bias)
-        low = F.linear(dropout(rows, self.dropout_p, self.training), self.lora_A.to(x.dtype))  # [tokens, r]
-        # One product that adds to y as it goes: the update itself, as large as y, is never in memory.
-        y = y.addmm_(low.to(y.dtype), self.lora_B.to(y.dtype).t(), alpha=self.scaling)
-        return y.view(*x.shape[:-1], y.shape[-1])
+        return lora_linear(x, weight, bias, self.lora_A, self.lora_B, self.scaling, self.dropout_p, self.training)
 
     def merged(self, weight: Tensor) -> Tensor:
         """W + s · BA in float32, [out, in]."""
