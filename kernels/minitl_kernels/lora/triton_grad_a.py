@@ -34,8 +34,8 @@ def grad_a(
     blocks = triton.cdiv(inputs, config.held)
     ranges = cut(rows, config.step, blocks, config.waves, x.element_size(), rank, x.device)
     scale = keep_scale(threshold)
-    target = out if ranges.count == 1 else out.new_empty((ranges.count, rank, inputs), dtype=torch.float32)
-    _grad_a_kernel[(blocks, ranges.count)](
+    target = out if ranges.number == 1 else out.new_empty((ranges.number, rank, inputs), dtype=torch.float32)
+    _grad_a_kernel[(blocks, ranges.number)](
         grad_s, x, bits if threshold else None, target, rows, inputs, rank, ranges.steps,
         scale if target is out else 1.0, *x.stride(),
         R=padded, BLOCK_M=config.step, BLOCK_K=config.held, PRECISION=dot_precision(x.dtype),

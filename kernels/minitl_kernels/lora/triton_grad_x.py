@@ -24,8 +24,8 @@ from torch import Tensor
 from minitl_kernels.lora.triton_common import (
     MOST_REGISTERS,
     Chip,
+    aligned,
     chip_of,
-    describable,
     dot_precision,
     provide_scratch,
     registers,
@@ -42,7 +42,7 @@ class GradXConfig:
     block_m, block_k   the tile                      block_n   the reduction's step
     block_r            ranks of the prologue at a time
     group              rows of tiles that run together, so that they share tiles of W in the L2 cache
-    descriptor         tiles by TMA, for which the operands must be `describable`
+    descriptor         tiles by TMA, for which the operands must be `aligned`
     """
 
     block_m: int
@@ -72,7 +72,7 @@ FLOAT32 = (_config(64, 64, 32, 4, 2), _config(64, 64, 16, 8, 2), _config(32, 32,
 
 
 def grad_x_configs(dtype: torch.dtype, wide: bool, described: bool, chip: Chip) -> Iterator[GradXConfig]:
-    """The configurations worth timing: `wide` where dY and W are `vectorised`, `described` where `describable`."""
+    """The configurations worth timing: `wide` where dY and W are `vectorised`, `described` where `aligned`."""
     for config in FLOAT32 if dtype == torch.float32 else HALF:
         m, k, n = config.block_m, config.block_k, config.block_n
         fits = registers(m * k, (m + k) * n, config.warps, wide) <= MOST_REGISTERS
@@ -82,7 +82,7 @@ def grad_x_configs(dtype: torch.dtype, wide: bool, described: bool, chip: Chip) 
 
 def default_grad_x_config(grad_y: Tensor, weight: Tensor) -> GradXConfig:
     """A rule for a chip that was never timed: the largest tiles of which there is one for each multiprocessor."""
-    wide, described = vectorised(grad_y, weight), describable(grad_y) and describable(weight)
+    wide, described = vectorised(grad_y, weight), aligned(grad_y) and aligned(weight)
     chip = chip_of(grad_y.device)
     configs = list(grad_x_configs(grad_y.dtype, wide, described, chip))
     for config in configs:

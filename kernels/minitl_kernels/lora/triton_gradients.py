@@ -26,7 +26,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.needs import Needs
-from minitl_kernels.lora.triton_common import chip_of, dot_precision, vectorised
+from minitl_kernels.lora.triton_common import Chip, chip_of, dot_precision, vectorised
 from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut, default_sums_config, sums_configs
 
 
@@ -40,9 +40,9 @@ class GradientsConfig(SumsConfig):
 _SEPARATE_FROM = 64  # the padded rank from which the parts of dS may cost more than a second pass over dY
 
 
-def gradients_configs(dtype: torch.dtype, padded: int, wide: bool) -> Iterator[GradientsConfig]:
-    """The configurations worth timing; `wide` where dY is `vectorised`."""
-    for config in sums_configs(dtype, padded, wide):
+def gradients_configs(dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> Iterator[GradientsConfig]:
+    """The configurations that `chip` can run; `wide` where dY is `vectorised`."""
+    for config in sums_configs(dtype, padded, wide, chip):
         if padded <= _SEPARATE_FROM:
             yield GradientsConfig(**asdict(config), fused=True)
         if padded >= _SEPARATE_FROM:
@@ -52,7 +52,8 @@ def gradients_configs(dtype: torch.dtype, padded: int, wide: bool) -> Iterator[G
 def default_gradients_config(grad_y: Tensor, padded: int) -> GradientsConfig:
     """A rule for a chip that was never timed."""
     wide, chip = vectorised(grad_y), chip_of(grad_y.device)
-    config = default_sums_config(*grad_y.shape, grad_y.dtype, padded, wide, chip)
+    rows, outputs = grad_y.shape
+    config = default_sums_config(rows, outputs, grad_y.dtype, padded, wide, chip)
     return GradientsConfig(**asdict(config), fused=padded < _SEPARATE_FROM)
 
 
@@ -96,9 +97,9 @@ def _launch_columns(
     blocks = triton.cdiv(outputs, config.held)
     ranges = cut(rows, config.step, blocks, config.waves, grad_y.element_size(), rank, grad_y.device)
     s_target, s_scale = _parted(grad_s, blocks, scaling, sums)
-    b_target, b_scale = _parted(grad_b, ranges.count, scaling, sums)
-    bias_target, _ = _parted(grad_bias, ranges.count, 1.0, sums)
-    _columns_kernel[(blocks, ranges.count)](
+    b_target, b_scale = _parted(grad_b, ranges.number, scaling, sums)
+    bias_target, _ = _parted(grad_bias, ranges.number, 1.0, sums)
+    _columns_kernel[(blocks, ranges.number)](
         grad_y, s, lora_b, s_target, b_target, bias_target, rows, outputs, rank, ranges.steps, s_scale, b_scale,
         *grad_y.stride(), *lora_b.stride(),
         R=s.shape[1], BLOCK_M=config.step, BLOCK_N=config.held, PRECISION=dot_precision(grad_y.dtype),
@@ -148,8 +149,8 @@ def _launch_grad_s(
     (rows, outputs), (_, padded) = grad_y.shape, grad_s.shape
     blocks = triton.cdiv(rows, config.held)
     ranges = cut(outputs, config.step, blocks, config.waves, grad_y.element_size(), padded, grad_y.device)
-    target, scale = _parted(grad_s, ranges.count, scaling, sums)
-    _grad_s_kernel[(blocks, ranges.count)](
+    target, scale = _parted(grad_s, ranges.number, scaling, sums)
+    _grad_s_kernel[(blocks, ranges.number)](
         grad_y, lora_b, target, rows, outputs, lora_b.shape[1], ranges.steps, scale,
         *grad_y.stride(), *lora_b.stride(),
         R=padded, BLOCK_M=config.held, BLOCK_N=config.step, PRECISION=dot_precision(grad_y.dtype),

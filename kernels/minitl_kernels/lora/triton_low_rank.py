@@ -80,7 +80,7 @@ CONFIGS = (
 
 
 def low_rank_configs(dtype: torch.dtype, wide: bool) -> Iterator[LowRankConfig]:
-    """The configurations worth timing; `wide` where grad_x is `vectorised`."""
+    """The configurations that every chip can run; `wide` where grad_x is `vectorised`."""
     for config in CONFIGS:
         tile = config.block_m * config.block_k
         if registers(tile, tile, config.warps, wide) <= MOST_REGISTERS and (dtype != torch.float32 or tile <= 4096):
