@@ -124,7 +124,7 @@ def gradients(case: Case) -> Iterator[Launch]:
     _, _, grad_y, s, _, _, lora_b = _saved(case)
     candidates = gradients_configs(case.dtype, s.shape[1], vectorised(grad_y), case.chip)
     for config in candidates if case.candidates else [default_gradients_config(grad_y, s.shape[1])]:
-        for bias in (False, True):
+        for bias in (True,) if case.candidates else (False, True):  # with it more is in registers
             needs = Needs(True, True, True, bias)
             launch = partial(grad_s_and_b, grad_y, s, lora_b, 2.0, needs, case.dtype, config)
             yield f"{config} bias={bias}", launch
@@ -136,7 +136,7 @@ def grads_x(case: Case) -> Iterator[Launch]:
     wide, described = vectorised(grad_y, weight), aligned(grad_y) and aligned(weight)
     candidates = grad_x_configs(case.dtype, wide, described, case.chip)
     for config in candidates if case.candidates else [default_grad_x_config(grad_y, weight)]:
-        for threshold in (0, 6554):
+        for threshold in (6554,) if case.candidates else (0, 6554):
             launch = partial(grad_x, grad_y, weight, s, lora_a, bits, threshold, config)
             yield f"{config} threshold={threshold}", launch
 
@@ -145,9 +145,9 @@ def grads_a(case: Case) -> Iterator[Launch]:
     """dA, and the sum of its parts."""
     x, _, _, s, bits, lora_a, _ = _saved(case)
     candidates = sums_configs(case.dtype, s.shape[1], vectorised(x), case.chip)
-    default = default_sums_config(*x.shape, case.dtype, s.shape[1], vectorised(x), case.chip)
+    default = default_sums_config(case.shape[0], case.shape[1], case.dtype, s.shape[1], vectorised(x), case.chip)
     for config in candidates if case.candidates else [default]:
-        for threshold in (0, 6554):
+        for threshold in (6554,) if case.candidates else (0, 6554):
             yield f"{config} threshold={threshold}", partial(grad_a, s, x, lora_a, bits, threshold, config)
 
 
@@ -156,7 +156,7 @@ def low_ranks(case: Case) -> Iterator[Launch]:
     x, _, _, s, bits, lora_a, _ = _saved(case)
     candidates = low_rank_configs(case.dtype, vectorised(x))
     for config in candidates if case.candidates else [default_low_rank_config(x)]:
-        for threshold in (0, 6554):
+        for threshold in (6554,) if case.candidates else (0, 6554):
             yield f"{config} threshold={threshold}", partial(add_low_rank, x, s, lora_a, bits, threshold, config)
 
 

@@ -1,15 +1,15 @@
 """dX = dY W + keep_scale · mask ∘ (dS A): the product with the frozen weight, begun at the masked low-rank term.
 
-            N                  K                          K
-        ┌───────┐       ┌───────────┐           ┌─────────────────────┐
-    dY  │       │ ·  W  │           │  +  mask ∘│  dS [M, R] · A [r, K]│   =  dX [M, K]
-        └───────┘       └───────────┘           └─────────────────────┘
+         N            K                       R           K
+       ┌───┐     ┌─────────┐                ┌───┐    ┌─────────┐
+    dY │ M │ · W │ N       │  +  mask ∘  dS │ M │ · A│ R       │  =  dX [M, K]
+       └───┘     └─────────┘                └───┘    └─────────┘
 
 The term is the prologue: the sums start from it. As an epilogue it would need the finished sums, its own product and the
 mask in registers at the same time, and spills. dS and A are small, so the term costs only the reading of one bit an
 element, and dX is written once.
 
-Tiles of dY and W come by pointers, or as whole tiles by descriptors (the TMA unit, from sm_90 on), which need no registers
+Tiles of dY and W come by address, or whole by descriptor (the copy engine, from sm_90 on), which needs no registers
 for addresses and no bounds in the loop.
 """
 
@@ -135,9 +135,10 @@ def _grad_x_kernel(  # type: ignore[no-untyped-def]
         y_tiles = tl.make_tensor_descriptor(grad_y, [M, N], [y_stride_m, 1], [BLOCK_M, BLOCK_N])
         w_tiles = tl.make_tensor_descriptor(weight, [N, K], [w_stride_n, 1], [BLOCK_N, BLOCK_K])
         for n in range(0, N, BLOCK_N):
-            total = tl.dot(y_tiles.load([first_row, n]), w_tiles.load([n, first_column]), total)
+            y, w = y_tiles.load([first_row, n]), w_tiles.load([n, first_column])
+            total = tl.dot(y, w, total, input_precision=PRECISION)
     else:
-        # Rows and columns beyond the edge wrap around: what they add is not stored, and the loop needs no bounds for it.
+        # Rows and columns beyond the edge wrap around: what they add is not stored, and the loop needs no bounds.
         n = tl.arange(0, BLOCK_N).to(tl.int64)
         y_tile = grad_y + (rows % M).to(tl.int64)[:, None] * y_stride_m + n[None, :] * y_stride_n
         w_tile = weight + n[:, None] * w_stride_n + (columns % K).to(tl.int64)[None, :] * w_stride_k

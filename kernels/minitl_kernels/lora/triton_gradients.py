@@ -2,19 +2,19 @@
 
     dS = s · dY B  [M, R]          dB = s · dYᵀ S  [N, r]          db = Σ_m dY  [N]
 
-                     held
-               ┌──┬──────┬──┐       a program holds its columns' rows of B, and their sums for dB and db, in registers,
-               │  │ tile │  │       and goes down one range of rows; each tile gives dB and db one term, and dS the part
-          dY   │  │  ↓   │  │       of the tile's rows that these columns contribute
-               └──┴──────┴──┘
+          held
+    ┌──┬──────┬──┐     a program holds B for some of dY's columns, and their sums for dB and db, in registers and
+    │  │ tile │  │     goes down one range of rows; a tile gives dB and db one term, and dS the part of the tile's
+ dY │  │  ↓   │  │     rows that these columns contribute
+    └──┴──────┴──┘
 
-Workspace, in float32: one part of dS for each block of columns, ⌈N / held⌉ · M · R elements, and one of dB and db for each
-range of rows, ranges · N · (r + 1). In bytes beside those of dY (e bytes an element) that is 4R / (e · held) and
-4r / (e · span): at r = 16 in bf16 with 256 columns and ranges of 512 rows, an eighth and a sixteenth. What is one part
-only is written where it belongs, and costs nothing.
+Workspace, in float32: one part of dS for each block of columns, ⌈N / held⌉ · M · R elements, and one of dB and db for
+each range of rows, ranges · N · (r + 1). In bytes beside those of dY (e bytes an element) that is 4R / (e · held) and
+4r / (e · rows of a range): at r = 16 in bf16 with 256 columns and 512 rows, an eighth and a sixteenth. What is in one
+part only is written where it belongs, and takes no workspace.
 
-The parts of dS grow with the rank: from r = 64 on it is cheaper to read dY twice, and `fused = False` computes dS on its
-own, each program holding rows and going along the columns.
+The parts of dS grow with the rank: from r = 64 on it is cheaper to read dY twice, and without `fused` dS is computed on
+its own, each program holding rows and going along the columns.
 """
 
 from collections.abc import Iterator
@@ -72,9 +72,10 @@ def grad_s_and_b(
     grad_b = torch.empty_like(lora_b, memory_format=torch.contiguous_format) if needs.lora_b else None
     grad_bias = grad_y.new_empty(outputs, dtype=bias_dtype) if needs.bias else None
     sums: list[Sum] = []
-    if grad_s is not None and not config.fused:
+    fused = config.fused and grad_b is not None  # dS alone has no use for this order, nor for its parts
+    if grad_s is not None and not fused:
         _launch_grad_s(grad_y, lora_b, grad_s, scaling, config, sums)
-    _launch_columns(grad_y, s, lora_b, grad_s if config.fused else None, grad_b, grad_bias, scaling, config, sums)
+    _launch_columns(grad_y, s, lora_b, grad_s if fused else None, grad_b, grad_bias, scaling, config, sums)
     add_parts(*sums)
     return grad_s, grad_b, grad_bias
 

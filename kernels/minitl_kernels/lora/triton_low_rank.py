@@ -1,4 +1,4 @@
-"""The low-rank term of the input's gradient, under the dropout mask: a tile in registers, or added to a matrix in place.
+"""The masked low-rank term of the input's gradient: a tile in registers, or added to a matrix in place.
 
     keep_scale · mask ∘ (dS A)                                          dS [M, R], A [r, K], mask [M, K]
 

@@ -5,8 +5,8 @@
     │ range 0│ range 1│ range 2│ ─ programs ─►   part 2 ─┘
     └────────┴────────┴────────┘
 
-Atomic additions would need no second kernel, but their order, and with it the last bits of a gradient, change from run to
-run. The ranges exist to occupy the chip: a product whose output is a few ranks wide has too few tiles of its own.
+Atomic additions would need no second kernel, but their order, and with it the last bits of a gradient, change from run
+to run. The ranges exist to occupy the chip: a product whose output is a few ranks wide has too few tiles of its own.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _TILE = 2048  # elements of parts that a program adds at a time
 
 @dataclass(frozen=True)
 class SumsConfig:
-    """How a program goes over a matrix [length, width]: it holds the sums of some of the width, and takes in the length.
+    """How a program goes over a matrix [length, width]: it holds sums for some of the width, and takes in the length.
 
     held    columns whose sums it holds      waves   programs for each multiprocessor of the chip
     step    rows that it takes in at a time  warps, stages   of a program: its warps, and its tiles in flight
