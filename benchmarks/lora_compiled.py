@@ -26,11 +26,17 @@ from unittest.mock import patch
 
 import torch
 import triton
+from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import AMPERE, BLACKWELL, HOPPER, Chip
+from minitl_kernels.lora.triton_common import AMPERE, BLACKWELL, HOPPER, Chip, aligned, vectorised
 from minitl_kernels.lora.triton_common import CHIPS as CHIPS_READ
 from minitl_kernels.lora.triton_epilogue import WIDEST
 from minitl_kernels.lora.triton_expand import expand_product
+from minitl_kernels.lora.triton_grad_a import grad_a
+from minitl_kernels.lora.triton_grad_x import default_grad_x_config, grad_x, grad_x_configs
+from minitl_kernels.lora.triton_gradients import default_gradients_config, grad_s_and_b, gradients_configs
+from minitl_kernels.lora.triton_low_rank import add_low_rank, default_low_rank_config, low_rank_configs
+from minitl_kernels.lora.triton_parts import default_sums_config, sums_configs
 from minitl_kernels.lora.triton_shrink import default_shrink_config, shrink, shrink_configs
 from minitl_kernels.lora.triton_single import single
 from minitl_kernels.lora.triton_tiles import default_product_config, product_configs
@@ -113,13 +119,71 @@ def singles(case: Case) -> Iterator[Launch]:
         yield str(config), partial(single, x, weight, bias, lora_a, lora_b, 2.0, config)
 
 
+def gradients(case: Case) -> Iterator[Launch]:
+    """dS, dB and the bias's gradient, and the sums of their parts."""
+    _, _, grad_y, s, _, _, lora_b = _saved(case)
+    candidates = gradients_configs(case.dtype, s.shape[1], vectorised(grad_y), case.chip)
+    for config in candidates if case.candidates else [default_gradients_config(grad_y, s.shape[1])]:
+        for bias in (True,) if case.candidates else (False, True):  # with it more is in registers
+            needs = Needs(True, True, True, bias)
+            launch = partial(grad_s_and_b, grad_y, s, lora_b, 2.0, needs, case.dtype, config)
+            yield f"{config} bias={bias}", launch
+
+
+def grads_x(case: Case) -> Iterator[Launch]:
+    """The product with W that begins at the masked low-rank term."""
+    _, weight, grad_y, s, bits, lora_a, _ = _saved(case)
+    wide, described = vectorised(grad_y, weight), aligned(grad_y) and aligned(weight)
+    candidates = grad_x_configs(case.dtype, wide, described, case.chip)
+    for config in candidates if case.candidates else [default_grad_x_config(grad_y, weight)]:
+        for threshold in (6554,) if case.candidates else (0, 6554):
+            launch = partial(grad_x, grad_y, weight, s, lora_a, bits, threshold, config)
+            yield f"{config} threshold={threshold}", launch
+
+
+def grads_a(case: Case) -> Iterator[Launch]:
+    """dA, and the sum of its parts."""
+    x, _, _, s, bits, lora_a, _ = _saved(case)
+    candidates = sums_configs(case.dtype, s.shape[1], vectorised(x), case.chip)
+    default = default_sums_config(case.shape[0], case.shape[1], case.dtype, s.shape[1], vectorised(x), case.chip)
+    for config in candidates if case.candidates else [default]:
+        for threshold in (6554,) if case.candidates else (0, 6554):
+            yield f"{config} threshold={threshold}", partial(grad_a, s, x, lora_a, bits, threshold, config)
+
+
+def low_ranks(case: Case) -> Iterator[Launch]:
+    """The masked low-rank term added in place."""
+    x, _, _, s, bits, lora_a, _ = _saved(case)
+    candidates = low_rank_configs(case.dtype, vectorised(x))
+    for config in candidates if case.candidates else [default_low_rank_config(x)]:
+        for threshold in (6554,) if case.candidates else (0, 6554):
+            yield f"{config} threshold={threshold}", partial(add_low_rank, x, s, lora_a, bits, threshold, config)
+
+
+def _saved(case: Case) -> tuple[Tensor, ...]:
+    """What the backward kernels read: x, W, dY, S or dS, bits, A, B."""
+    (m, k, n), r = case.shape, case.rank
+    shapes = ((m, k), (n, k), (m, n), (m, padded_rank(r)))
+    lora_a, lora_b = _empty(r, k, dtype=torch.float32), _empty(n, r, dtype=torch.float32)
+    bits = _empty(m, -(-k // 8), dtype=torch.uint8)
+    return *(_empty(*shape, dtype=case.dtype) for shape in shapes), bits, lora_a, lora_b
+
+
 def _operands(case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     m, k, n = case.shape
     x, weight, bias = (_empty(*shape, dtype=case.dtype) for shape in ((m, k), (n, k), (n,)))
     return x, weight, bias, _empty(n, case.rank, dtype=torch.float32)
 
 
-LAUNCHES: tuple[Callable[[Case], Iterator[Launch]], ...] = (shrinks, products, singles)
+LAUNCHES: tuple[Callable[[Case], Iterator[Launch]], ...] = (
+    shrinks,
+    products,
+    singles,
+    gradients,
+    grads_x,
+    grads_a,
+    low_ranks,
+)
 
 
 class _Driver:
