@@ -2,9 +2,9 @@
 
     words ─ seen as 8 bytes each ─► byte > high: kept,  < high: dropped,  = high: a second byte >= low: kept
 
-An element is dropped with probability threshold / 2¹⁶, threshold = 256 · high + low. One byte in 256 is a tie, so nearly
-half of a 16-bit draw's cost is saved. A mask is a function of its seed. Its bytes are all ones where an element is
-kept, so that widening and one bitwise AND apply it; for the backward pass it is kept as one bit an element.
+An element is dropped with probability threshold / 2¹⁶, threshold = 256 · high + low. One byte in 256 is a tie, so
+nearly half of a 16-bit draw's cost is saved. A mask is a function of its seed. Its bytes are all ones where an element
+is kept, so that widening and one bitwise AND apply it; for the backward pass it is kept as one bit an element.
 """
 
 from functools import cache

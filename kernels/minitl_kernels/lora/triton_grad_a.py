@@ -15,8 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from minitl_kernels.lora.mask import keep_scale
 from minitl_kernels.lora.triton_common import chip_of, dot_precision, vectorised
-from minitl_kernels.lora.triton_low_rank import keep_scale, load_keep
+from minitl_kernels.lora.triton_low_rank import load_keep
 from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut, default_sums_config
 
 

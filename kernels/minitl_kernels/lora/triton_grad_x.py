@@ -5,8 +5,8 @@
     dY │ M │ · W │ N       │  +  mask ∘  dS │ M │ · A│ R       │  =  dX [M, K]
        └───┘     └─────────┘                └───┘    └─────────┘
 
-The term is the prologue: the sums start from it. As an epilogue it would need the finished sums, its own product and the
-mask in registers at the same time, and spills. dS and A are small, so the term costs only the reading of one bit an
+The term is the prologue: the sums start from it. As an epilogue it would need the finished sums, its own product and
+the mask in registers at the same time, and spills. dS and A are small, so the term costs only the reading of one bit an
 element, and dX is written once.
 
 Tiles of dY and W come by address, or whole by descriptor (the copy engine, from sm_90 on), which needs no registers
@@ -21,6 +21,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from minitl_kernels.lora.mask import keep_scale
 from minitl_kernels.lora.triton_common import (
     MOST_REGISTERS,
     Chip,
@@ -31,7 +32,7 @@ from minitl_kernels.lora.triton_common import (
     registers,
     vectorised,
 )
-from minitl_kernels.lora.triton_low_rank import keep_scale, masked_low_rank
+from minitl_kernels.lora.triton_low_rank import masked_low_rank
 from minitl_kernels.lora.triton_tiles import tile_of
 
 
@@ -42,7 +43,7 @@ class GradXConfig:
     block_m, block_k   the tile                      block_n   the reduction's step
     block_r            ranks of the prologue at a time
     group              rows of tiles that run together, so that they share tiles of W in the L2 cache
-    descriptor         tiles by TMA, for which the operands must be `aligned`
+    tma                tiles by descriptor, for which the operands must be `aligned`
     """
 
     block_m: int
@@ -50,22 +51,22 @@ class GradXConfig:
     block_n: int
     block_r: int
     group: int
-    descriptor: bool
+    tma: bool
     warps: int
     stages: int
 
 
-def _config(m: int, k: int, n: int, warps: int, stages: int, descriptor: bool = False) -> GradXConfig:
-    return GradXConfig(m, k, n, 32, 8, descriptor, warps, stages)
+def _config(m: int, k: int, n: int, warps: int, stages: int, tma: bool = False) -> GradXConfig:
+    return GradXConfig(m, k, n, 32, 8, tma, warps, stages)
 
 
 # The largest tiles first.
 HALF = (
-    *(_config(128, 256, 64, 8, stages, descriptor=True) for stages in (4, 3)),
-    *(_config(128, 128, 64, warps, stages, descriptor=True) for warps in (8, 4) for stages in (4, 3)),
+    *(_config(128, 256, 64, 8, stages, tma=True) for stages in (4, 3)),
+    *(_config(128, 128, 64, warps, stages, tma=True) for warps in (8, 4) for stages in (4, 3)),
     _config(128, 256, 32, 8, 4),
     _config(128, 128, 64, 8, 3),
-    *(_config(m, k, 64, 4, 4, descriptor) for descriptor in (True, False) for m, k in ((64, 128), (128, 64), (64, 64))),
+    *(_config(m, k, 64, 4, 4, tma) for tma in (True, False) for m, k in ((64, 128), (128, 64), (64, 64))),
     _config(64, 64, 32, 4, 3),
 )
 FLOAT32 = (_config(64, 64, 32, 4, 2), _config(64, 64, 16, 8, 2), _config(32, 32, 32, 4, 2))
@@ -76,7 +77,7 @@ def grad_x_configs(dtype: torch.dtype, wide: bool, described: bool, chip: Chip) 
     for config in FLOAT32 if dtype == torch.float32 else HALF:
         m, k, n = config.block_m, config.block_k, config.block_n
         fits = registers(m * k, (m + k) * n, config.warps, wide) <= MOST_REGISTERS
-        if described and chip.tma if config.descriptor else fits:
+        if described and chip.tma if config.tma else fits:
             yield config
 
 
@@ -103,7 +104,7 @@ def grad_x(
     """
     (rows, outputs), inputs, padded = grad_y.shape, weight.shape[1], grad_s.shape[1]
     config = config or default_grad_x_config(grad_y, weight)
-    if config.descriptor:
+    if config.tma:
         provide_scratch()
     out = grad_y.new_empty((rows, inputs))
     tiles = triton.cdiv(rows, config.block_m) * triton.cdiv(inputs, config.block_k)
@@ -111,7 +112,7 @@ def grad_x(
         grad_y, weight, grad_s, lora_a, bits if threshold else None, out, rows, outputs, inputs, lora_a.shape[0],
         keep_scale(threshold), *grad_y.stride(), *weight.stride(), *lora_a.stride(),
         R=padded, BLOCK_R=min(config.block_r, padded), BLOCK_M=config.block_m, BLOCK_K=config.block_k,
-        BLOCK_N=config.block_n, GROUP=config.group, EVEN=outputs % config.block_n == 0, DESCRIPTOR=config.descriptor,
+        BLOCK_N=config.block_n, GROUP=config.group, EVEN=outputs % config.block_n == 0, DESCRIPTOR=config.tma,
         PRECISION=dot_precision(grad_y.dtype), num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
     return out

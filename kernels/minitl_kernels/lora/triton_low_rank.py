@@ -14,12 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from minitl_kernels.lora.mask import keep_scale
 from minitl_kernels.lora.triton_common import MOST_REGISTERS, dot_precision, registers, vectorised
-
-
-def keep_scale(threshold: int) -> float:
-    """What kept elements are multiplied by, so that the expectation is that of no dropout: 2¹⁶ / (2¹⁶ − threshold)."""
-    return 65536 / (65536 - threshold)
 
 
 @triton.jit

@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from minitl_kernels.lora.mask import keep_scale
 from minitl_kernels.lora.philox import GROUP
 from minitl_kernels.lora.ranks import padded_rank
 from minitl_kernels.lora.triton_common import Chip, chip_of, dot_precision
@@ -82,9 +83,9 @@ def default_shrink_config(x: Tensor, rank: int) -> ShrinkConfig:
     return usable[-1]
 
 
-@triton.jit(do_not_specialize=["M", "threshold", "keep_scale"])
+@triton.jit(do_not_specialize=["M", "threshold", "scale"])
 def _shrink_kernel(  # type: ignore[no-untyped-def]
-    x, a, seed, s, bits, M, K, rank, span, threshold, keep_scale,
+    x, a, seed, s, bits, M, K, rank, span, threshold, scale,
     x_stride_m, x_stride_k, a_stride_r, a_stride_k,
     R: tl.constexpr, DROPOUT: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
@@ -119,16 +120,16 @@ def _shrink_kernel(  # type: ignore[no-untyped-def]
         a_tile += BLOCK_K * a_stride_k
 
     part = s + (tl.program_id(1).to(tl.int64) * M + rows)[:, None] * R + ranks[None, :]
-    tl.store(part, (total * keep_scale).to(s.dtype.element_ty), (rows < M)[:, None])
+    tl.store(part, (total * scale).to(s.dtype.element_ty), (rows < M)[:, None])
 
 
-@triton.jit(do_not_specialize=["size", "keep_scale"])
-def _add_parts_kernel(parts, s, size, keep_scale, SPLITS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+@triton.jit(do_not_specialize=["size", "scale"])
+def _add_parts_kernel(parts, s, size, scale, SPLITS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     elements = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = elements < size
     splits = tl.arange(0, SPLITS).to(tl.int64)
     tile = tl.load(parts + splits[:, None] * size + elements[None, :], inside[None, :], 0.0)
-    tl.store(s + elements, (tl.sum(tile, axis=0) * keep_scale).to(s.dtype.element_ty), inside)
+    tl.store(s + elements, (tl.sum(tile, axis=0) * scale).to(s.dtype.element_ty), inside)
 
 
 def shrink(
@@ -141,18 +142,18 @@ def shrink(
     """
     (m, k), rank, padded = x.shape, lora_a.shape[0], padded_rank(lora_a.shape[0])
     config = config or default_shrink_config(x, rank)
-    keep_scale = 65536 / (65536 - threshold)
+    scale = keep_scale(threshold)
     split = config.splits > 1
     s = x.new_empty((m, padded))
     bits = x.new_empty((m, (k + GROUP - 1) // GROUP) if threshold else (0,), dtype=torch.uint8)
     parts = x.new_empty((config.splits, m, padded), dtype=torch.float32) if split else s
     span = triton.cdiv(triton.cdiv(k, config.block_k), config.splits) * config.block_k
     _shrink_kernel[(triton.cdiv(m, config.block_m), config.splits)](
-        x, lora_a, seed, parts, bits, m, k, rank, span, threshold, 1.0 if split else keep_scale,
+        x, lora_a, seed, parts, bits, m, k, rank, span, threshold, 1.0 if split else scale,
         *x.stride(), *lora_a.stride(),
         R=padded, DROPOUT=threshold > 0, EVEN_K=k % config.block_k == 0, PRECISION=dot_precision(x.dtype),
         BLOCK_M=config.block_m, BLOCK_K=config.block_k, num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
     if split:
-        _add_parts_kernel[(triton.cdiv(s.numel(), 256),)](parts, s, s.numel(), keep_scale, config.splits, 256)
+        _add_parts_kernel[(triton.cdiv(s.numel(), 256),)](parts, s, s.numel(), scale, config.splits, 256)
     return s, bits

@@ -100,7 +100,7 @@ class _Case:
             "single": (lambda c: single(x, weight, None, lora_a, lora_b, 1.0, c), alone),
             "gradients": (
                 lambda c: grad_s_and_b(grad_y, s, lora_b, 1.0, _ALL, None, c),
-                gradients_configs(dtype, padded, vectorised(grad_y)),
+                gradients_configs(dtype, padded, vectorised(grad_y), chip),
             ),
             "grad_x": (
                 lambda c: grad_x(grad_y, weight, grad_s, lora_a, bits, threshold, c),
@@ -112,7 +112,7 @@ class _Case:
             ),
             "grad_a": (
                 lambda c: grad_a(grad_s, x, lora_a, bits, threshold, c),
-                sums_configs(dtype, padded, vectorised(x)),
+                sums_configs(dtype, padded, vectorised(x), chip),
             ),
         }  # fmt: skip
 

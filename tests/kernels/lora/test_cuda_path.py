@@ -92,7 +92,7 @@ def test_what_is_not_needed_is_not_computed_and_the_rest_is_the_same(place: Plac
     _, alone = place.run(run, inputs, direction, Plan("expand", "product"), needed)
     for name in NAMES:
         if name in needed:
-            assert torch.equal(alone[name], together[name])
+            torch.testing.assert_close(alone[name], together[name])  # the interpreter's products vary by their place
         else:
             assert alone[name] is None
 
