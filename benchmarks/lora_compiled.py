@@ -26,6 +26,7 @@ from unittest.mock import patch
 
 import torch
 import triton
+from minitl_kernels.lora.adapters import Adapters
 from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.ranks import padded_rank
 from minitl_kernels.lora.triton_common import AMPERE, BLACKWELL, HOPPER, Chip, aligned, vectorised
@@ -36,6 +37,13 @@ from minitl_kernels.lora.triton_grad_a import grad_a
 from minitl_kernels.lora.triton_grad_x import default_grad_x_config, grad_x, grad_x_configs
 from minitl_kernels.lora.triton_gradients import default_gradients_config, grad_s_and_b, gradients_configs
 from minitl_kernels.lora.triton_low_rank import add_low_rank, default_low_rank_config, low_rank_configs
+from minitl_kernels.lora.triton_multi_gradients import grad_a as multi_grad_a
+from minitl_kernels.lora.triton_multi_gradients import grad_s_and_b as multi_grad_s_and_b
+from minitl_kernels.lora.triton_multi_low_rank import expand as multi_expand
+from minitl_kernels.lora.triton_multi_low_rank import shrink as multi_shrink
+from minitl_kernels.lora.triton_multi_product import pays
+from minitl_kernels.lora.triton_multi_product import product as multi_product
+from minitl_kernels.lora.triton_multi_routing import numbers, route, unit_of
 from minitl_kernels.lora.triton_parts import default_sums_config, sums_configs
 from minitl_kernels.lora.triton_shrink import default_shrink_config, shrink, shrink_configs
 from minitl_kernels.lora.triton_single import single
@@ -175,6 +183,31 @@ def _operands(case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x, weight, bias, _empty(n, case.rank, dtype=torch.float32)
 
 
+def multis(case: Case) -> Iterator[Launch]:
+    """All kernels of three adapters in one batch, forward and backward, which have one configuration each."""
+    x, weight, bias, lora_b = _operands(case)
+    (m, k), (n, r), padded, count = x.shape, lora_b.shape, padded_rank(case.rank), 3
+    ids, seed = _empty(m, dtype=torch.int64), _empty(dtype=torch.int64)
+    yield "route", partial(route, ids, count, unit_of(m))
+    with compiling(case.chip):
+        routes = route(ids, count, unit_of(m))
+    table = numbers(Adapters([_empty(r, k, dtype=x.dtype)] * count, [], [1.0] * count, [0] * count), x.device)
+    stacked_a, stacked_b = _empty(count * r, k, dtype=torch.float32), _empty(n, count * r, dtype=torch.float32).t()
+    s, grad_y = _empty(m, padded, dtype=case.dtype), _empty(m, n, dtype=case.dtype)
+    for bits in (None, _empty(m, -(-k // 8), dtype=torch.uint8)):
+        name = f"dropout={bits is not None}"
+        yield name, partial(multi_shrink, x, stacked_a, table, routes, padded, bits is not None, False, seed)
+        yield name, partial(multi_expand, x, s, stacked_a, bits, table, routes, False)
+        yield name, partial(multi_grad_a, s, x, bits, table, routes, count * r)
+        if pays(grad_y, k):
+            yield name, partial(multi_product, grad_y, weight, None, s, stacked_a, bits, table, routes, False)
+    yield "forward", partial(multi_expand, grad_y, s, stacked_b, None, table, routes, True)
+    if pays(x, n):
+        yield "forward", partial(multi_product, x, weight.t(), bias, s, stacked_b, None, table, routes, True)
+    for need_b in (True, False):
+        yield f"need_b={need_b}", partial(multi_grad_s_and_b, grad_y, s, stacked_b, table, routes, True, need_b)
+
+
 LAUNCHES: tuple[Callable[[Case], Iterator[Launch]], ...] = (
     shrinks,
     products,
@@ -183,6 +216,7 @@ LAUNCHES: tuple[Callable[[Case], Iterator[Launch]], ...] = (
     grads_x,
     grads_a,
     low_ranks,
+    multis,
 )
 
 

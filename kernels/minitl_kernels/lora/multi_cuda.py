@@ -43,7 +43,7 @@ def forward(
     table, padded = numbers(adapters, x.device), padded_rank(max(adapters.ranks))
     s, bits = shrink(x, torch.cat(adapters.lora_as), table, routes, padded, any(adapters.thresholds), False, seed)
     right = torch.cat(adapters.lora_bs, dim=1).t()
-    if pays(x.dtype, x.shape[1]):
+    if pays(x, weight.shape[0]):
         y = product(x, weight.t(), bias, s, right, None, table, routes, True)
     else:
         y = expand(F.linear(x, weight, bias), s, right, None, table, routes, True)
@@ -71,7 +71,7 @@ def backward(
         by_a = grad_a(grad_s, x, bits, table, routes, len(right))
     if needs.x and grad_s is not None:
         right = torch.cat(adapters.lora_as)
-        if pays(x.dtype, grad_y.shape[1]):
+        if pays(grad_y, x.shape[1]):
             by_x = product(grad_y, weight, None, grad_s, right, bits, table, routes, False)
         else:
             by_x = expand(grad_y @ weight, grad_s, right, bits, table, routes, False)

@@ -22,7 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import dot_precision, multiprocessors
+from minitl_kernels.lora.triton_common import chip_of, dot_precision
 from minitl_kernels.lora.triton_low_rank import load_keep
 from minitl_kernels.lora.triton_multi_low_rank import numbers_of, shrink
 from minitl_kernels.lora.triton_multi_routing import Routes
@@ -44,10 +44,13 @@ def default_config(wide: Tensor, units: int, padded: int) -> SumsConfig:
     """The rule, as nothing is tuned: as many columns as registers allow and as leave every multiprocessor some work."""
     if wide.dtype == torch.float32:
         return SumsConfig(32, 64, 4, 2) if padded <= 64 else SumsConfig(16, 64, 8, 2)
-    block_c = 256 if padded <= 32 else 128
-    while block_c > 64 and triton.cdiv(wide.shape[1], block_c) * units < multiprocessors(wide.device):
+    chip = chip_of(wide.device)
+    block_c = 256 if padded <= 32 else 128 if padded <= 128 else 64
+    if chip.tensor_memory and padded <= 128:
+        block_c //= 2  # where sums lie in tensor memory, fewer registers are left for the rest
+    while block_c > 64 and triton.cdiv(wide.shape[1], block_c) * units < chip.multiprocessors:
         block_c //= 2
-    return SumsConfig(64 if padded <= 128 else 32, block_c, 4 if block_c == 64 else 8, 3)
+    return SumsConfig(64 if padded <= 128 else 32, block_c, 8, 3)
 
 
 @triton.jit(do_not_specialize=["M", "count"])

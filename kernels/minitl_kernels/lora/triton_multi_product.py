@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import dot_precision
+from minitl_kernels.lora.triton_common import chip_of, dot_precision
 from minitl_kernels.lora.triton_multi_low_rank import masked_update, numbers_of
 from minitl_kernels.lora.triton_multi_routing import Routes
 from minitl_kernels.lora.triton_tiles import tile_of
@@ -42,19 +42,22 @@ class ProductConfig:
     block_r: int
 
 
-def default_config(dtype: torch.dtype, columns: int) -> ProductConfig:
+def default_config(left: Tensor, columns: int) -> ProductConfig:
     """The rule, as nothing is tuned: the widest tile that columns fill and registers hold."""
-    if dtype == torch.float32:
+    if left.dtype == torch.float32:
         return ProductConfig(64, 64, 32, 4, 2, 16)
-    return ProductConfig(128, 256 if columns >= 256 else 128, 64, 8, 3, 32)
+    wide = columns >= 256 and chip_of(left.device).capability >= 90
+    return ProductConfig(128, 256 if wide else 128, 64, 8, 3, 32)
 
 
-def pays(dtype: torch.dtype, depth: int) -> bool:
+def pays(left: Tensor, columns: int) -> bool:
     """Whether one kernel is expected to be faster than cuBLAS and an update in place: a prediction, not a measurement.
 
-    Never in float32, whose exact products cuBLAS does better by more than the output's bytes cost.
+    Never in float32, whose exact products cuBLAS does better by more than the output's bytes cost; nor with rows that
+    are loaded element by element, as they are where their length is odd.
     """
-    return dtype != torch.float32 and depth <= DEEPEST
+    depth = left.shape[1]
+    return left.dtype != torch.float32 and depth <= DEEPEST and depth % 16 == 0 and columns % 16 == 0
 
 
 def product(
@@ -67,7 +70,7 @@ def product(
     any strides; bits uint8 [M, ⌈C/8⌉] or None; `scaled` multiplies the update by s.
     """
     (m, depth), c, padded = left.shape, weight.shape[1], s.shape[1]
-    config = config or default_config(left.dtype, c)
+    config = config or default_config(left, c)
     out = left.new_empty(m, c)
     tiles = (routes.rows.shape[0] // config.block_m) * triton.cdiv(c, config.block_c)
     _product_kernel[(tiles,)](
