@@ -29,7 +29,7 @@ import triton
 from minitl_kernels.lora.adapters import Adapters
 from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import AMPERE, BLACKWELL, HOPPER, Chip, aligned, vectorised
+from minitl_kernels.lora.triton_common import AMPERE, BLACKWELL, HOPPER, Chip, aligned, dot_precision, vectorised
 from minitl_kernels.lora.triton_common import CHIPS as CHIPS_READ
 from minitl_kernels.lora.triton_epilogue import WIDEST
 from minitl_kernels.lora.triton_expand import expand_product
@@ -111,7 +111,7 @@ def products(case: Case) -> Iterator[Launch]:
     """The product with the expand in its epilogue."""
     x, weight, bias, lora_b = _operands(case)
     s, y = _empty(len(x), padded_rank(case.rank), dtype=case.dtype), _empty(len(x), len(weight), dtype=case.dtype)
-    candidates = product_configs(case.dtype, case.rank, case.chip)
+    candidates = product_configs(case.dtype, dot_precision(case.dtype), case.rank, case.chip)
     for config in candidates if case.candidates else [default_product_config(x, weight, y, case.rank)]:
         yield str(config), partial(expand_product, x, weight, bias, s, lora_b, 2.0, config)
 
@@ -122,7 +122,7 @@ def singles(case: Case) -> Iterator[Launch]:
         return
     x, weight, bias, lora_b = _operands(case)
     lora_a, y = _empty(case.rank, x.shape[1], dtype=torch.float32), _empty(len(x), len(weight), dtype=case.dtype)
-    candidates = product_configs(case.dtype, case.rank, case.chip, single=True)
+    candidates = product_configs(case.dtype, dot_precision(case.dtype), case.rank, case.chip, single=True)
     for config in candidates if case.candidates else [default_product_config(x, weight, y, case.rank, lora_a)]:
         yield str(config), partial(single, x, weight, bias, lora_a, lora_b, 2.0, config)
 

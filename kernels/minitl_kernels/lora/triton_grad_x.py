@@ -15,6 +15,7 @@ for addresses and no bounds in the loop.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import triton
@@ -84,10 +85,14 @@ def grad_x_configs(dtype: torch.dtype, wide: bool, described: bool, chip: Chip) 
 def default_grad_x_config(grad_y: Tensor, weight: Tensor) -> GradXConfig:
     """A rule for a chip that was never timed: the largest tiles of which there is one for each multiprocessor."""
     wide, described = vectorised(grad_y, weight), aligned(grad_y) and aligned(weight)
-    chip = chip_of(grad_y.device)
-    configs = list(grad_x_configs(grad_y.dtype, wide, described, chip))
+    return _rule(grad_y.shape[0], weight.shape[1], grad_y.dtype, wide, described, chip_of(grad_y.device))
+
+
+@lru_cache(maxsize=4096)
+def _rule(rows: int, inputs: int, dtype: torch.dtype, wide: bool, described: bool, chip: Chip) -> GradXConfig:
+    configs = list(grad_x_configs(dtype, wide, described, chip))
     for config in configs:
-        tiles = triton.cdiv(grad_y.shape[0], config.block_m) * triton.cdiv(weight.shape[1], config.block_k)
+        tiles = triton.cdiv(rows, config.block_m) * triton.cdiv(inputs, config.block_k)
         if tiles >= chip.multiprocessors:
             return config
     return configs[-1]

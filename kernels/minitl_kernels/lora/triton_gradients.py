@@ -19,6 +19,7 @@ its own, each program holding rows and going along the columns.
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import torch
 import triton
@@ -51,9 +52,13 @@ def gradients_configs(dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -
 
 def default_gradients_config(grad_y: Tensor, padded: int) -> GradientsConfig:
     """A rule for a chip that was never timed."""
-    wide, chip = vectorised(grad_y), chip_of(grad_y.device)
     rows, outputs = grad_y.shape
-    config = default_sums_config(rows, outputs, grad_y.dtype, padded, wide, chip)
+    return _rule(rows, outputs, grad_y.dtype, padded, vectorised(grad_y), chip_of(grad_y.device))
+
+
+@lru_cache(maxsize=4096)
+def _rule(rows: int, outputs: int, dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> GradientsConfig:
+    config = default_sums_config(rows, outputs, dtype, padded, wide, chip)
     return GradientsConfig(**asdict(config), fused=padded < _SEPARATE_FROM)
 
 

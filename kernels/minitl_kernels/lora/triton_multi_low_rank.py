@@ -146,6 +146,6 @@ def expand(
     _expand_kernel[(routes.rows.shape[0] // block_m, triton.cdiv(c, block_c))](
         y, s, right, bits, routes.rows, routes.owner, table, m, c, table.shape[0] - 1, *right.stride(),
         R=padded, BLOCK_R=16 if wide else min(32, padded), SCALED=scaled, PRECISION=dot_precision(y.dtype),
-        UNIT=routes.unit, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=8 if c % 16 else 4,  # odd rows need more registers
+        UNIT=routes.unit, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=8 if c % 16 else 4,  # for odd rows
     )  # fmt: skip
     return y

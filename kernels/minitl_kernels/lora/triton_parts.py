@@ -11,6 +11,7 @@ to run. The ranges exist to occupy the chip: a product whose output is a few ran
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -58,6 +59,7 @@ def sums_configs(dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> Ite
                 yield SumsConfig(held, step, waves, warps, stages)
 
 
+@lru_cache(maxsize=4096)
 def default_sums_config(length: int, width: int, dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> SumsConfig:
     """A rule for a chip that was never timed: the widest that leaves every multiprocessor something to do."""
     configs = list(sums_configs(dtype, padded, wide, chip))

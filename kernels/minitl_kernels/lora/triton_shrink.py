@@ -10,6 +10,7 @@ R is the padded rank; columns of S from r on are zero.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 import triton
@@ -74,8 +75,13 @@ def shared_bytes(config: ShrinkConfig, itemsize: int, rank: int) -> int:
 
 def default_shrink_config(x: Tensor, rank: int) -> ShrinkConfig:
     """A rule for a chip that was never timed: the first that has as many programs as there are multiprocessors."""
-    (m, k), chip = x.shape, chip_of(x.device)
-    usable = list(shrink_configs(m, k, x.dtype, rank, chip))
+    m, k = x.shape
+    return _rule(m, k, x.dtype, rank, chip_of(x.device))
+
+
+@lru_cache(maxsize=4096)
+def _rule(m: int, k: int, dtype: torch.dtype, rank: int, chip: Chip) -> ShrinkConfig:
+    usable = list(shrink_configs(m, k, dtype, rank, chip))
     for config in usable:
         programs = triton.cdiv(m, config.block_m) * config.splits
         if config.block_m < 2 * max(m, 16) and programs >= chip.multiprocessors:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import triton
@@ -58,13 +59,15 @@ FLOAT32 = (  # without tensor cores every product is written out: small tiles, o
 )
 
 
-def product_configs(dtype: torch.dtype, rank: int, chip: Chip, single: bool = False) -> Iterator[ProductConfig]:
+def product_configs(
+    dtype: torch.dtype, precision: str, rank: int, chip: Chip, single: bool = False
+) -> Iterator[ProductConfig]:
     """The configurations that `chip` can run where the operands can be described; `single`: with S in the loop."""
     tables = {"tf32": TF32, "ieee": FLOAT32 if dtype == torch.float32 else HALF}
     if single and padded_rank(rank) > WIDEST:
         return
     crowded = single and chip.capability < 90  # operands and both accumulators share the registers
-    for config in tables[dot_precision(dtype)]:
+    for config in tables[precision]:
         doubled = chip.tensor_memory and (single or config.persistent)  # a second accumulator in tensor memory
         if (crowded or doubled) and config.block_m * config.block_n > 128 * 128:
             continue
@@ -92,11 +95,17 @@ def default_product_config(
 
     With lora_a for the single kernel, without for the product with S at hand.
     """
-    chip = chip_of(x.device)
     described = all(aligned(matrix) for matrix in (x, weight, y, lora_a) if matrix is not None)
-    configs = product_configs(x.dtype, rank, chip, single=lora_a is not None)
-    usable = [config for config in configs if described or not config.tma]
     m, n = y.shape
+    return _rule(m, n, x.dtype, dot_precision(x.dtype), rank, chip_of(x.device), described, lora_a is not None)
+
+
+@lru_cache(maxsize=4096)
+def _rule(
+    m: int, n: int, dtype: torch.dtype, precision: str, rank: int, chip: Chip, described: bool, single: bool
+) -> ProductConfig:
+    configs = product_configs(dtype, precision, rank, chip, single)
+    usable = [config for config in configs if described or not config.tma]
     for config in usable:
         tiles = triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
         if config.block_m < 2 * max(m, 16) and tiles >= chip.multiprocessors:

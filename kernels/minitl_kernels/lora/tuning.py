@@ -19,7 +19,7 @@ from minitl_kernels.lora.mask import seed_tensor, threshold_of
 from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.plans import FORWARDS, GRAD_XS, Plan, Problem, can_be_single, force_plan
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import aligned, chip_of, vectorised
+from minitl_kernels.lora.triton_common import aligned, chip_of, dot_precision, vectorised
 from minitl_kernels.lora.triton_expand import expand_product
 from minitl_kernels.lora.triton_grad_a import grad_a
 from minitl_kernels.lora.triton_grad_x import grad_x, grad_x_configs
@@ -88,9 +88,11 @@ class _Case:
         grad_s = torch.randn_like(s)
         base = draw(rows, columns)
         chip, padded = chip_of(device), padded_rank(r)
-        tiles = [c for c in product_configs(dtype, r, chip) if not c.tma or (aligned(x) and aligned(weight))]
-        alone = [] if not can_be_single(self.problem) else product_configs(dtype, r, chip, single=True)
-        described = aligned(grad_y) and aligned(weight)
+        described = aligned(x) and aligned(weight)
+        precision = dot_precision(dtype)
+        tiles = [c for c in product_configs(dtype, precision, r, chip) if described or not c.tma]
+        alone = list(product_configs(dtype, precision, r, chip, single=True)) if can_be_single(self.problem) else []
+        alone = [c for c in alone if (described and aligned(lora_a)) or not c.tma]
         self.launches: dict[str, tuple[Callable[[Any], object], Iterable[Any]]] = {
             "shrink": (
                 lambda c: shrink(x, lora_a, threshold, self.seed, c),
@@ -104,7 +106,7 @@ class _Case:
             ),
             "grad_x": (
                 lambda c: grad_x(grad_y, weight, grad_s, lora_a, bits, threshold, c),
-                grad_x_configs(dtype, vectorised(grad_y, weight), described, chip),
+                grad_x_configs(dtype, vectorised(grad_y, weight), aligned(grad_y) and aligned(weight), chip),
             ),
             "low_rank": (
                 lambda c: add_low_rank(base, grad_s, lora_a, bits, threshold, c),
