@@ -27,18 +27,24 @@ from unittest.mock import patch
 import torch
 import triton
 from minitl_kernels.lora.adapters import Adapters
+from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import AMPERE, BLACKWELL, HOPPER, Chip
+from minitl_kernels.lora.triton_common import AMPERE, BLACKWELL, HOPPER, Chip, aligned, vectorised
 from minitl_kernels.lora.triton_common import CHIPS as CHIPS_READ
 from minitl_kernels.lora.triton_epilogue import WIDEST
 from minitl_kernels.lora.triton_expand import expand_product
+from minitl_kernels.lora.triton_grad_a import grad_a
+from minitl_kernels.lora.triton_grad_x import default_grad_x_config, grad_x, grad_x_configs
+from minitl_kernels.lora.triton_gradients import default_gradients_config, grad_s_and_b, gradients_configs
+from minitl_kernels.lora.triton_low_rank import add_low_rank, default_low_rank_config, low_rank_configs
 from minitl_kernels.lora.triton_multi_gradients import grad_a as multi_grad_a
 from minitl_kernels.lora.triton_multi_gradients import grad_s_and_b as multi_grad_s_and_b
 from minitl_kernels.lora.triton_multi_low_rank import expand as multi_expand
 from minitl_kernels.lora.triton_multi_low_rank import shrink as multi_shrink
 from minitl_kernels.lora.triton_multi_product import pays
 from minitl_kernels.lora.triton_multi_product import product as multi_product
-from minitl_kernels.lora.triton_multi_routing import numbers, route, unit_of
+from minitl_kernels.lora.triton_multi_routing import Routes, numbers, route, unit_count, unit_of
+from minitl_kernels.lora.triton_parts import default_sums_config, sums_configs
 from minitl_kernels.lora.triton_shrink import default_shrink_config, shrink, shrink_configs
 from minitl_kernels.lora.triton_single import single
 from minitl_kernels.lora.triton_tiles import default_product_config, product_configs
@@ -121,6 +127,56 @@ def singles(case: Case) -> Iterator[Launch]:
         yield str(config), partial(single, x, weight, bias, lora_a, lora_b, 2.0, config)
 
 
+def gradients(case: Case) -> Iterator[Launch]:
+    """dS, dB and the bias's gradient, and the sums of their parts."""
+    _, _, grad_y, s, _, _, lora_b = _saved(case)
+    candidates = gradients_configs(case.dtype, s.shape[1], vectorised(grad_y), case.chip)
+    for config in candidates if case.candidates else [default_gradients_config(grad_y, s.shape[1])]:
+        for bias in (True,) if case.candidates else (False, True):  # with it more is in registers
+            needs = Needs(True, True, True, bias)
+            launch = partial(grad_s_and_b, grad_y, s, lora_b, 2.0, needs, case.dtype, config)
+            yield f"{config} bias={bias}", launch
+
+
+def grads_x(case: Case) -> Iterator[Launch]:
+    """The product with W that begins at the masked low-rank term."""
+    _, weight, grad_y, s, bits, lora_a, _ = _saved(case)
+    wide, described = vectorised(grad_y, weight), aligned(grad_y) and aligned(weight)
+    candidates = grad_x_configs(case.dtype, wide, described, case.chip)
+    for config in candidates if case.candidates else [default_grad_x_config(grad_y, weight)]:
+        for threshold in (6554,) if case.candidates else (0, 6554):
+            launch = partial(grad_x, grad_y, weight, s, lora_a, bits, threshold, config)
+            yield f"{config} threshold={threshold}", launch
+
+
+def grads_a(case: Case) -> Iterator[Launch]:
+    """dA, and the sum of its parts."""
+    x, _, _, s, bits, lora_a, _ = _saved(case)
+    candidates = sums_configs(case.dtype, s.shape[1], vectorised(x), case.chip)
+    default = default_sums_config(case.shape[0], case.shape[1], case.dtype, s.shape[1], vectorised(x), case.chip)
+    for config in candidates if case.candidates else [default]:
+        for threshold in (6554,) if case.candidates else (0, 6554):
+            yield f"{config} threshold={threshold}", partial(grad_a, s, x, lora_a, bits, threshold, config)
+
+
+def low_ranks(case: Case) -> Iterator[Launch]:
+    """The masked low-rank term added in place."""
+    x, _, _, s, bits, lora_a, _ = _saved(case)
+    candidates = low_rank_configs(case.dtype, vectorised(x))
+    for config in candidates if case.candidates else [default_low_rank_config(x)]:
+        for threshold in (6554,) if case.candidates else (0, 6554):
+            yield f"{config} threshold={threshold}", partial(add_low_rank, x, s, lora_a, bits, threshold, config)
+
+
+def _saved(case: Case) -> tuple[Tensor, ...]:
+    """What the backward kernels read: x, W, dY, S or dS, bits, A, B."""
+    (m, k, n), r = case.shape, case.rank
+    shapes = ((m, k), (n, k), (m, n), (m, padded_rank(r)))
+    lora_a, lora_b = _empty(r, k, dtype=torch.float32), _empty(n, r, dtype=torch.float32)
+    bits = _empty(m, -(-k // 8), dtype=torch.uint8)
+    return *(_empty(*shape, dtype=case.dtype) for shape in shapes), bits, lora_a, lora_b
+
+
 def _operands(case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     m, k, n = case.shape
     x, weight, bias = (_empty(*shape, dtype=case.dtype) for shape in ((m, k), (n, k), (n,)))
@@ -133,8 +189,8 @@ def multis(case: Case) -> Iterator[Launch]:
     (m, k), (n, r), padded, count = x.shape, lora_b.shape, padded_rank(case.rank), 3
     ids, seed = _empty(m, dtype=torch.int64), _empty(dtype=torch.int64)
     yield "route", partial(route, ids, count, unit_of(m))
-    with compiling(case.chip):
-        routes = route(ids, count, unit_of(m))
+    units = unit_count(m, count, unit_of(m))
+    routes = Routes(*(_empty(size, dtype=torch.int32) for size in (units * unit_of(m), units, count + 2)))
     table = numbers(Adapters([_empty(r, k, dtype=x.dtype)] * count, [], [1.0] * count, [0] * count), x.device)
     stacked_a, stacked_b = _empty(count * r, k, dtype=torch.float32), _empty(n, count * r, dtype=torch.float32).t()
     s, grad_y = _empty(m, padded, dtype=case.dtype), _empty(m, n, dtype=case.dtype)
@@ -152,7 +208,16 @@ def multis(case: Case) -> Iterator[Launch]:
         yield f"need_b={need_b}", partial(multi_grad_s_and_b, grad_y, s, stacked_b, table, routes, True, need_b)
 
 
-LAUNCHES: tuple[Callable[[Case], Iterator[Launch]], ...] = (shrinks, products, singles, multis)
+LAUNCHES: tuple[Callable[[Case], Iterator[Launch]], ...] = (
+    shrinks,
+    products,
+    singles,
+    gradients,
+    grads_x,
+    grads_a,
+    low_ranks,
+    multis,
+)
 
 
 class _Driver:

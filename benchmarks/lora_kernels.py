@@ -62,6 +62,7 @@ def run(
     cases: Sequence[Case], device: torch.device, samples: int, start: float, result: dict[str, Any], path: Path
 ) -> None:
     """Measure the cases into `result`, and write it to `path` after each: a broken run leaves what it had."""
+    write(result, start, path)
     for case in cases:
         if time.monotonic() - start > SECONDS:
             result["left_out"].append(case.title)
@@ -73,9 +74,15 @@ def run(
             traceback.print_exception(error)
             result["failed"].append(f"{case.title}: {type(error).__name__}: {error}")
         print(f"{time.monotonic() - start:6.1f} s (+{time.monotonic() - began:.1f})  {case.title}", flush=True)
-        result["targets"] = targets(result)
-        result["seconds"] = round(time.monotonic() - start, 1)
-        write_json(path, result)
+        write(result, start, path)
+    write(result, start, path)
+
+
+def write(result: dict[str, Any], start: float, path: Path) -> None:
+    """The result as far as it has come, its targets judged."""
+    result["targets"] = targets(result)
+    result["seconds"] = round(time.monotonic() - start, 1)
+    write_json(path, result)
 
 
 def new_result(device: torch.device, arguments: Sequence[str]) -> dict[str, Any]:

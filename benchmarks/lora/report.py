@@ -36,7 +36,7 @@ def table(result: Mapping[str, Any]) -> str:
         "time of each path forced, over ours",
         "saved beside x",
     ]
-    lines = [_cells(columns), "|" + "---|" * len(columns)]
+    lines = [_cells(columns), "|" + "---|" * len(columns)] if rows else ["No layer was measured."]
     for row in rows:
         times = [_times(row, name(row)) for name in peers.values()]
         over = [_percent(over_limit(row, OURS, step)) for step in (FORWARD, BOTH)]
@@ -77,15 +77,21 @@ def _origin(result: Mapping[str, Any]) -> str:
     """How to run it again, and where it was run."""
     machine, versions, rows = result["machine"], result["versions"], result["rows"]
     samples = min((arm[BOTH][row["modes"][0]]["samples"] for row in rows if (arm := row["arms"][OURS])), default=0)
-    where = result["device"] if result["device"] != "cpu" else f"{machine['cpu']}, {machine['threads']} threads"
     mode = "CUDA graphs over buffers too large for the caches" if result["device"] != "cpu" else "eager"
     packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "triton", "peft") if name in versions)
     amx = "" if result["device"] != "cpu" else ", AMX" if result["amx"] else ", no AMX"
     return (
         f"Forward and backward unless it says forward; {mode}, medians of {samples} samples, the arms in turns; "
-        f"`{result['command']}`, {where}{amx}, load average {machine['load_average']:.1f}, {packages}, "
+        f"`{result['command']}`, {_where(result)}{amx}, load average {machine['load_average']:.1f}, {packages}, "
         f"{result['date'][:10]}."
     )
+
+
+def _where(result: Mapping[str, Any]) -> str:
+    """The GPU, or the processor and how much of it."""
+    machine = result["machine"]
+    on_cpu = f"{machine['cpu']}, {machine['threads']} threads"
+    return on_cpu if result["device"] == "cpu" else str(result["device"])
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
@@ -102,7 +108,7 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
             _bars(part, rows, step)
         handles, labels = axes[1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-        figure.suptitle(f"What LoRA adds to a frozen linear layer's time, {result['device']} (0% = the layer alone)")
+        figure.suptitle(f"What LoRA adds to a frozen linear layer's time on {_where(result)} (0% = the layer alone)")
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
@@ -120,7 +126,7 @@ def _bars(axes: "Axes", rows: Sequence[Row], step: str) -> None:
             )
             axes.bar_label(bars, fmt="%.0f%%", fontsize=6, padding=2)
     axes.set_yticks(range(len(rows)), [row["title"].replace(" tokens, ", " tokens,\n", 1) for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel(f"{step}: time over that of the {LIMIT}, %")
     axes.grid(axis="x", linewidth=0.4)

@@ -163,13 +163,16 @@ def _timing(taken: list[float], limit: list[float], ours: list[float]) -> dict[s
 def _weigh(ready: Mapping[str, Ready], problem: Problem) -> None:
     """Memory, and without dropout the errors of every arm: one that computes something else is no peer."""
     wanted = None if problem.case.p else exact(problem, mask_factors(problem))
-    for arm in ready.values():
-        with arm.arm.context():
-            saved = saved_bytes(arm.layer, problem)
-            arm.record["saved_x_bytes"], arm.record["saved_extra_bytes"] = saved["x"], saved["extra"]
-            arm.record["peak_bytes"] = peak_bytes(arm.steps[STEPS[1]], problem.device)
-            if wanted is not None and arm.layer.learnable:
-                arm.record["errors"] = relative_errors(results_of(arm.layer, problem), wanted)
+    for name, arm in ready.items():
+        try:
+            with arm.arm.context():
+                saved = saved_bytes(arm.layer, problem)
+                arm.record["saved_x_bytes"], arm.record["saved_extra_bytes"] = saved["x"], saved["extra"]
+                arm.record["peak_bytes"] = peak_bytes(arm.steps[STEPS[1]], problem.device)
+                if wanted is not None and arm.layer.learnable:
+                    arm.record["errors"] = relative_errors(results_of(arm.layer, problem), wanted)
+        except Exception as error:
+            _skip(name, arm.arm, arm.record, error)
 
 
 def _padded(r: int) -> int:

@@ -53,7 +53,7 @@ def _minitl(folder: str, method: str, dtype: torch.dtype) -> torch.nn.Module:
 
     model = minitl.load_model(folder, "sequence-classification", num_labels=2, dtype=dtype)
     if method == "lora":
-        minitl.add_lora(model, minitl.LoraConfig(r=16, alpha=32, dropout=0.1, target_modules="all-linear"))
+        minitl.add_lora(model, minitl.LoraConfig(r=16, alpha=32, dropout=0.1, target_modules=LINEAR))
     return model
 
 

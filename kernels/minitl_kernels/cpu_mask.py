@@ -21,14 +21,15 @@ def keep_bytes(seed: int, count: int, threshold: int) -> Tensor:
     """int8 [8 · ⌈count / 8⌉]: -1 where an element is kept, 0 where it is dropped; what is beyond `count` means nothing.
 
     seed       of which the low 64 bits count
-    threshold  in 0 … 2¹⁶
+    threshold  in 0 … 2¹⁶ - 1
     """
     high, low = divmod(threshold, 256)
     start = start_of(seed)
     first = words(start, (count + 7) // 8)
     keep = torch.empty(8 * len(first), dtype=torch.int8)
     # A comparison that writes into its operands' own type is vectorised, one that writes booleans is not.
-    torch.ge(first.view(torch.uint8), high + (low > 0), out=keep.view(torch.uint8))
+    beyond = torch.gt if low else torch.ge
+    beyond(first.view(torch.uint8), high, out=keep.view(torch.uint8))
     if low:
         _decide_ties(keep.view(torch.int64), first, start_of(start), high, low)
     return keep.neg_()
@@ -52,17 +53,12 @@ def cpu_keep(seed: Tensor, rows: int, columns: int, threshold: int) -> Tensor:
 
 def wide_mask(keep: Tensor, like: Tensor) -> Tensor:
     """Integers of `like`'s shape and width, all ones where an element is kept; contiguous."""
-    return keep[: like.numel()].view(like.shape).to(_integer(like))
+    return keep.flatten()[: like.numel()].view(like.shape).to(_INTEGERS[like.dtype.itemsize])
 
 
-def masked(x: Tensor, wide: Tensor, out: Tensor | None = None) -> Tensor:
-    """x where it is kept, else +0, whatever x is there; `out` may be either argument."""
-    where = wide if out is None else out.view(wide.dtype)
-    return torch.bitwise_and(x.view(wide.dtype), wide, out=where).view(x.dtype)
-
-
-def _integer(x: Tensor) -> torch.dtype:
-    return _INTEGERS[x.dtype.itemsize]
+def masked(x: Tensor, wide: Tensor) -> Tensor:
+    """x where it is kept, else +0 whatever x is; in the memory of `wide`."""
+    return wide.bitwise_and_(x.view(wide.dtype)).view(x.dtype)
 
 
 def pack_bits(keep: Tensor) -> Tensor:

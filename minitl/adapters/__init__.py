@@ -1,12 +1,18 @@
 """What is added to a model: LoRA, its placement, and its files.
 
-config     LoraConfig: what one adapter is made of
-layer      LoraLinear: the equation
-targets    names to layers
-placement  add_lora, use_adapter, remove_lora
-merging    merge_lora, unmerge_lora
-files      save_adapter, load_adapter: PEFT's format
-counting   count_parameters
+config       LoraConfig: what one adapter is made of
+layer        LoraLinear: the equation
+embedding    the same for a table that is looked up
+dora         with a magnitude beside the direction
+kinds        which layer takes which update
+targets      names to layers
+held         what a model remembers of its adapters
+placement    add_lora, use_adapter, remove_lora
+mixed        several adapters in one batch
+merging      merge_lora, unmerge_lora
+peft_config  the fields of adapter_config.json
+files        save_adapter, load_adapter: PEFT's format
+counting     count_parameters
 """
 
 from minitl.adapters.config import LoraConfig

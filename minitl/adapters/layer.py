@@ -12,7 +12,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from minitl_kernels import dropout, lora_linear
+from minitl_kernels import lora_linear
 from torch import Tensor, nn
 
 from minitl.adapters.config import LoraConfig
@@ -29,20 +29,17 @@ class LowRank(nn.Module):
         self.lora_B = nn.Parameter(torch.zeros(wide, config.r, dtype=torch.float32, device=weight.device))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # as nn.Linear begins
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """y + s · dropout(x)AᵀBᵀ, computed in y's type and in its memory. x [tokens, in], y [tokens, out]."""
-        x = dropout(x, self.dropout_p, self.training)
-        low = F.linear(x, self.lora_A.to(x.dtype))  # [tokens, r]
-        # One product that adds to y as it goes: the update itself, as large as y, is never in memory.
-        return y.addmm_(low.to(y.dtype), self.lora_B.to(y.dtype).t(), alpha=self.scaling)
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """xWᵀ + b + s · dropout(x)AᵀBᵀ in x's type: [..., in] -> [..., out]."""
+        return lora_linear(x, weight, bias, self.lora_A, self.lora_B, self.scaling, self.dropout_p, self.training)
 
-    def delta(self) -> Tensor:
-        """s · BA in float32, [out, in]."""
-        return self.scaling * (self.lora_B.float() @ self.lora_A.float())
+    def merged(self, weight: Tensor) -> Tensor:
+        """W + s · BA in float32, [out, in]."""
+        return weight.float() + self.scaling * (self.lora_B.float() @ self.lora_A.float())
 
 
 class LoraLinear(nn.Linear):
-    """A linear layer that holds updates by name and adds the active one.
+    """A linear layer that holds updates by name; with the active one it computes its output.
 
     It takes over the base's own tensors, so that their names, and all that refers to them, stay as they were.
     """
@@ -57,10 +54,8 @@ class LoraLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
         if self.active is None:
             return F.linear(x, self.weight, self.bias)
-        update = self.adapters[self.active]
-        return lora_linear(
-            x, self.weight, self.bias, update.lora_A, update.lora_B, update.scaling, update.dropout_p, self.training
-        )
+        y: Tensor = self.adapters[self.active](x, self.weight, self.bias)
+        return y
 
     def plain(self) -> nn.Linear:
         """The layer without its updates, as it was before, around the same tensors."""

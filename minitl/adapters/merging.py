@@ -1,4 +1,5 @@
-"""Merging: W + s · BA as one weight, so that an adapted model costs no more than its base, and the way back.
+"""Merging: W + s · BA as one weight, so that an adapted model costs no more than its base, and the way back. With DoRA
+it is W' of its equation.
 
 The sum is taken in float32 and rounded once. The way back is to put the base's own tensor in its place again, for
 W + Δ − Δ is not W in floating point.
@@ -9,8 +10,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from minitl.adapters.layer import LoraLinear, LowRank
-from minitl.adapters.placement import Adapter, adapter_of, adapters_of, swap
+from minitl.adapters.held import Adapter, Adapters, adapter_of, adapters_of, swap
+from minitl.adapters.kinds import Adapted
 from minitl.errors import InputError
 from minitl.models.base import Model
 
@@ -21,15 +22,21 @@ def merge_lora(model: Model, keep_base: bool = True) -> None:
 
     keep_base   keep the base's weights for `unmerge_lora`; False frees their memory
 
-    After `remove_lora` the merged model is an ordinary one and can be saved as such. InputError, with nothing merged:
-    no adapter is active, one is merged already, or a value of the sum is not finite in the base's type.
+    After `remove_lora` the merged model is an ordinary one and can be saved as such. An embedding that was tied to the
+    output layer is then so no more: only one of them has changed. InputError, with nothing merged: no adapter is
+    active or several are mixed, one is merged already, a value of the sum is not finite in the base's type, or an
+    embedding was adapted that both stacks of an encoder-decoder read: each has its own update, and a checkpoint holds
+    one table for both.
     """
     adapters = adapters_of(model)
     if adapters.merged:
         raise InputError(f"the adapter {adapters.active!r} is merged already")
+    if adapters.rows is not None:
+        raise InputError("adapters are mixed in one batch; use_adapter chooses the one to merge")
     if adapters.active is None:
         raise InputError("no adapter is active; use_adapter chooses the one to merge")
     adapter = adapter_of(model, adapters.active)
+    _check_whole(adapter, adapters)
     _check_finite(model, adapter, adapters.active)  # beforehand, so that two copies of the model are never in memory
     for path in adapter.places:
         layer = _layer(model, path)
@@ -61,11 +68,20 @@ def unmerge_lora(model: Model) -> None:
     adapters.merged = False
 
 
-def merged_weight(layer: LoraLinear, name: str) -> Tensor:
-    """W + s · BA of the update `name`, in W's type."""
-    update = layer.adapters[name]
-    assert isinstance(update, LowRank)
-    return (layer.weight.float() + update.delta()).to(layer.weight.dtype)
+def merged_weight(layer: Adapted, name: str) -> Tensor:
+    """The weight of `layer` with the update `name`, rounded once to its own type."""
+    merged: Tensor = layer.adapters[name].merged(layer.weight)  # type: ignore[operator]  # an Update's
+    return merged.to(layer.weight.dtype)
+
+
+def _check_whole(adapter: Adapter, adapters: Adapters) -> None:
+    parted = {*adapters.parted, *adapters.parted.values()}
+    apart = [path for path in adapter.places if path.rpartition(".")[0] in parted]
+    if apart:
+        raise InputError(
+            f"the adapter {adapters.active!r} is not merged: encoder and decoder read one table of tokens, and it "
+            f"changes what each reads apart ({', '.join(apart)}); no checkpoint holds two"
+        )
 
 
 def _check_finite(model: Model, adapter: Adapter, name: str) -> None:
@@ -77,7 +93,7 @@ def _check_finite(model: Model, adapter: Adapter, name: str) -> None:
         )
 
 
-def _layer(model: Model, path: str) -> LoraLinear:
+def _layer(model: Model, path: str) -> Adapted:
     layer = model.get_submodule(path)
-    assert isinstance(layer, LoraLinear)
+    assert isinstance(layer, Adapted)
     return layer

@@ -5,56 +5,42 @@ task head, biases, modules to save. Choosing an adapter makes its updates the ac
 the base's places; choosing none puts the base's back. The base itself is never written to.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+import copy
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
-from minitl.adapters.config import LoraConfig
-from minitl.adapters.layer import LoraLinear, LowRank
-from minitl.adapters.targets import find_saved, find_targets, saved_candidates
+from minitl.adapters.config import LoraConfig, first_match
+from minitl.adapters.held import ATTRIBUTE, Adapter, Adapters, adapter_of, adapters_of, swap
+from minitl.adapters.kinds import Adapted, adapted, new_update
+from minitl.adapters.mixed import mix, unmix
+from minitl.adapters.targets import (
+    TASKS_WITH_OWN_HEAD,
+    find_saved,
+    find_targets,
+    layer_name,
+    listed,
+    saved_candidates,
+)
 from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.nn.grown import Grown
 
-_ATTRIBUTE = "lora"
-# Tasks whose head is new for the task, and so is trained and saved with the adapter.
-TASKS_WITH_OWN_HEAD = ("sequence-classification", "token-classification", "question-answering")
-
-
-@dataclass
-class Adapter:
-    """One adapter that a model holds."""
-
-    config: LoraConfig
-    places: list[str]  # paths of the layers with an update
-    saved: list[str]  # paths of the modules that are trained in full
-    own: dict[str, nn.Parameter]  # its versions of the base's tensors, by name: those of `saved`, and biases
-
-
-@dataclass
-class Adapters:
-    """All that a model with adapters remembers of them and of how it was before."""
-
-    base_requires_grad: dict[str, bool]  # by parameter name, tied ones under each
-    held: dict[str, Adapter] = field(default_factory=dict)
-    active: str | None = None
-    base: dict[str, nn.Parameter] = field(
-        default_factory=dict
-    )  # the base's tensors where another stands in their place
-    merged: bool = False  # whether the active one is part of the weights
-    kept: dict[str, nn.Parameter] = field(default_factory=dict)  # the base's weights, for the way back from merging
+log = logging.getLogger("minitl")
 
 
 def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
     """Freeze `model` and place a fresh adapter on it, which becomes the active one; in place.
 
     Only the adapter and the head of a classification task are then trained; a language model's head stays frozen.
-    InputError: the name is taken, a target or a module to save matches nothing, a table has grown by rows that
-    learn (see `add_tokens`), or adapters are merged.
+    InputError: the name is taken, a target, a pattern or a module to save matches nothing, a table has grown by rows
+    that learn (see `add_tokens`), or adapters are merged.
     """
     check_free(model, name)
-    places = find_targets(model, config.target_modules)
+    targets = find_targets(model, config.target_modules)
     by_name = find_saved(model, config.modules_to_save or [])
     unknown = [saved for saved, paths in by_name.items() if not paths]
     if unknown:
@@ -65,17 +51,44 @@ def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
     saved = [path for paths in by_name.values() for path in paths]
     if model.task in TASKS_WITH_OWN_HEAD:
         saved += [f"head.{path}" for path, part in model.head.named_modules() if part._parameters]
+    places = check_places(model, config, targets, saved)
+    if model.has_unsaved_rows and "embeddings.token" not in saved:
+        log.warning(
+            "the tables grew by add_tokens and no file holds their new rows: neither will this adapter's. Name the "
+            "embedding in modules_to_save, or save_model the grown model first, as the adapter's base"
+        )
     place(model, name, config, places, saved)
 
 
-def use_adapter(model: Model, name: str | None) -> None:
-    """Make the adapter `name` the one that acts and trains; None = the base alone. InputError while one is merged."""
+def use_adapter(model: Model, name: str | Sequence[str | None] | None) -> None:
+    """Make the adapter `name` the one that acts and trains; None = the base alone.
+
+    A list names the adapter of each row of the batches to come, None again for the base: adapters are mixed in one
+    batch, every row comes out as with its adapter alone, and all that are named train. `generate` takes as many
+    prompts or sources, with beams too. It holds until the next `use_adapter`.
+
+        minitl.use_adapter(model, ["german", None, "german"])
+        model(ids)  # [3, length]
+
+    InputError: no adapter of that name, an empty list, or an adapter is merged. While adapters are mixed: a batch with
+    another number of rows, `forward_unpadded`, which reads them in another order, and `merge_lora`.
+    """
     adapters = adapters_of(model)
     if adapters.merged:
         raise InputError(f"the adapter {adapters.active!r} is merged into the weights; call unmerge_lora first")
-    if name is not None:
-        adapter_of(model, name)
-    _activate(model, adapters, name)
+    if name is None or isinstance(name, str):
+        if name is not None:
+            adapter_of(model, name)
+        _activate(model, adapters, name)
+        return
+    names = list(name)
+    if not names:
+        raise InputError("use_adapter was given no name: a list has one for each row of the batch, None for the base")
+    for one in names:
+        if one is not None:
+            adapter_of(model, one)
+    _activate(model, adapters, None)
+    mix(model, adapters, names)
 
 
 def remove_lora(model: Model) -> None:
@@ -88,38 +101,61 @@ def remove_lora(model: Model) -> None:
         _activate(model, adapters, None)
     for path in sorted({path for adapter in adapters.held.values() for path in adapter.places}):
         layer = model.get_submodule(path)
-        assert isinstance(layer, LoraLinear)
+        assert isinstance(layer, Adapted)
         _set_module(model, path, layer.plain())
+    _join(model, adapters.parted)
     for name, requires_grad in adapters.base_requires_grad.items():
         model.get_parameter(name).requires_grad_(requires_grad)
     for first, *others in model.tie_groups():
         if any(model.get_parameter(other) is not model.get_parameter(first) for other in others):
             model.config = replace(model.config, tie_word_embeddings=False)  # the adapter changed one of them alone
             break
-    delattr(model, _ATTRIBUTE)
+    delattr(model, ATTRIBUTE)
 
 
-def place(model: Model, name: str, config: LoraConfig, places: Sequence[str], saved: Sequence[str]) -> Adapter:
+def check_places(model: Model, config: LoraConfig, targets: Sequence[str], saved: Sequence[str]) -> list[str]:
+    """Those of `targets` that get an update: all but the modules `saved`, which are trained in full (PEFT's rule).
+
+    InputError where none is left, or a pattern of ranks or alphas matches none of them.
+    """
+    places = [path for path in targets if path not in saved]
+    if not places:
+        raise InputError(f"{', '.join(targets)}: named in target_modules, but trained and saved in full already")
+    names = [layer_name(model, path) for path in places]
+    for field, patterns in (("rank_pattern", config.rank_pattern), ("alpha_pattern", config.alpha_pattern)):
+        for pattern in patterns or ():
+            if not any(first_match({pattern: None}, name) for name in names):
+                raise InputError(
+                    f"{field} {pattern!r} matches none of the adapted layers' published paths, nor the end of one "
+                    f"from a dot on. There are: {listed(model, places)}"
+                )
+    return places
+
+
+def place(
+    model: Model,
+    name: str,
+    config: LoraConfig,
+    places: Sequence[str],
+    saved: Sequence[str],
+    extra: Mapping[str, Any] | None = None,
+) -> Adapter:
     """Place a fresh adapter on the layers `places`, with its own copies of the modules `saved`, and activate it."""
-    both = [path for path in places if path in saved]
-    if both:
-        raise InputError(f"{', '.join(both)}: named in target_modules, but trained and saved in full already")
-    adapters = getattr(model, _ATTRIBUTE, None)
+    adapters: Adapters | None = getattr(model, ATTRIBUTE, None)
     if adapters is None:
         grads = {n: p.requires_grad for n, p in model.named_parameters(remove_duplicate=False)}
         adapters = Adapters(grads)
-        setattr(model, _ATTRIBUTE, adapters)
+        setattr(model, ATTRIBUTE, adapters)
         model.requires_grad_(False)
     _activate(model, adapters, None)
     own = {n: _copy(model.get_parameter(n)) for n in own_names(model, config, places, saved)}
     for path in places:
-        layer = model.get_submodule(path)
-        assert isinstance(layer, nn.Linear)
-        if not isinstance(layer, LoraLinear):
-            layer = LoraLinear(layer)
-            _set_module(model, path, layer)
-        layer.adapters[name] = LowRank(config, layer.weight).train(layer.training)
-    adapters.held[name] = Adapter(config, list(places), list(dict.fromkeys(saved)), own)
+        _part(model, path, adapters.parted)
+        layer = adapted(model.get_submodule(path))
+        _set_module(model, path, layer)
+        update = new_update(config.of_layer(layer_name(model, path)), layer)
+        layer.adapters[name] = update.train(layer.training)
+    adapters.held[name] = Adapter(config, list(places), list(dict.fromkeys(saved)), own, extra or {})
     _activate(model, adapters, name)
     return adapters.held[name]
 
@@ -130,29 +166,13 @@ def own_names(model: Model, config: LoraConfig, places: Iterable[str], saved: It
     if config.bias == "all":
         names += [name for name, _ in model.named_parameters() if name.endswith(".bias")]
     elif config.bias == "lora_only":
-        names += [f"{path}.bias" for path in places if model.get_submodule(path).bias is not None]
+        names += [f"{path}.bias" for path in places if getattr(model.get_submodule(path), "bias", None) is not None]
     return list(dict.fromkeys(names))
-
-
-def adapters_of(model: Model) -> Adapters:
-    """What `model` remembers of its adapters; InputError where it has none."""
-    adapters = getattr(model, _ATTRIBUTE, None)
-    if adapters is None:
-        raise InputError("this model has no adapter; add_lora or load_adapter places one")
-    return adapters
-
-
-def adapter_of(model: Model, name: str) -> Adapter:
-    """The adapter `name`; InputError lists those there are."""
-    held = adapters_of(model).held
-    if name not in held:
-        raise InputError(f"no adapter is called {name!r}; there are: {', '.join(held)}")
-    return held[name]
 
 
 def check_free(model: Model, name: str) -> None:
     """InputError unless an adapter may be placed under `name`."""
-    adapters = getattr(model, _ATTRIBUTE, None)
+    adapters = getattr(model, ATTRIBUTE, None)
     if not name or "." in name or hasattr(nn.ModuleDict, name):
         raise InputError(f"{name!r} cannot be an adapter's name: it must be a word without dots, and no method's name")
     grown = [path for path, module in model.named_modules() if isinstance(module, Grown)]
@@ -167,30 +187,28 @@ def check_free(model: Model, name: str) -> None:
         raise InputError(f"the adapter {adapters.active!r} is merged into the weights; call unmerge_lora first")
 
 
-def swap(model: Model, name: str, parameter: nn.Parameter) -> nn.Parameter:
-    """Put `parameter` into the place `name` and return what stood there. It follows the model's device and type."""
-    old = model.get_parameter(name)
-    if (parameter.device, parameter.dtype) != (old.device, old.dtype):
-        parameter.data = parameter.data.to(old.device, old.dtype)
-    module, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(module), attribute, parameter)
-    return old
-
-
 def _activate(model: Model, adapters: Adapters, name: str | None) -> None:
+    unmix(model, adapters)
     for place_name, parameter in adapters.base.items():
         swap(model, place_name, parameter)
     adapters.base.clear()
     for other, adapter in adapters.held.items():
         for path in adapter.places:
             layer = model.get_submodule(path)
-            assert isinstance(layer, LoraLinear)
+            assert isinstance(layer, Adapted)
             layer.adapters[other].requires_grad_(other == name)
             layer.active = name if name is not None and name in layer.adapters else None
     if name is not None:
-        for place_name, parameter in adapters.held[name].own.items():
-            adapters.base[place_name] = swap(model, place_name, parameter)
+        for own_name, parameter in adapters.held[name].own.items():
+            for place_name in (own_name, *_twins(own_name, adapters.parted)):
+                adapters.base[place_name] = swap(model, place_name, parameter)
     adapters.active = name
+
+
+def _twins(name: str, parted: Mapping[str, str]) -> list[str]:
+    """Where else the parameter `name` stood before its module's two places were parted."""
+    pairs = [*parted.items(), *((other, path) for path, other in parted.items())]
+    return [f"{other}{name.removeprefix(path)}" for path, other in pairs if name.startswith(f"{path}.")]
 
 
 def _copy(parameter: nn.Parameter) -> nn.Parameter:
@@ -200,3 +218,24 @@ def _copy(parameter: nn.Parameter) -> nn.Parameter:
 def _set_module(model: Model, path: str, module: nn.Module) -> None:
     parent, _, attribute = path.rpartition(".")
     setattr(model.get_submodule(parent), attribute, module)
+
+
+def _part(model: Model, path: str, parted: dict[str, str]) -> None:
+    """Where the module that holds `path` stands in two places, as the embedding of both stacks of an encoder-decoder
+    does, give this place one of its own around the same tensors: an adapter there must not act on the other's."""
+    above, _, _ = path.rpartition(".")
+    holder = model.get_submodule(above)
+    elsewhere = [n for n, module in model.named_modules(remove_duplicate=False) if module is holder and n != above]
+    if elsewhere:
+        twin = copy.copy(holder)
+        twin._modules = dict(holder._modules)
+        _set_module(model, above, twin)
+        parted[above] = elsewhere[0]
+
+
+def _join(model: Model, parted: Mapping[str, str]) -> None:
+    """Undo `_part`, unless what was merged tells the two places apart."""
+    for path, other in parted.items():
+        here, there = model.get_submodule(path), model.get_submodule(other)
+        if all(a is b for a, b in zip(here.parameters(), there.parameters(), strict=True)):
+            _set_module(model, path, there)

@@ -13,7 +13,7 @@ first is written and all are read.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 
@@ -53,6 +53,8 @@ class KeyMap:
     optional   our module paths that a file may lack; they are then left out of the model, never filled at random
     implied    our tensor names that a file may lack: what they hold is known without it, and `initialize` fills them in
     ties       groups of our parameter names that are one tensor where the config ties word embeddings
+    called     {our module path: published path} where files hold a tensor under another module's name than that of the
+               module which the published forward calls: adapters sit on the latter
     """
 
     pairs: Sequence[Pair]
@@ -62,6 +64,7 @@ class KeyMap:
     optional: Sequence[str] = ()
     implied: Sequence[str] = ()
     ties: Sequence[tuple[str, ...]] = ()
+    called: Mapping[str, str] = field(default_factory=dict)
     _head_pairs: Sequence[Pair] = field(default=(), repr=False)
 
     def extended(
@@ -89,6 +92,13 @@ class KeyMap:
             if published is not None:
                 return self.prefix + published if rule.has_prefix and with_prefix else published
         return None
+
+    def to_layer(self, path: str, with_prefix: bool | None = None) -> str | None:
+        """Our module path -> that of the published module which is called in its place; else as `to_published`."""
+        if path not in self.called:
+            return self.to_published(path, with_prefix)
+        with_prefix = bool(self._head_pairs) if with_prefix is None else with_prefix
+        return self.prefix + self.called[path] if with_prefix else self.called[path]
 
     def to_ours(self, name: str) -> str | None:
         """The published name, with or without prefix, legacy or not -> ours, or None where the map does not know it."""

@@ -31,7 +31,8 @@ class Arm:
         return replace(self, learning_rate=learning_rate)
 
 
-LORA = Strategy("lora", lora=LoraConfig(r=16, alpha=32, dropout=0.1, target_modules="all-linear"))
+# Every linear layer of the transformer layers, but not the pooler, which "all-linear" has too.
+LORA = Strategy("lora", lora=LoraConfig(r=16, alpha=32, dropout=0.1, target_modules=r".*\.\d+\..*"))
 
 ARMS = (
     Arm(

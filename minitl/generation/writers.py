@@ -48,7 +48,7 @@ class DecoderWriter:
         self.mask = grown_mask(self.prompt, attention_mask, max_new_tokens)
         batch, length = self.prompt.shape
         longest = length if self.mask is None else int(self.mask[:, :length].sum(-1).max())
-        check_length(model, f"a prompt of {longest} tokens", longest, max_new_tokens)
+        _check_room(model, f"a prompt of {longest} tokens", longest, max_new_tokens)
         self.cache = model.new_cache(batch, length + max_new_tokens)
         self.parts: tuple[nn.Module, ...] = (model,)
 
@@ -79,13 +79,12 @@ class EncoderDecoderWriter:
     ) -> None:
         self.model = model
         self.source, self.mask = _texts(input_ids), attention_mask
-        batch, longest = self.source.shape
+        batch, length = self.source.shape
         if attention_mask is not None:
             _check_mask(self.source, attention_mask)
-            longest = int(attention_mask.bool().sum(-1).max())
+        model.check_length(length, attention_mask, "source")
         self.prompt = self.source.new_full((batch, 1), model.start_token if start is None else start)
-        check_length(model, f"a source of {longest} tokens", longest, 0)
-        check_length(model, "the start token", 1, max_new_tokens)
+        _check_room(model, "the start token", 1, max_new_tokens)
         self.cache = model.new_cache(batch, 1 + max_new_tokens)
         assert model.decoder is not None  # a head that writes needs it
         self.parts: tuple[nn.Module, ...] = (model.decoder, model.head)
@@ -144,9 +143,11 @@ def _check_mask(ids: Tensor, attention_mask: Tensor) -> None:
         raise InputError(f"the text of row {int(empty.nonzero()[0])} is empty: attention_mask hides all of it")
 
 
-def check_length(model: Model, what: str, length: int, max_new_tokens: int) -> None:
+def _check_room(model: Model, what: str, length: int, max_new_tokens: int) -> None:
     """InputError where `length` tokens and those to come are more than the model has positions for."""
     limit = model.position_limit
     if limit is not None and length + max_new_tokens > limit:
-        more = f" and max_new_tokens={max_new_tokens} make {length + max_new_tokens}" if max_new_tokens else ""
-        raise InputError(f"{what}{more}; this {model.config.model_type} model has positions for {limit}")
+        raise InputError(
+            f"{what} and max_new_tokens={max_new_tokens} make {length + max_new_tokens}; "
+            f"this {model.config.model_type} model has positions for {limit}"
+        )

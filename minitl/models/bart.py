@@ -218,6 +218,7 @@ class Bart(EncoderDecoder):
         self.embeddings = Embeddings(config)
         self.encoder = self.make_encoder(config)
         self.decoder = self.make_decoder(config)
+        self.decoder.embeddings = self.embeddings  # one table, until an adapter changes it for one stack alone
         self.head = NoHead()
 
     def make_encoder(self, config: BartConfig) -> Encoder:
@@ -282,6 +283,7 @@ KEYS = KeyMap(
         ("embeddings.token", "shared"),
         ("embeddings.token", "encoder.embed_tokens"),
         ("embeddings.token", "decoder.embed_tokens"),
+        ("decoder.embeddings.token", "decoder.embed_tokens"),
         *_stack("encoder"),
         *_stack("decoder"),
         ("decoder.layers.{i}.cross_attention.query", "decoder.layers.{i}.encoder_attn.q_proj"),
@@ -293,6 +295,7 @@ KEYS = KeyMap(
     prefix="model.",
     drops=(r"(encoder|decoder)\.version$",),  # fairseq's mark of its own format
     implied=("head.bias",),  # zeros
+    called={"embeddings.token": "encoder.embed_tokens"},
 )
 
 

@@ -44,9 +44,10 @@ class EncoderDecoderCache(KeyValueCache):
 
 
 class Stack(nn.Module):
-    """An encoder or a decoder; a family says how it runs."""
+    """An encoder or a decoder; a family says how it runs. A decoder reads its ids through `embeddings`."""
 
     layers: nn.ModuleList
+    embeddings: nn.Module
 
 
 class EncoderDecoder(Model):
@@ -92,7 +93,8 @@ class EncoderDecoder(Model):
             text = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             decoder_input_ids = self.shift_right(input_ids, text)
             decoder_attention_mask = attention_mask if decoder_attention_mask is None else decoder_attention_mask
-        x = self.decoder(self.embeddings(decoder_input_ids), decoder_attention_mask, source, written, cache)
+        embedded = self.decoder.embeddings(decoder_input_ids)
+        x = self.decoder(embedded, decoder_attention_mask, source, written, cache)
         return Output(
             x,
             hidden_states=written.hidden_states,

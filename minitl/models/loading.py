@@ -158,6 +158,7 @@ def save_model(model: Model, folder: str | Path, tokenizer: Any = None, *, max_s
         write_json(stage / "config.json", replace(config, architectures=[_architecture(model)], extra=extra).to_dict())
         if tokenizer is not None:
             tokenizer.save(stage)
+    model.has_unsaved_rows = False
 
 
 def _architecture(model: Model) -> str:

@@ -219,6 +219,7 @@ class T5(EncoderDecoder):
         self.embeddings = Embeddings(config)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
+        self.decoder.embeddings = self.embeddings  # one table, until an adapter changes it for one stack alone
         self.head = NoHead()
 
     def new_cache(self, batch: int, capacity: int) -> EncoderDecoderCache:
@@ -290,6 +291,7 @@ def _keys(gated: bool) -> KeyMap:
             ("embeddings.token", "shared"),
             ("embeddings.token", "encoder.embed_tokens"),
             ("embeddings.token", "decoder.embed_tokens"),
+            ("decoder.embeddings.token", "decoder.embed_tokens"),
             *_stack("encoder", "1", gated),
             *_stack("decoder", "2", gated),
             ("decoder.layers.{i}.cross_attention_norm", "decoder.block.{i}.layer.1.layer_norm"),
@@ -302,6 +304,7 @@ def _keys(gated: bool) -> KeyMap:
         # Nothing looks at the source by distance; old files carry a table for it.
         drops=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$",),
         optional=("decoder",),
+        called={"embeddings.token": "encoder.embed_tokens"},
     )
 
 

@@ -36,8 +36,14 @@ def forward_unpadded(
     inputs                      others of the model, each [batch, length]
 
     The result is the model's own on real tokens, and 0 where `attention_mask` is. InputError where a shape does not
-    fit, or for a model with a decoder beside its encoder, whose targets have lengths of their own.
+    fit, for a model with a decoder beside its encoder, whose targets have lengths of their own, or while adapters are
+    mixed in one batch.
     """
+    if model.rows_are_named:
+        raise InputError(
+            "each row of the batch has an adapter of its own, and forward_unpadded reads rows in another order: "
+            "call the model itself, or use_adapter with one name"
+        )
     if getattr(model, "decoder", None) is not None:
         raise InputError(
             f"a {model.config.model_type} model reads sources and targets of unlike lengths: call it itself"

@@ -55,6 +55,7 @@ def add_tokens(model: Model, tokenizer: Tokenizer, tokens: Sequence[str], *, tra
         setattr(model.get_submodule(parent), name, grow(old, first, end, made).train(old.training))
     _extend_buffers(model.head, rows, first, end)
     model.config = replace(model.config, vocab_size=max(rows, end))  # type: ignore[call-arg]  # of every family
+    model.has_unsaved_rows = True
     model.source = None  # no longer what that holds: an adapter's files must not name it as the base
     if not train_all:
         model.requires_grad_(False)

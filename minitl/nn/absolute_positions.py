@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minitl.errors import InputError
+from minitl.nn.embeddings import Embedding
 
 
-class LearnedPositions(nn.Embedding):
+class LearnedPositions(Embedding):
     """A table that was learned. fairseq numbers the first token padding's id + 1, which was 2: rows 0 and 1 of its
     published tables are never read.
 
@@ -24,10 +25,14 @@ class LearnedPositions(nn.Embedding):
     UNREAD = 2
 
     def __init__(self, limit: int, hidden: int) -> None:
-        super().__init__(limit + self.UNREAD, hidden)
+        super().__init__(limit + self.UNREAD, hidden, "position")
+        self.limit = limit
 
     def forward(self, positions: Tensor) -> Tensor:
-        return _look_up(self.weight[self.UNREAD :], positions)
+        try:
+            return self.look_up(positions + self.UNREAD)
+        except IndexError as error:
+            raise _too_long(positions, self.limit) from error
 
 
 class StoredSinusoids(nn.Module):
@@ -86,6 +91,8 @@ def _look_up(table: Tensor, positions: Tensor) -> Tensor:
     try:
         return F.embedding(positions, table)
     except IndexError as error:
-        raise InputError(
-            f"a text of {int(positions.max()) + 1} tokens is too long: this model has positions for {len(table)}"
-        ) from error
+        raise _too_long(positions, len(table)) from error
+
+
+def _too_long(positions: Tensor, limit: int) -> InputError:
+    return InputError(f"a text of {int(positions.max()) + 1} tokens is too long: this model has positions for {limit}")

@@ -26,8 +26,8 @@ from minitl.nn.masks import Mask
 class Distances:
     """What a layer must know of the distances in texts of one length.
 
-    rows    [distances, hidden]   an embedding for each distance that occurs, from the table
-    index   [query, key]          which of `rows` is that of a pair
+    rows    [1 or batch, distances, hidden]   an embedding for each distance that occurs, from the table
+    index   [query, key]                      which of `rows` is that of a pair
     """
 
     rows: Tensor
@@ -58,9 +58,9 @@ class RelativePositions(nn.Module):
         device = self.table.weight.device
         if torch.compiler.is_compiling():  # one graph for texts of all lengths: with every row
             rows = self._rows_between(length).to(device)
-            return Distances(self.norm(self.table.weight), rows[_pairs(length, device)])
+            return Distances(self.norm(self.table.weight[None]), rows[_pairs(length, device)])
         index, used = self._places(length, device)
-        return Distances(self.norm(self.table.weight[used]), index)
+        return Distances(self.norm(self.table.weight[None, used]), index)
 
     def _places(self, length: int, device: torch.device) -> tuple[Tensor, slice]:
         """`Distances.index`, and which rows of the table it counts; kept for the next text of the same length."""
@@ -133,7 +133,7 @@ class DisentangledSelfAttention(nn.Module):
         rows, index = self.row_dropout(distances.rows), distances.index.expand(*query.shape[:2], -1, -1)
         parts = []
         if "c2p" in self.terms:
-            row_keys = self._split((self.position_key or self.key)(rows))  # [heads, distances, head_dim]
+            row_keys = self._split((self.position_key or self.key)(rows))  # [1 or batch, heads, distances, head_dim]
             parts.append((query @ row_keys.transpose(-1, -2)).gather(-1, index))
         if "p2c" in self.terms:
             row_queries = self._split((self.position_query or self.query)(rows)) * self.scale

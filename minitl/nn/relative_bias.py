@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from minitl.nn.embeddings import Embedding
+
 
 class RelativeBias(nn.Module):
     """The table of numbers.
@@ -21,14 +23,15 @@ class RelativeBias(nn.Module):
     def __init__(self, heads: int, buckets: int, furthest: int, bidirectional: bool) -> None:
         super().__init__()
         self.furthest, self.bidirectional = furthest, bidirectional
-        self.table = nn.Embedding(buckets, heads)
+        self.table = Embedding(buckets, heads, "distance bucket")
 
     def forward(self, queries: int, keys: int) -> Tensor:
-        """The bias [1, heads, queries, keys]; `queries` are the last positions of `keys`."""
+        """The bias [1 or batch, heads, queries, keys]; `queries` are the last positions of `keys`."""
         device = self.table.weight.device
         places = torch.arange(keys, device=device)
         bucket = self.bucket(places - places[keys - queries :, None])  # [query, key]
-        return self.table(bucket).permute(2, 0, 1)[None]
+        # With a row for the batch: the table may be another one for each text.
+        return self.table(bucket[None]).permute(0, 3, 1, 2)
 
     def bucket(self, distance: Tensor) -> Tensor:
         """The table's row for each `distance`, key - query."""

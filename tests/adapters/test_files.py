@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from minitl import LoraConfig, add_lora, load_adapter, load_model, save_adapter, save_model, use_adapter
+from minitl import LoraConfig, add_lora, load_adapter, load_model, new_model, save_adapter, save_model, use_adapter
 from minitl.adapters.files import CONFIG, WEIGHTS
 from minitl.checkpoints.digest import FILE_NAME
 from minitl.errors import CheckpointError, InputError
 from minitl.models.base import Model
-from tests.adapters.tiny import TASKS, outputs, tiny, train_a_little
+from tests.adapters.tiny import CONFIGS, TASKS, outputs, tiny, train_a_little
 
 
 def saved(folder: Path, family: str = "bert", task: str = "sequence-classification", **fields: Any) -> Model:
@@ -44,7 +44,9 @@ def edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]
         {},
         {"target_modules": "all-linear", "r": 3, "alpha": 5.5, "use_rslora": True},
         {"bias": "all", "r": 40},
-        {"bias": "lora_only", "target_modules": ["feed_forward.up"], "dropout": 0.25},
+        {"bias": "lora_only", "target_modules": ["feed_forward.down"], "dropout": 0.25},
+        {"target_modules": ["feed_forward.down", "embeddings.token"], "use_dora": True},
+        {"target_modules": "all-linear", "rank_pattern": {r".*\.0\..*": 3}, "alpha_pattern": {r".*\.1\..*": 2.5}},
     ],
 )
 @pytest.mark.parametrize(("family", "task"), TASKS)
@@ -156,6 +158,24 @@ def test_what_peft_writes_twice_is_passed_over_and_what_only_looks_so_is_not(wra
         load_adapter(tiny("bert", "sequence-classification"), tmp_path)
 
 
+def test_the_bases_own_table_in_the_file_must_be_this_ones(tmp_path: Path) -> None:
+    """PEFT writes the tables of adapted embeddings too."""
+    model = saved(tmp_path, target_modules=["word_embeddings", "query"])
+    key = "base_model.model.bert.embeddings.word_embeddings.base_layer.weight"
+    table = model.embeddings.token.weight.detach()
+    edit_tensors(tmp_path, lambda tensors: tensors.update({key: table.clone()}))
+    again = tiny("bert", "sequence-classification")
+    load_adapter(again, tmp_path)
+    assert torch.equal(outputs(again), outputs(model))
+    for other, expected in (
+        (table + 1, "other numbers"),
+        (table[1:].clone(), r"shape \[39, 16\] in the file, \[40, 16\]"),
+    ):
+        edit_tensors(tmp_path, lambda tensors, other=other: tensors.update({key: other}))
+        with pytest.raises(CheckpointError, match=f"word_embeddings.base_layer.weight: .*{expected}"):
+            load_adapter(tiny("bert", "sequence-classification"), tmp_path)
+
+
 def test_a_head_that_the_config_promises_must_be_in_the_file(tmp_path: Path) -> None:
     saved(tmp_path)
     edit_tensors(tmp_path, lambda tensors: tensors.pop("base_model.model.classifier.weight"))
@@ -178,12 +198,23 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
         load_adapter(tiny("gpt2", "sequence-classification"), tmp_path)
 
 
+def test_an_adapter_of_a_base_of_another_size_lists_the_shapes_that_differ(tmp_path: Path) -> None:
+    saved(tmp_path, target_modules=["query"], r=2)
+    wide = new_model({**CONFIGS["bert"], "hidden_size": 24}, "sequence-classification")
+    key = "layer.0.attention.self.query.lora_"
+    with pytest.raises(CheckpointError, match=rf"{key}A.weight: shape \[2, 16\] in the file, \[2, 24\] in the model"):
+        load_adapter(wide, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
         ({"peft_type": "IA3"}, "'peft_type' must be 'LORA', got 'IA3'"),
-        ({"use_dora": True}, "not supported: use_dora = True"),
-        ({"rank_pattern": {"query": 4}}, "not supported: rank_pattern"),
+        ({"layers_to_transform": [0]}, r"not supported: layers_to_transform = \[0\]"),
+        ({"exclude_modules": ["query"]}, "not supported: exclude_modules"),
+        ({"use_dora": "yes"}, "use_dora must be true or false"),
+        ({"rank_pattern": {"query": 0}}, "rank_pattern 'query' must be an integer"),
+        ({"rank_pattern": {"quarry": 4}}, "rank_pattern 'quarry' matches none"),
         ({"init_lora_weights": "pissa"}, "not supported: init_lora_weights = 'pissa'"),
         ({"r": "8"}, "r must be an integer"),
         ({"lora_dropout": 2}, "dropout must be"),
@@ -200,7 +231,7 @@ def test_settings_that_cannot_be_followed_are_refused_by_name(
     assert CONFIG in str(error.value)
 
 
-def test_empty_settings_of_other_methods_are_fine_and_unknown_ones_are_reported(
+def test_empty_settings_of_other_methods_are_fine_and_unknown_ones_are_reported_and_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = saved(tmp_path)
@@ -211,6 +242,8 @@ def test_empty_settings_of_other_methods_are_fine_and_unknown_ones_are_reported(
     assert "of_tomorrow" in caplog.text
     assert "peft_version" not in caplog.text
     assert torch.equal(outputs(again), outputs(model))
+    save_adapter(again, tmp_path / "again")
+    assert json.loads((tmp_path / "again" / CONFIG).read_text())["of_tomorrow"] == 3
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no weights", "no config", "pickle", "not json", "no rank"])

@@ -32,8 +32,9 @@ def adapted(family: str, task: str, **fields: object) -> Model:
 
 
 @every_model
-def test_merged_equals_unmerged_and_unmerging_is_exact(family: str, task: str) -> None:
-    model = adapted(family, task)
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_merged_equals_unmerged_and_unmerging_is_exact(family: str, task: str, use_dora: bool) -> None:
+    model = adapted(family, task, use_dora=use_dora)
     expected = outputs(model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     merge_lora(model)
@@ -74,16 +75,37 @@ def test_an_adapted_output_layer_is_untied_from_the_embedding_when_merged(
     assert torch.equal(again.embeddings.token.weight, embedding)
 
 
-def test_half_precision_weights_are_merged_in_float32_and_rounded_once() -> None:
-    model = tiny("bert", "backbone").bfloat16()
-    add_lora(model, LoraConfig(target_modules=["query"]))
+@pytest.mark.parametrize("use_dora", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_weights_are_merged_in_float32_and_rounded_once(dtype: torch.dtype, use_dora: bool) -> None:
+    model = tiny("bert", "backbone").to(dtype)
+    add_lora(model, LoraConfig(target_modules=["query", "embeddings.token"], use_dora=use_dora))
     train_a_little(model)
-    layer = model.layers[0].attention.query
-    update = layer.adapters["default"]
-    exact = layer.weight.double() + update.scaling * (update.lora_B.double() @ update.lora_A.double())
+    layers = [model.layers[0].attention.query, model.embeddings.token]
+    exact = [exactly(layer) for layer in layers]
     merge_lora(model)
-    assert layer.weight.dtype == torch.bfloat16
-    torch.testing.assert_close(layer.weight.double(), exact, rtol=2**-8, atol=1e-6)
+    for layer, whole in zip(layers, exact, strict=True):
+        assert layer.weight.dtype == dtype
+        lowest = torch.tensor(torch.finfo(dtype).smallest_normal, dtype=torch.float64)
+        exponent = torch.frexp(whole.abs().clamp(min=lowest))[1]  # |whole| < 2 ^ exponent
+        half_ulp = torch.finfo(dtype).eps * 2.0 ** (exponent - 2).double()
+        # What float32 rounds before is a few units of its own last place.
+        assert ((layer.weight.double() - whole).abs() <= half_ulp + 2**-20 * whole.abs().clamp(min=0.1)).all()
+
+
+def exactly(layer: torch.nn.Module) -> torch.Tensor:
+    """The merged weight of the active update in float64, by the equations."""
+    update, w = layer.adapters["default"], layer.weight.detach().double()
+    if isinstance(layer, LoraLinear):
+        v = w + update.scaling * (update.lora_B.double() @ update.lora_A.double())
+        norm = v.norm(dim=1, keepdim=True)
+    else:
+        v = w + update.scaling * (update.lora_embedding_B.double() @ update.lora_embedding_A.double()).T
+        norm = v.norm(dim=0)
+    if not hasattr(update, "lora_magnitude_vector"):
+        return v.detach()
+    magnitude = update.lora_magnitude_vector.double()
+    return ((magnitude[:, None] if isinstance(layer, LoraLinear) else magnitude) / norm * v).detach()
 
 
 @pytest.mark.parametrize("where", ["lora_B", "overflow", "own"])

@@ -180,3 +180,23 @@ def test_parameters_are_counted_as_the_paper_counts_them() -> None:
     assert count.trainable == 2 * 4 * (16 + 48)  # two layers, c_attn [48, 16]
     assert count.total == total + count.trainable
     assert count.percent == pytest.approx(100 * count.trainable / count.total)
+
+
+@pytest.mark.parametrize("field", ["rank_pattern", "alpha_pattern"])
+def test_a_pattern_that_matches_no_adapted_layer_is_refused(field: str) -> None:
+    model = tiny("bert", "backbone")
+    with pytest.raises(InputError, match=rf"{field} 'key' matches none.*attention.self.query \(attention.query\)"):
+        add_lora(model, LoraConfig(target_modules=["query"], **{field: {"key": 4}}))  # type: ignore[arg-type]
+    assert not any(isinstance(module, LoraLinear) for module in model.modules())
+
+
+def test_patterns_give_layers_their_own_rank_and_strength() -> None:
+    model = tiny("bert", "backbone")
+    add_lora(
+        model,
+        LoraConfig(r=4, alpha=8, rank_pattern={r"layer\.1\..*": 2}, alpha_pattern={"self.value": 5}),
+    )
+    first, second = (layer.attention.query.adapters["default"] for layer in model.layers)
+    assert (first.lora_A.shape[0], first.scaling) == (4, 2.0)
+    assert (second.lora_A.shape[0], second.scaling) == (2, 4.0)
+    assert model.layers[1].attention.value.adapters["default"].scaling == 2.5

@@ -40,11 +40,36 @@ def test_names_stand_for_layers(family: str, targets: list[str] | str | None, ex
     assert len(found) == len(expected) * (2 if both_layers else 1)
 
 
-@pytest.mark.parametrize(("family", "in_a_layer"), [("bert", 6), ("deberta-v2", 6), ("gpt2", 4), ("llama", 7)])
-def test_all_linear_means_every_linear_layer_of_the_layers_but_no_head(family: str, in_a_layer: int) -> None:
-    found = find_targets(tiny(family, "sequence-classification"), "all-linear")
-    assert len(found) == 2 * in_a_layer
-    assert all(path.startswith("layers.") for path in found)
+@pytest.mark.parametrize(
+    ("family", "task", "in_a_layer", "outside"),
+    [
+        ("bert", "sequence-classification", 6, ["pooler.dense"]),
+        ("bert", "masked-lm", 6, ["head.dense"]),
+        ("deberta-v2", "sequence-classification", 6, []),
+        ("gpt2", "causal-lm", 4, []),
+        ("llama", "sequence-classification", 7, []),
+    ],
+)
+def test_all_linear_means_every_linear_layer_but_the_output_and_a_new_head(
+    family: str, task: str, in_a_layer: int, outside: list[str]
+) -> None:
+    found = find_targets(tiny(family, task), "all-linear")
+    assert len([path for path in found if path.startswith("layers.")]) == 2 * in_a_layer
+    assert [path for path in found if not path.startswith("layers.")] == outside
+
+
+@pytest.mark.parametrize(
+    ("family", "targets", "expected"),
+    [
+        ("bert", ["word_embeddings"], ["embeddings.token"]),
+        ("bert", ["embeddings.position"], ["embeddings.position"]),
+        ("bert", r".*_embeddings", ["embeddings.token", "embeddings.position", "embeddings.token_type"]),
+        ("gpt2", ["wte", "wpe"], ["embeddings.token", "embeddings.position"]),
+        ("llama", ["embed_tokens"], ["embeddings.token"]),
+    ],
+)
+def test_embeddings_are_named_like_layers(family: str, targets: list[str] | str, expected: list[str]) -> None:
+    assert find_targets(tiny(family, "sequence-classification"), targets) == expected
 
 
 def test_a_head_is_adapted_where_it_is_named() -> None:
@@ -63,9 +88,14 @@ def test_an_unknown_name_lists_the_candidates_also_among_good_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["query", "key", "v_proj"])
-def test_a_part_of_a_fused_projection_is_refused_with_the_fused_name(name: str) -> None:
-    with pytest.raises(InputError, match=r"one projection, called 'c_attn'"):
-        find_targets(tiny("gpt2", "causal-lm"), [name])
+@pytest.mark.parametrize(
+    ("family", "task", "fused"), [("gpt2", "causal-lm", "c_attn"), ("modernbert", "masked-lm", "Wqkv")]
+)
+def test_a_part_of_a_fused_projection_is_refused_with_the_fused_name(
+    family: str, task: str, fused: str, name: str
+) -> None:
+    with pytest.raises(InputError, match=rf"one projection, called '{fused}'"):
+        find_targets(tiny(family, task), [name])
 
 
 @pytest.mark.parametrize(
@@ -76,6 +106,7 @@ def test_a_part_of_a_fused_projection_is_refused_with_the_fused_name(name: str) 
         ([], "names nothing"),
         (["embeddings"], "embeddings"),
         (["LayerNorm"], "LayerNorm"),
+        (r".*quarry", "matches no whole path.*word_embeddings.*attention.self.query"),
     ],
 )
 def test_what_matches_no_linear_layer_is_refused_and_leaves_the_model_alone(
@@ -92,8 +123,10 @@ def test_what_matches_no_linear_layer_is_refused_and_leaves_the_model_alone(
     ("family", "targets", "expected"),
     [
         ("bert", ["attention.query", "attention.value"], ["query", "value"]),
+        ("bert", "all-linear", ["dense", "key", "query", "value"]),
         # "dense" alone would stand for the pooler's layer too.
-        ("bert", "all-linear", ["intermediate.dense", "key", "output.dense", "query", "value"]),
+        ("bert", ["intermediate.dense", "output.dense"], ["intermediate.dense", "output.dense"]),
+        ("bert", ["embeddings.token", "query"], ["query", "word_embeddings"]),
         ("gpt2", "all-linear", ["c_attn", "c_fc", "c_proj"]),
         ("gpt2", ["feed_forward.down"], ["mlp.c_proj"]),
     ],

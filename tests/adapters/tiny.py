@@ -46,6 +46,40 @@ CONFIGS = {
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
     },
+    "modernbert": {
+        "model_type": "modernbert",
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "global_attn_every_n_layers": 2,
+        "local_attention": 4,
+        "pad_token_id": 0,
+    },
+    "t5": {
+        "model_type": "t5",
+        "vocab_size": 40,
+        "d_model": 16,
+        "d_kv": 6,
+        "d_ff": 24,
+        "num_layers": 2,
+        "num_heads": 2,
+        "decoder_start_token_id": 0,
+        "eos_token_id": 7,
+    },
+    "bart": {
+        "model_type": "bart",
+        "vocab_size": 40,
+        "d_model": 16,
+        "max_position_embeddings": 20,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 24,
+        "decoder_layers": 2,
+        "decoder_attention_heads": 2,
+        "decoder_ffn_dim": 24,
+    },
 }
 
 TASKS = [
@@ -57,6 +91,9 @@ TASKS = [
     ("gpt2", "causal-lm"),
     ("llama", "sequence-classification"),
     ("llama", "causal-lm"),
+    ("modernbert", "masked-lm"),
+    ("t5", "seq2seq-lm"),
+    ("bart", "seq2seq-lm"),
 ]
 
 IDS = torch.tensor([[3, 14, 15, 9, 26], [5, 35, 8, 9, 7]])

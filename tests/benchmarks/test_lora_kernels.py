@@ -62,6 +62,17 @@ def test_nothing_measured_is_said_to_be_so(tmp_path: Path) -> None:
     assert "On a processor nothing has been measured yet" in lora_tables(tmp_path)
 
 
+def test_what_the_precisions_reach_is_in_the_table(tmp_path: Path) -> None:
+    def side(*accuracies: float) -> dict[str, Any]:
+        return {"learning_rate": 1e-3, "runs": [{"accuracy": accuracy} for accuracy in accuracies]}
+
+    row = {"title": "bfloat16 weights", "sides": {"minitl": side(0.8, 0.82), "PEFT": side(0.79, 0.81)}}
+    facts = {"labels": 2000, "data": "sst2", "command": "c", "machine": {"cpu": "x"}, "date": "2026-11-27T00:00"}
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "lora-accuracy.json").write_text(json.dumps({"rows": [row], **facts}), encoding="utf-8")
+    assert "| bfloat16 weights | 81.0 ± 1.4 | 1e-3 | 80.0 ± 1.4 | 1e-3 |" in lora_tables(tmp_path)
+
+
 BUILDERS: dict[str, Callable[[Problem], Layer]] = {
     "ours": partial(ours, adapters=torch.float32),
     "torchtune": peers.torchtune_style,
@@ -221,6 +232,13 @@ def test_targets_are_missed_where_the_figures_miss_them() -> None:
     assert [holds for name, holds in held.items() if not name.startswith("Triton's products")] == [False] * (
         len(held) - 1
     )
+
+
+def test_the_path_taken_is_not_compared_with_itself() -> None:
+    row = _row(
+        SMALL, {LIMIT: 0.9, OURS: 1.0, "minitl, expand + product": 0.9}, KINDS | {"minitl, expand + product": "forced"}
+    )
+    assert _which(_held([row]), "no forced path") is None
 
 
 def test_three_percent_is_noise() -> None:

@@ -261,7 +261,7 @@ def test_sources_and_targets_have_their_own_positions() -> None:
     assert generate(bart, prompts(1, 12), max_new_tokens=11, min_new_tokens=11).shape == (1, 12)
     with pytest.raises(InputError, match="the start token and max_new_tokens=12 make 13; this bart model has"):
         generate(bart, prompts(1, 3), max_new_tokens=12)
-    with pytest.raises(InputError, match="a source of 13 tokens; this bart model has positions for 12"):
+    with pytest.raises(InputError, match="a source of 13 tokens: this bart model has positions for 12; cut it"):
         generate(bart, prompts(1, 13), max_new_tokens=2)
     mask = torch.tensor([[0] * 3 + [1] * 11])
     assert generate(bart, prompts(1, 14), mask, max_new_tokens=2).shape[1] <= 3  # padding takes no position

@@ -391,6 +391,20 @@ def test_both_ways_that_the_refusal_names_keep_the_new_rows(load, tmp_path):
         assert torch.equal(answers(again, ids)["logits"], answers(base, ids)["logits"])
 
 
+def test_an_adapter_that_would_not_hold_the_grown_table_is_announced(load, tmp_path, caplog):
+    model, tokenizer = load("gpt2-causal-lm")
+    add_tokens(model, tokenizer, NEW, train_all=True)
+    told, kept, saved = (copy.deepcopy(model) for _ in range(3))
+    minitl.add_lora(told, minitl.LoraConfig(r=2))
+    assert "no file holds their new rows" in caplog.text
+    caplog.clear()
+    minitl.add_lora(kept, minitl.LoraConfig(r=2, modules_to_save=["wte"]))
+    save_model(saved, tmp_path)
+    minitl.add_lora(saved, minitl.LoraConfig(r=2))
+    minitl.add_lora(load_model(tmp_path), minitl.LoraConfig(r=2))
+    assert not caplog.text
+
+
 @every_model
 def test_old_rows_are_not_counted_as_trained(load, name):
     model, tokenizer = load(name)

@@ -22,7 +22,7 @@ def places(positions: RelativePositions, length: int) -> Tensor:
             torch.arange(2.0 * positions.span)[:, None].expand(-1, positions.table.embedding_dim)
         )
         distances = positions(length)
-    return distances.rows[distances.index, 0].long()
+    return distances.rows[0, distances.index, 0].long()
 
 
 def test_a_distance_is_counted_from_the_key_to_the_query_and_the_middle_of_the_table_is_none() -> None:
@@ -51,7 +51,7 @@ def test_a_text_longer_than_the_furthest_distance_keeps_to_the_table() -> None:
 
 def test_only_rows_that_occur_are_computed_with_and_learn() -> None:
     positions = RelativePositions(8, 512, 256, nn.LayerNorm(8))
-    rows = positions(10).rows
+    rows = positions(10).rows[0]
     assert rows.shape == (19, 8)
     rows.square().sum().backward()
     learned = positions.table.weight.grad.ne(0).any(-1).nonzero().flatten()
@@ -65,7 +65,7 @@ def test_what_was_kept_of_another_length_type_or_mode_is_never_used() -> None:
     with torch.inference_mode():
         expected = positions(8).index.clone()
     distances = positions(8)
-    scores = torch.randn(8, distances.rows.shape[0], requires_grad=True)
+    scores = torch.randn(8, distances.rows.shape[1], requires_grad=True)
     scores.gather(-1, distances.index).sum().backward()  # would fail with an index that inference made
     assert torch.equal(distances.index, expected)
     half = positions.to(torch.bfloat16)(8)

@@ -4,7 +4,7 @@
     backward   dS = s · dY B    dX = mask ∘ (scale · dS A)     dX += dY W      dA = scale · dSᵀx̂      dB = s · dYᵀS
 
 The update lands in y and in dX as part of a product. The mask is applied by bitwise AND and kept as one bit an element.
-In float32, the products with W are oneDNN's, which on many processors are faster than those of PyTorch's `mm`. Rows of
+The products with W are asked of oneDNN itself, which in float32 can be faster than the library behind `mm`. Rows of
 dY that are all zero, as padding and whatever a classifier does not read have, are left out of the backward pass.
 """
 
@@ -42,8 +42,7 @@ def forward(
     if threshold:
         assert seed is not None
         keep = keep_bytes(int(seed), x.numel(), threshold)
-        bits, wide = pack_bits(keep), wide_mask(keep, x)
-        kept = masked(x, wide, out=wide)
+        bits, kept = pack_bits(keep), masked(x, wide_mask(keep, x))
     s = _product(kept, lora_a.to(x.dtype).t(), keep_scale(threshold))
     y = _base(x, weight, bias)
     return y.addmm_(s, lora_b.to(x.dtype).t(), alpha=scaling), s, bits
@@ -63,14 +62,14 @@ def backward(
     needs: Needs,
 ) -> Gradients:
     """The gradients of x, A, B and b that are needed, for grad_y [M, N]."""
-    wide = None
+    keep = None
     if threshold and (needs.x or needs.lora_a):
-        wide = wide_mask(unpack_bits(bits), x)
+        keep = unpack_bits(bits)[: x.numel()].view(x.shape)
     live = _live_rows(grad_y)
     if live is None:
-        return _gradients(grad_y, x, weight, lora_a, lora_b, s, wide, scaling, threshold, needs)
-    wide = None if wide is None else wide[live]
-    few = _gradients(grad_y[live], x[live], weight, lora_a, lora_b, s[live], wide, scaling, threshold, needs)
+        return _gradients(grad_y, x, weight, lora_a, lora_b, s, keep, scaling, threshold, needs)
+    keep = None if keep is None else keep[live]
+    few = _gradients(grad_y[live], x[live], weight, lora_a, lora_b, s[live], keep, scaling, threshold, needs)
     grad_x = None if few[0] is None else torch.zeros_like(x).index_copy_(0, live, few[0])
     return grad_x, *few[1:]
 
@@ -82,14 +81,15 @@ def _gradients(
     lora_a: Tensor,
     lora_b: Tensor,
     s: Tensor,
-    wide: Tensor | None,
+    keep: Tensor | None,
     scaling: float,
     threshold: int,
     needs: Needs,
 ) -> Gradients:
-    """`backward` for given rows; `wide` is their mask, which is written over."""
+    """`backward` for given rows and their mask, int8 [M, K]."""
     grad_x = grad_a = grad_b = grad_bias = None
     scale = keep_scale(threshold)
+    wide = None if keep is None else wide_mask(keep, x)
     if needs.bias:
         grad_bias = grad_y.sum(dim=0, dtype=torch.float32).to(grad_y.dtype)
     if needs.lora_b:
@@ -99,10 +99,10 @@ def _gradients(
         if needs.x:
             update = _product(grad_s, lora_a.to(x.dtype), scale)
             if wide is not None:
-                masked(update, wide, out=update)
+                update.view(wide.dtype).bitwise_and_(wide)
             grad_x = _add_base(update, grad_y, weight)
         if needs.lora_a:
-            kept = x if wide is None else masked(x, wide, out=wide)
+            kept = x if wide is None else masked(x, wide)
             grad_a = _wide_product(grad_s, kept, scale, lora_a.dtype)
     return grad_x, grad_a, grad_b, grad_bias
 
@@ -112,13 +112,13 @@ def _live_rows(grad: Tensor) -> Tensor | None:
     quiet = (grad[:, :_PROBE] == 0).all(dim=1)
     if 4 * int(quiet.count_nonzero()) < len(grad):
         return None
-    live = (grad != 0).any(dim=1).nonzero().squeeze(1)
+    live = (grad.abs().amax(dim=1) != 0).nonzero().squeeze(1)  # NaN is not 0
     return live if 4 * len(live) <= 3 * len(grad) else None
 
 
 def _base(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """xWᵀ + b."""
-    if x.dtype == torch.float32 and can_pack(weight):
+    if can_pack(weight):
         return _ONE_DNN._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
 
@@ -136,7 +136,7 @@ def _product(left: Tensor, right: Tensor, scale: float) -> Tensor:
 
 
 def _wide_product(left: Tensor, right: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-    """scale · leftᵀ @ right, [r, K]: gradients of float32 parameters are not rounded to a half-precision product's type.
+    """scale · leftᵀ @ right, [r, K]: gradients of float32 parameters are not rounded to half precision.
 
     PyTorch has no product on a processor that gives more than its operands' type. In bfloat16 two products make up for
     it, the second of which gives what rounding took from the first; in float16, where the first might overflow, the

@@ -7,6 +7,7 @@ No copy of x or y is made, nothing waits for the device, and every sum is taken 
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor
 from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.plans import Plan, Problem, can_be_single, plan_for
 from minitl_kernels.lora.ranks import padded_rank
+from minitl_kernels.lora.triton_common import aligned
 from minitl_kernels.lora.triton_expand import expand_product
 from minitl_kernels.lora.triton_grad_a import grad_a as masked_grad_a
 from minitl_kernels.lora.triton_grad_x import grad_x as masked_grad_x
@@ -42,17 +44,16 @@ def forward(
     """y [M, N], S [M, R] and the mask's bits, for x [M, K]."""
     r = lora_a.shape[0]
     plan = plan_for(x, weight, r, threshold)
-    configs = plan.configs
     with _on(x.device):
         if plan.forward == "single" and can_be_single(Problem.of(x, weight, r, threshold)):
-            y, s = single(x, weight, bias, lora_a, lora_b, scaling, configs.get("single"))
+            y, s = single(x, weight, bias, lora_a, lora_b, scaling, _cut(plan, "single", x, weight, lora_a))
             return y, s, x.new_empty(0, dtype=torch.uint8)
-        s, bits = shrink(x, lora_a, threshold, seed, configs.get("shrink"))
+        s, bits = shrink(x, lora_a, threshold, seed, plan.configs.get("shrink"))
         if plan.forward == "cublas":
             y = F.linear(x, weight, bias)
             y.addmm_(s[:, :r], lora_b.to(x.dtype).t(), alpha=scaling)
         else:
-            y = expand_product(x, weight, bias, s, lora_b, scaling, configs.get("expand"))
+            y = expand_product(x, weight, bias, s, lora_b, scaling, _cut(plan, "expand", x, weight))
         return y, s, bits
 
 
@@ -87,7 +88,7 @@ def _grad_x(
     plan: Plan, grad_y: Tensor, weight: Tensor, grad_s: Tensor, lora_a: Tensor, bits: Tensor, threshold: int
 ) -> Tensor:
     if plan.grad_x == "product":
-        return masked_grad_x(grad_y, weight, grad_s, lora_a, bits, threshold, plan.configs.get("grad_x"))
+        return masked_grad_x(grad_y, weight, grad_s, lora_a, bits, threshold, _cut(plan, "grad_x", grad_y, weight))
     grad_x = grad_y @ weight
     if threshold:
         add_low_rank(grad_x, grad_s, lora_a, bits, threshold, plan.configs.get("low_rank"))
@@ -100,3 +101,14 @@ def _on(device: torch.device) -> AbstractContextManager[object]:
     if device.type != "cuda" or device.index == torch.cuda.current_device():
         return nullcontext()
     return torch.cuda.device(device)
+
+
+def _cut(plan: Plan, kernel: str, *operands: Tensor) -> Any:
+    """How a plan cuts a kernel's work; None, for the kernel's rule, where descriptors are asked for these operands.
+
+    A plan is chosen by sizes, and a slice of a larger tensor may lie as no descriptor can say.
+    """
+    config = plan.configs.get(kernel)
+    if config is not None and config.tma and not all(aligned(operand) for operand in operands):
+        return None
+    return config

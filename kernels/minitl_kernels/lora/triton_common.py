@@ -83,7 +83,7 @@ def vectorised(*matrices: Tensor) -> bool:
     return all(m.stride(1) == 1 and m.stride(0) % 16 == 0 and m.data_ptr() % 16 == 0 for m in matrices)
 
 
-MOST_REGISTERS = 200  # by the estimate of `registers`; with less than that no kernel was seen to spill
+MOST_REGISTERS = 200  # by the estimate of `registers`: kernels that it puts higher were seen to spill
 
 
 def registers(sums: int, tiles: int, warps: int, wide: bool) -> int:
@@ -92,3 +92,8 @@ def registers(sums: int, tiles: int, warps: int, wide: bool) -> int:
     A tile that is not moved in 16-byte pieces needs an address of two registers for each element.
     """
     return (sums + tiles * (1 if wide else 3)) // (32 * warps)
+
+
+def most_registers(chip: Chip) -> int:
+    """The same for products whose operand was just read: before sm_90 those pass through registers as well."""
+    return MOST_REGISTERS if chip.tma else MOST_REGISTERS // 2

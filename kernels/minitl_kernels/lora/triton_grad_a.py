@@ -1,13 +1,13 @@
 """dA = keep_scale · dSᵀ (mask ∘ x): the gradient of A in one pass over x, under the stored mask.
 
-            held
-      ┌──┬──────┬──┐       a program holds the sums of some of x's columns [held, R] in registers and goes down one range
-      │  │ tile │  │       of rows; each tile loses what dropout dropped, by one byte of the stored mask for eight elements
-    x │  │  ↓   │  │
-      └──┴──────┴──┘
+          held
+    ┌──┬──────┬──┐     a program holds the sums for some of x's columns, [held, R], in registers and goes down
+    │  │ tile │  │     one range of rows; a tile loses what dropout dropped, by one byte of the mask for eight
+  x │  │  ↓   │  │     elements
+    └──┴──────┴──┘
 
 Workspace: one float32 part of dA for each range of rows, ranges · r · K elements; beside the bytes of x (e bytes an
-element) that is 4r / (e · span), at r = 16 in bf16 with ranges of 512 rows a sixteenth. One range writes dA itself.
+element) that is 4r / (e · rows of a range), at r = 16 in bf16 with 512 rows a sixteenth. One range writes dA itself.
 """
 
 import torch
@@ -25,8 +25,8 @@ def grad_a(
 ) -> Tensor:
     """dA [r, K] in A's dtype.
 
-    grad_s [M, R] contiguous, R the padded rank, in x's dtype; x [M, K] of any strides; bits uint8 [M, ⌈K/8⌉], used where
-    threshold > 0.
+    grad_s [M, R] contiguous, R the padded rank, in x's dtype; x [M, K] of any strides; bits uint8 [M, ⌈K/8⌉], used
+    where threshold > 0.
     """
     (rows, inputs), (rank, _), padded = x.shape, lora_a.shape, grad_s.shape[1]
     config = config or default_sums_config(rows, inputs, x.dtype, padded, vectorised(x), chip_of(x.device))
@@ -34,8 +34,8 @@ def grad_a(
     blocks = triton.cdiv(inputs, config.held)
     ranges = cut(rows, config.step, blocks, config.waves, x.element_size(), rank, x.device)
     scale = keep_scale(threshold)
-    target = out if ranges.count == 1 else out.new_empty((ranges.count, rank, inputs), dtype=torch.float32)
-    _grad_a_kernel[(blocks, ranges.count)](
+    target = out if ranges.number == 1 else out.new_empty((ranges.number, rank, inputs), dtype=torch.float32)
+    _grad_a_kernel[(blocks, ranges.number)](
         grad_s, x, bits if threshold else None, target, rows, inputs, rank, ranges.steps,
         scale if target is out else 1.0, *x.stride(),
         R=padded, BLOCK_M=config.step, BLOCK_K=config.held, PRECISION=dot_precision(x.dtype),

@@ -1,15 +1,15 @@
 """dX = dY W + keep_scale · mask ∘ (dS A): the product with the frozen weight, begun at the masked low-rank term.
 
-            N                  K                          K
-        ┌───────┐       ┌───────────┐           ┌─────────────────────┐
-    dY  │       │ ·  W  │           │  +  mask ∘│  dS [M, R] · A [r, K]│   =  dX [M, K]
-        └───────┘       └───────────┘           └─────────────────────┘
+         N            K                       R           K
+       ┌───┐     ┌─────────┐                ┌───┐    ┌─────────┐
+    dY │ M │ · W │ N       │  +  mask ∘  dS │ M │ · A│ R       │  =  dX [M, K]
+       └───┘     └─────────┘                └───┘    └─────────┘
 
 The term is the prologue: the sums start from it. As an epilogue it would need the finished sums, its own product and the
 mask in registers at the same time, and spills. dS and A are small, so the term costs only the reading of one bit an
 element, and dX is written once.
 
-Tiles of dY and W come by pointers, or as whole tiles by descriptors (the TMA unit, from sm_90 on), which need no registers
+Tiles of dY and W come by address, or whole by descriptor (the copy engine, from sm_90 on), which needs no registers
 for addresses and no bounds in the loop.
 """
 
@@ -24,8 +24,8 @@ from torch import Tensor
 from minitl_kernels.lora.triton_common import (
     MOST_REGISTERS,
     Chip,
+    aligned,
     chip_of,
-    describable,
     dot_precision,
     provide_scratch,
     registers,
@@ -42,7 +42,7 @@ class GradXConfig:
     block_m, block_k   the tile                      block_n   the reduction's step
     block_r            ranks of the prologue at a time
     group              rows of tiles that run together, so that they share tiles of W in the L2 cache
-    descriptor         tiles by TMA, for which the operands must be `describable`
+    descriptor         tiles by TMA, for which the operands must be `aligned`
     """
 
     block_m: int
@@ -72,7 +72,7 @@ FLOAT32 = (_config(64, 64, 32, 4, 2), _config(64, 64, 16, 8, 2), _config(32, 32,
 
 
 def grad_x_configs(dtype: torch.dtype, wide: bool, described: bool, chip: Chip) -> Iterator[GradXConfig]:
-    """The configurations worth timing: `wide` where dY and W are `vectorised`, `described` where `describable`."""
+    """The configurations worth timing: `wide` where dY and W are `vectorised`, `described` where `aligned`."""
     for config in FLOAT32 if dtype == torch.float32 else HALF:
         m, k, n = config.block_m, config.block_k, config.block_n
         fits = registers(m * k, (m + k) * n, config.warps, wide) <= MOST_REGISTERS
@@ -82,7 +82,7 @@ def grad_x_configs(dtype: torch.dtype, wide: bool, described: bool, chip: Chip) 
 
 def default_grad_x_config(grad_y: Tensor, weight: Tensor) -> GradXConfig:
     """A rule for a chip that was never timed: the largest tiles of which there is one for each multiprocessor."""
-    wide, described = vectorised(grad_y, weight), describable(grad_y) and describable(weight)
+    wide, described = vectorised(grad_y, weight), aligned(grad_y) and aligned(weight)
     chip = chip_of(grad_y.device)
     configs = list(grad_x_configs(grad_y.dtype, wide, described, chip))
     for config in configs:
@@ -135,9 +135,10 @@ def _grad_x_kernel(  # type: ignore[no-untyped-def]
         y_tiles = tl.make_tensor_descriptor(grad_y, [M, N], [y_stride_m, 1], [BLOCK_M, BLOCK_N])
         w_tiles = tl.make_tensor_descriptor(weight, [N, K], [w_stride_n, 1], [BLOCK_N, BLOCK_K])
         for n in range(0, N, BLOCK_N):
-            total = tl.dot(y_tiles.load([first_row, n]), w_tiles.load([n, first_column]), total)
+            y, w = y_tiles.load([first_row, n]), w_tiles.load([n, first_column])
+            total = tl.dot(y, w, total, input_precision=PRECISION)
     else:
-        # Rows and columns beyond the edge wrap around: what they add is not stored, and the loop needs no bounds for it.
+        # Rows and columns beyond the edge wrap around: what they add is not stored, and the loop needs no bounds.
         n = tl.arange(0, BLOCK_N).to(tl.int64)
         y_tile = grad_y + (rows % M).to(tl.int64)[:, None] * y_stride_m + n[None, :] * y_stride_n
         w_tile = weight + n[:, None] * w_stride_n + (columns % K).to(tl.int64)[None, :] * w_stride_k

@@ -2,19 +2,19 @@
 
     dS = s · dY B  [M, R]          dB = s · dYᵀ S  [N, r]          db = Σ_m dY  [N]
 
-                     held
-               ┌──┬──────┬──┐       a program holds its columns' rows of B, and their sums for dB and db, in registers,
-               │  │ tile │  │       and goes down one range of rows; each tile gives dB and db one term, and dS the part
-          dY   │  │  ↓   │  │       of the tile's rows that these columns contribute
-               └──┴──────┴──┘
+          held
+    ┌──┬──────┬──┐     a program holds B for some of dY's columns, and their sums for dB and db, in registers and
+    │  │ tile │  │     goes down one range of rows; a tile gives dB and db one term, and dS the part of the tile's
+ dY │  │  ↓   │  │     rows that these columns contribute
+    └──┴──────┴──┘
 
-Workspace, in float32: one part of dS for each block of columns, ⌈N / held⌉ · M · R elements, and one of dB and db for each
-range of rows, ranges · N · (r + 1). In bytes beside those of dY (e bytes an element) that is 4R / (e · held) and
-4r / (e · span): at r = 16 in bf16 with 256 columns and ranges of 512 rows, an eighth and a sixteenth. What is one part
-only is written where it belongs, and costs nothing.
+Workspace, in float32: one part of dS for each block of columns, ⌈N / held⌉ · M · R elements, and one of dB and db for
+each range of rows, ranges · N · (r + 1). In bytes beside those of dY (e bytes an element) that is 4R / (e · held) and
+4r / (e · rows of a range): at r = 16 in bf16 with 256 columns and 512 rows, an eighth and a sixteenth. What is in one
+part only is written where it belongs, and takes no workspace.
 
-The parts of dS grow with the rank: from r = 64 on it is cheaper to read dY twice, and `fused = False` computes dS on its
-own, each program holding rows and going along the columns.
+The parts of dS grow with the rank: from r = 64 on it is cheaper to read dY twice, and without `fused` dS is computed on
+its own, each program holding rows and going along the columns.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.needs import Needs
-from minitl_kernels.lora.triton_common import chip_of, dot_precision, vectorised
+from minitl_kernels.lora.triton_common import Chip, chip_of, dot_precision, vectorised
 from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut, default_sums_config, sums_configs
 
 
@@ -40,9 +40,9 @@ class GradientsConfig(SumsConfig):
 _SEPARATE_FROM = 64  # the padded rank from which the parts of dS may cost more than a second pass over dY
 
 
-def gradients_configs(dtype: torch.dtype, padded: int, wide: bool) -> Iterator[GradientsConfig]:
-    """The configurations worth timing; `wide` where dY is `vectorised`."""
-    for config in sums_configs(dtype, padded, wide):
+def gradients_configs(dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> Iterator[GradientsConfig]:
+    """The configurations that `chip` can run; `wide` where dY is `vectorised`."""
+    for config in sums_configs(dtype, padded, wide, chip):
         if padded <= _SEPARATE_FROM:
             yield GradientsConfig(**asdict(config), fused=True)
         if padded >= _SEPARATE_FROM:
@@ -52,7 +52,8 @@ def gradients_configs(dtype: torch.dtype, padded: int, wide: bool) -> Iterator[G
 def default_gradients_config(grad_y: Tensor, padded: int) -> GradientsConfig:
     """A rule for a chip that was never timed."""
     wide, chip = vectorised(grad_y), chip_of(grad_y.device)
-    config = default_sums_config(*grad_y.shape, grad_y.dtype, padded, wide, chip)
+    rows, outputs = grad_y.shape
+    config = default_sums_config(rows, outputs, grad_y.dtype, padded, wide, chip)
     return GradientsConfig(**asdict(config), fused=padded < _SEPARATE_FROM)
 
 
@@ -71,9 +72,10 @@ def grad_s_and_b(
     grad_b = torch.empty_like(lora_b, memory_format=torch.contiguous_format) if needs.lora_b else None
     grad_bias = grad_y.new_empty(outputs, dtype=bias_dtype) if needs.bias else None
     sums: list[Sum] = []
-    if grad_s is not None and not config.fused:
+    fused = config.fused and grad_b is not None  # dS alone has no use for this order, nor for its parts
+    if grad_s is not None and not fused:
         _launch_grad_s(grad_y, lora_b, grad_s, scaling, config, sums)
-    _launch_columns(grad_y, s, lora_b, grad_s if config.fused else None, grad_b, grad_bias, scaling, config, sums)
+    _launch_columns(grad_y, s, lora_b, grad_s if fused else None, grad_b, grad_bias, scaling, config, sums)
     add_parts(*sums)
     return grad_s, grad_b, grad_bias
 
@@ -96,9 +98,9 @@ def _launch_columns(
     blocks = triton.cdiv(outputs, config.held)
     ranges = cut(rows, config.step, blocks, config.waves, grad_y.element_size(), rank, grad_y.device)
     s_target, s_scale = _parted(grad_s, blocks, scaling, sums)
-    b_target, b_scale = _parted(grad_b, ranges.count, scaling, sums)
-    bias_target, _ = _parted(grad_bias, ranges.count, 1.0, sums)
-    _columns_kernel[(blocks, ranges.count)](
+    b_target, b_scale = _parted(grad_b, ranges.number, scaling, sums)
+    bias_target, _ = _parted(grad_bias, ranges.number, 1.0, sums)
+    _columns_kernel[(blocks, ranges.number)](
         grad_y, s, lora_b, s_target, b_target, bias_target, rows, outputs, rank, ranges.steps, s_scale, b_scale,
         *grad_y.stride(), *lora_b.stride(),
         R=s.shape[1], BLOCK_M=config.step, BLOCK_N=config.held, PRECISION=dot_precision(grad_y.dtype),
@@ -148,8 +150,8 @@ def _launch_grad_s(
     (rows, outputs), (_, padded) = grad_y.shape, grad_s.shape
     blocks = triton.cdiv(rows, config.held)
     ranges = cut(outputs, config.step, blocks, config.waves, grad_y.element_size(), padded, grad_y.device)
-    target, scale = _parted(grad_s, ranges.count, scaling, sums)
-    _grad_s_kernel[(blocks, ranges.count)](
+    target, scale = _parted(grad_s, ranges.number, scaling, sums)
+    _grad_s_kernel[(blocks, ranges.number)](
         grad_y, lora_b, target, rows, outputs, lora_b.shape[1], ranges.steps, scale,
         *grad_y.stride(), *lora_b.stride(),
         R=padded, BLOCK_M=config.held, BLOCK_N=config.step, PRECISION=dot_precision(grad_y.dtype),

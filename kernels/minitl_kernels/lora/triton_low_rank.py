@@ -1,4 +1,4 @@
-"""The low-rank term of the input's gradient, under the dropout mask: a tile in registers, or added to a matrix in place.
+"""The masked low-rank term of the input's gradient: a tile in registers, or added to a matrix in place.
 
     keep_scale · mask ∘ (dS A)                                          dS [M, R], A [r, K], mask [M, K]
 
@@ -80,7 +80,7 @@ CONFIGS = (
 
 
 def low_rank_configs(dtype: torch.dtype, wide: bool) -> Iterator[LowRankConfig]:
-    """The configurations worth timing; `wide` where grad_x is `vectorised`."""
+    """The configurations that every chip can run; `wide` where grad_x is `vectorised`."""
     for config in CONFIGS:
         tile = config.block_m * config.block_k
         if registers(tile, tile, config.warps, wide) <= MOST_REGISTERS and (dtype != torch.float32 or tile <= 4096):

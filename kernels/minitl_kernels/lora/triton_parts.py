@@ -5,8 +5,8 @@
     │ range 0│ range 1│ range 2│ ─ programs ─►   part 2 ─┘
     └────────┴────────┴────────┘
 
-Atomic additions would need no second kernel, but their order, and with it the last bits of a gradient, change from run to
-run. The ranges exist to occupy the chip: a product whose output is a few ranks wide has too few tiles of its own.
+Atomic additions would need no second kernel, but their order, and with it the last bits of a gradient, change from run
+to run. The ranges exist to occupy the chip: a product whose output is a few ranks wide has too few tiles of its own.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import MOST_REGISTERS, Chip, chip_of, registers
+from minitl_kernels.lora.triton_common import Chip, chip_of, most_registers, registers
 
 _TILE = 2048  # elements of parts that a program adds at a time
 
 
 @dataclass(frozen=True)
 class SumsConfig:
-    """How a program goes over a matrix [length, width]: it holds the sums of some of the width, and takes in the length.
+    """How a program goes over a matrix [length, width]: it holds sums for some of the width, and takes in the length.
 
     held    columns whose sums it holds      waves   programs for each multiprocessor of the chip
     step    rows that it takes in at a time  warps, stages   of a program: its warps, and its tiles in flight
@@ -43,7 +43,6 @@ HALF = (
     (256, 64, 8, 2),
     (256, 32, 8, 4),
     (128, 64, 4, 3),
-    (128, 64, 8, 3),
     (128, 32, 8, 3),
     (64, 64, 4, 3),
     (64, 32, 8, 3),
@@ -51,17 +50,17 @@ HALF = (
 FLOAT32 = ((64, 32, 4, 2), (64, 32, 8, 2), (64, 16, 8, 2), (32, 16, 8, 2))
 
 
-def sums_configs(dtype: torch.dtype, padded: int, wide: bool) -> Iterator[SumsConfig]:
-    """The configurations worth timing for sums of `padded` ranks; `wide` where the matrix is `vectorised`."""
+def sums_configs(dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> Iterator[SumsConfig]:
+    """The configurations that `chip` can run for sums of `padded` ranks; `wide` where the matrix is `vectorised`."""
     for held, step, warps, stages in FLOAT32 if dtype == torch.float32 else HALF:
-        if registers((held + step) * padded, held * step, warps, wide) <= MOST_REGISTERS:
+        if registers((held + step) * padded, held * step, warps, wide) <= most_registers(chip):
             for waves in (2, 1):
                 yield SumsConfig(held, step, waves, warps, stages)
 
 
 def default_sums_config(length: int, width: int, dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> SumsConfig:
     """A rule for a chip that was never timed: the widest that leaves every multiprocessor something to do."""
-    configs = list(sums_configs(dtype, padded, wide))
+    configs = list(sums_configs(dtype, padded, wide, chip))
     for config in configs:
         if triton.cdiv(width, config.held) * triton.cdiv(length, config.step) >= chip.multiprocessors:
             return config
@@ -69,9 +68,9 @@ def default_sums_config(length: int, width: int, dtype: torch.dtype, padded: int
 
 
 class Ranges(NamedTuple):
-    """A length cut into `count` ranges of `steps` steps each, the last perhaps shorter."""
+    """A length cut into a number of ranges of `steps` steps each, the last perhaps shorter."""
 
-    count: int
+    number: int
     steps: int
 
 

@@ -55,7 +55,7 @@ def shrink_configs(m: int, k: int, dtype: torch.dtype, rank: int, chip: Chip) ->
         registers = elements // (32 * config.warps) * (2 if dtype == torch.float32 else 1)
         if chip.tensor_memory and config.block_m >= 64:
             continue  # accumulators in tensor memory want the mask in another layout: it would be drawn four times
-        if registers <= 96 and shared_bytes(config, dtype.itemsize, rank) <= chip.shared:
+        if registers <= 72 and shared_bytes(config, dtype.itemsize, rank) <= chip.shared:
             yield replace(config, splits=_splits(m, k, config, chip))
 
 

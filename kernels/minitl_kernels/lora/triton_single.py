@@ -4,6 +4,9 @@
 ┌────┐  ·  ┌────┬──┐ᵀ            once more. The programs of the first column of tiles store S for the backward pass.
 │ x  │     │ W  │A │
 └────┘     └────┴──┘
+
+In the loop the small product comes first: its operand, A, is rounded on the way and so has to be waited for, while the
+large product stays in flight into the next round.
 """
 
 import triton
@@ -42,8 +45,8 @@ def _single_kernel(  # type: ignore[no-untyped-def]
         left = tl.load(x_tile, x_mask, 0.0)
         right = tl.load(w_tile, w_mask, 0.0)
         down = tl.load(a_tile, a_mask, 0.0).to(left.dtype)
-        total = tl.dot(left, right.T, total, input_precision=PRECISION)
         low = tl.dot(left, down.T, low, input_precision=PRECISION)
+        total = tl.dot(left, right.T, total, input_precision=PRECISION)
         x_tile += step * x_stride_k
         w_tile += step * w_stride_k
         a_tile += step * a_stride_k
@@ -79,8 +82,8 @@ def _single_tma_kernel(  # type: ignore[no-untyped-def]
         low = tl.zeros((BLOCK_M, R), tl.float32)
         for k in range(0, K, BLOCK_K):
             left = x_tiles.load([row, k])
-            total = tl.dot(left, w_tiles.load([column, k]).T, total, input_precision=PRECISION)
             low = tl.dot(left, a_tiles.load([0, k]).to(left.dtype).T, low, input_precision=PRECISION)
+            total = tl.dot(left, w_tiles.load([column, k]).T, total, input_precision=PRECISION)
         rounded = low.to(y.dtype.element_ty)
         if tile_n == 0:
             s_tiles.store([row, 0], rounded)

@@ -38,7 +38,7 @@ HALF = (
     ProductConfig(128, 128, 64, 4, 4, tma=True),
     ProductConfig(128, 128, 64, 8, 3),
     ProductConfig(64, 128, 64, 4, 4, tma=True),
-    ProductConfig(64, 128, 64, 4, 4),
+    ProductConfig(64, 128, 32, 4, 4),
     ProductConfig(64, 64, 64, 4, 4),
     ProductConfig(32, 64, 128, 4, 3, tma=True),
     ProductConfig(16, 64, 128, 4, 4, tma=True),
@@ -53,7 +53,7 @@ TF32 = (
 )
 FLOAT32 = (  # without tensor cores every product is written out: small tiles, or the registers run out
     ProductConfig(64, 64, 16, 4, 3),
-    ProductConfig(32, 64, 32, 4, 3),
+    ProductConfig(32, 64, 32, 8, 3),
     ProductConfig(16, 64, 32, 4, 3),
 )
 
@@ -79,8 +79,9 @@ def shared_bytes(config: ProductConfig, itemsize: int, rank: int, single: bool) 
     if single:
         loop += config.stages * low * k * 4 + low * k * itemsize
     epilogue = (m + n) * min(low, WIDEST) * itemsize
-    if config.tma:  # y leaves through shared memory of its own; in a loop over tiles so do S and B come
-        return loop + m * n * itemsize + (epilogue if config.persistent else 0) + 256
+    if config.tma:  # y, and S with it, leave through shared memory of their own; so come S and B in a loop over tiles
+        out = m * (n + low if single else n) * itemsize
+        return loop + out + (epilogue if config.persistent else 0) + 256
     return max(loop, m * n * 4, epilogue) + 256
 
 

@@ -21,10 +21,10 @@ import torch
 import triton
 
 from minitl_kernels.lora.plans import FORWARDS, GRAD_XS, Plan, Problem
-from minitl_kernels.lora.triton_grad_a import GradAConfig
 from minitl_kernels.lora.triton_grad_x import GradXConfig
 from minitl_kernels.lora.triton_gradients import GradientsConfig
 from minitl_kernels.lora.triton_low_rank import LowRankConfig
+from minitl_kernels.lora.triton_parts import SumsConfig
 from minitl_kernels.lora.triton_shrink import ShrinkConfig
 from minitl_kernels.lora.triton_tiles import ProductConfig
 
@@ -35,7 +35,7 @@ CONFIG_TYPES = {
     "gradients": GradientsConfig,
     "grad_x": GradXConfig,
     "low_rank": LowRankConfig,
-    "grad_a": GradAConfig,
+    "grad_a": SumsConfig,
 }
 
 

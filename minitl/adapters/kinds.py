@@ -1,0 +1,48 @@
+"""Which layers can be adapted, what holds their updates, and what an update of theirs is.
+
+layer              with updates     an update     with DoRA
+nn.Linear          LoraLinear       LowRank       Dora
+Embedding          LoraEmbedding    LowRankRows   DoraRows
+LearnedPositions   LoraPositions    LowRankRows   DoraRows
+"""
+
+from torch import nn
+
+from minitl.adapters.config import LoraConfig
+from minitl.adapters.dora import Dora, DoraRows
+from minitl.adapters.embedding import LoraEmbedding, LoraPositions, LowRankRows
+from minitl.adapters.layer import LoraLinear, LowRank
+from minitl.nn.absolute_positions import LearnedPositions
+from minitl.nn.embeddings import Embedding
+
+Adapted = LoraLinear | LoraEmbedding | LoraPositions
+Update = LowRank | LowRankRows
+
+
+def can_be_adapted(module: nn.Module) -> bool:
+    """Whether an update can be placed on `module`."""
+    return isinstance(module, (nn.Linear, Embedding))
+
+
+def adapted(module: nn.Module) -> Adapted:
+    """`module` as a layer that holds updates; itself, if it is one."""
+    if isinstance(module, Adapted):
+        return module
+    if isinstance(module, LearnedPositions):
+        return LoraPositions(module)
+    if isinstance(module, Embedding):
+        return LoraEmbedding(module)
+    assert isinstance(module, nn.Linear)
+    return LoraLinear(module)
+
+
+def new_update(config: LoraConfig, module: nn.Module, meta: bool = False) -> Update:
+    """A fresh update for `module`; with `meta` its shapes alone, without memory."""
+    if isinstance(module, nn.Linear):
+        kind: type[Update] = Dora if config.use_dora else LowRank
+        weight = module.weight
+    else:
+        assert isinstance(module, Embedding)
+        kind = DoraRows if config.use_dora else LowRankRows
+        weight = module.weight
+    return kind(config, weight.detach().to("meta") if meta else weight.detach())

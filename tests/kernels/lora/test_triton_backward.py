@@ -1,0 +1,306 @@
+"""The backward kernels against float64, over shapes and ranks that no tile divides."""
+
+from itertools import product
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from minitl_kernels.lora.needs import Needs
+from minitl_kernels.lora.philox import pack_bits, philox_keep
+from minitl_kernels.lora.ranks import padded_rank
+from minitl_kernels.lora.triton_backward import backward
+from minitl_kernels.lora.triton_common import aligned, chip_of
+from minitl_kernels.lora.triton_grad_a import grad_a
+from minitl_kernels.lora.triton_grad_x import GradXConfig, grad_x
+from minitl_kernels.lora.triton_gradients import GradientsConfig, grad_s_and_b
+from minitl_kernels.lora.triton_low_rank import LowRankConfig, add_low_rank
+from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut
+from torch import Tensor
+
+from tests.kernels.lora.conftest import Place
+
+THRESHOLD = 16384  # a quarter is dropped
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}  # of the largest value
+EVERYTHING = Needs(True, True, True, True)
+
+SEPARATE = GradientsConfig(held=32, step=16, waves=8, warps=4, stages=2, fused=False)
+FUSED = GradientsConfig(held=32, step=16, waves=8, warps=4, stages=2)
+ONE_RANGE = GradientsConfig(held=64, step=32, waves=0, warps=4, stages=2)
+GRADIENTS = {"fused": FUSED, "separate": SEPARATE, "one range": ONE_RANGE, "default": None}
+SUMS = {"ranges": SumsConfig(32, 16, 8, 4, 2), "one range": SumsConfig(64, 32, 0, 4, 2), "default": None}
+BY_ADDRESS = GradXConfig(32, 32, 32, 16, 2, False, 4, 2)
+BY_DESCRIPTOR = GradXConfig(32, 32, 32, 16, 2, True, 4, 2)
+LOW_RANK = LowRankConfig(32, 32, 16, 4)
+
+
+class Inputs(NamedTuple):
+    """What a backward pass is given, and the mask with its scale as float64 [M, K]."""
+
+    grad_y: Tensor
+    x: Tensor
+    weight: Tensor
+    lora_a: Tensor
+    lora_b: Tensor
+    s: Tensor  # also taken for dS, where a kernel starts from that
+    bits: Tensor
+    mask: Tensor
+    threshold: int
+
+    @property
+    def rank(self) -> int:
+        return len(self.lora_a)
+
+
+def _inputs(
+    place: Place, m: int, k: int, n: int, r: int, threshold: int = THRESHOLD, layout: str = "rows", masters: bool = True
+) -> Inputs:
+    def normal(*shape: int, dtype: torch.dtype = place.dtype) -> Tensor:
+        return torch.randn(shape).to(dtype).to(place.device)
+
+    def matrix(rows: int, columns: int) -> Tensor:
+        return {
+            "rows": lambda: normal(rows, columns),
+            "transposed": lambda: normal(columns, rows).t(),
+            "sliced": lambda: normal(rows + 2, 2 * columns + 3)[1:-1, 1 : 2 * columns : 2],
+            "expanded": lambda: normal(1, 1).expand(rows, columns),
+        }[layout]()
+
+    low = torch.float32 if masters else place.dtype
+    s = torch.zeros(m, padded_rank(r), dtype=place.dtype, device=place.device)
+    s[:, :r] = normal(m, r)
+    keep, bits = torch.ones(m, k, dtype=torch.bool), torch.empty(0, dtype=torch.uint8)
+    if threshold:
+        keep = philox_keep(torch.tensor(3), m, k, threshold)
+        bits = pack_bits(keep)
+    mask = keep.double().to(place.device) * (65536 / (65536 - threshold))
+    lora_a, lora_b = normal(r, k, dtype=low) * k**-0.5, normal(n, r, dtype=low) * n**-0.5
+    weight = normal(n, k) * n**-0.5
+    return Inputs(matrix(m, n), matrix(m, k), weight, lora_a, lora_b, s, bits.to(place.device), mask, threshold)
+
+
+def _close(actual: Tensor, expected: Tensor) -> None:
+    assert actual.shape == expected.shape
+    error = (actual.double() - expected).abs().max() / expected.abs().max().clamp(min=1e-3)
+    assert error <= TOLERANCE[actual.dtype], error
+
+
+def _check_gradients(place: Place, inputs: Inputs, config: GradientsConfig | None, scaling: float = 0.7) -> None:
+    grad_y, r = inputs.grad_y.double(), inputs.rank
+    grad_s, grad_b, grad_bias = place.run(
+        grad_s_and_b, inputs.grad_y, inputs.s, inputs.lora_b, scaling, EVERYTHING, place.dtype, config
+    )
+    assert grad_s.dtype == grad_bias.dtype == place.dtype
+    assert grad_b.dtype == inputs.lora_b.dtype
+    assert grad_s.shape == inputs.s.shape
+    assert not grad_s[:, r:].any()
+    _close(grad_s[:, :r], scaling * grad_y @ inputs.lora_b.to(place.dtype).double())
+    _close(grad_b, scaling * grad_y.T @ inputs.s[:, :r].double())
+    _close(grad_bias, grad_y.sum(0))
+
+
+def _low_rank(inputs: Inputs) -> Tensor:
+    lora_a = inputs.lora_a.to(inputs.s.dtype).double()
+    return inputs.mask * (inputs.s[:, : inputs.rank].double() @ lora_a)
+
+
+def _check_grad_x(place: Place, inputs: Inputs, config: GradXConfig | None) -> None:
+    tensors = inputs.grad_y, inputs.weight, inputs.s, inputs.lora_a, inputs.bits
+    out = place.run(grad_x, *tensors, inputs.threshold, config)
+    assert out.dtype == place.dtype
+    assert out.is_contiguous()
+    _close(out, inputs.grad_y.double() @ inputs.weight.double() + _low_rank(inputs))
+
+
+def _check_grad_a(place: Place, inputs: Inputs, config: SumsConfig | None) -> None:
+    out = place.run(grad_a, inputs.s, inputs.x, inputs.lora_a, inputs.bits, inputs.threshold, config)
+    assert out.dtype == inputs.lora_a.dtype
+    _close(out, inputs.s[:, : inputs.rank].double().T @ (inputs.mask * inputs.x.double()))
+
+
+def _check_low_rank(place: Place, inputs: Inputs, config: LowRankConfig | None) -> None:
+    base = torch.randn(inputs.mask.shape).to(place.dtype).to(place.device)
+    expected = base.double() + _low_rank(inputs)
+    _close(place.run(add_low_rank, base, inputs.s, inputs.lora_a, inputs.bits, inputs.threshold, config), expected)
+
+
+CORE_SHAPES = [(1, 1, 1), (3, 130, 33), (65, 16, 130), (127, 33, 65)]
+
+
+@pytest.mark.parametrize("config", GRADIENTS)
+@pytest.mark.parametrize("r", [1, 17])
+@pytest.mark.parametrize(("m", "k", "n"), CORE_SHAPES)
+def test_gradients_of_one_pass_over_grad_y(place: Place, m: int, k: int, n: int, r: int, config: str) -> None:
+    _check_gradients(place, _inputs(place, m, k, n, r), GRADIENTS[config])
+
+
+@pytest.mark.parametrize("scaling", [0.0, -0.25, 64.0])
+def test_every_scaling(place: Place, scaling: float) -> None:
+    for config in (FUSED, ONE_RANGE):
+        _check_gradients(place, _inputs(place, 40, 8, 24, 3), config, scaling)
+
+
+@pytest.mark.parametrize("config", [FUSED, SEPARATE], ids=["fused", "separate"])
+def test_what_is_not_needed_is_not_computed_and_changes_nothing(place: Place, config: GradientsConfig) -> None:
+    inputs = _inputs(place, 33, 8, 40, 5)
+
+    def run(needs: Needs) -> tuple[Tensor | None, ...]:
+        tensors = inputs.grad_y, inputs.s, inputs.lora_b
+        return place.run(grad_s_and_b, *tensors, 0.7, needs, place.dtype, config)
+
+    whole = run(EVERYTHING)
+    for x, a, b, bias in product((False, True), repeat=4):
+        for part, full, needed in zip(run(Needs(x, a, b, bias)), whole, (x or a, b, bias), strict=True):
+            assert (part is not None) == needed
+            assert part is None or torch.allclose(part.float(), full.float(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("threshold", [0, THRESHOLD])
+@pytest.mark.parametrize("r", [1, 17])
+@pytest.mark.parametrize(("m", "k", "n"), CORE_SHAPES)
+def test_grad_x_grad_a_and_the_low_rank_term(place: Place, m: int, k: int, n: int, r: int, threshold: int) -> None:
+    inputs = _inputs(place, m, k, n, r, threshold)
+    _check_grad_x(place, inputs, BY_ADDRESS)
+    _check_low_rank(place, inputs, LOW_RANK)
+    for config in SUMS.values():
+        _check_grad_a(place, inputs, config)
+
+
+@pytest.mark.parametrize("threshold", [0, THRESHOLD])
+def test_grad_x_by_descriptor(place: Place, threshold: int) -> None:
+    inputs = _inputs(place, 65, 136, 72, 8, threshold)
+    assert aligned(inputs.grad_y)
+    assert aligned(inputs.weight)
+    _check_grad_x(place, inputs, BY_DESCRIPTOR)
+
+
+def test_grad_x_where_steps_divide_the_reduction(place: Place) -> None:
+    _check_grad_x(place, _inputs(place, 33, 40, 64, 4), BY_ADDRESS)
+
+
+@pytest.mark.parametrize("layout", ["transposed", "sliced", "expanded"])
+def test_any_layout(place: Place, layout: str) -> None:
+    inputs = _inputs(place, 33, 65, 40, 4, layout=layout)
+    _check_gradients(place, inputs, FUSED)
+    _check_gradients(place, inputs, SEPARATE)
+    _check_grad_a(place, inputs, SUMS["ranges"])
+    weight = inputs.weight.t().contiguous().t()
+    _check_grad_x(place, inputs._replace(weight=weight), BY_ADDRESS)
+    turned = inputs._replace(lora_a=inputs.lora_a.t().contiguous().t(), lora_b=inputs.lora_b.t().contiguous().t())
+    _check_low_rank(place, turned, LOW_RANK)
+    _check_gradients(place, turned, FUSED)
+
+
+def test_adapters_in_the_dtype_of_the_base(place: Place) -> None:
+    inputs = _inputs(place, 20, 40, 24, 16, masters=False)
+    _check_gradients(place, inputs, FUSED)
+    _check_grad_x(place, inputs, BY_ADDRESS)
+    _check_grad_a(place, inputs, SUMS["ranges"])
+    _check_low_rank(place, inputs, LOW_RANK)
+
+
+@pytest.mark.parametrize("r", [33, 200])
+def test_large_ranks(place: Place, r: int) -> None:
+    inputs = _inputs(place, 20, 40, 33, r)
+    _check_gradients(place, inputs, None)
+    _check_grad_x(place, inputs, BY_ADDRESS)
+    _check_grad_a(place, inputs, None)
+    _check_low_rank(place, inputs, LOW_RANK)
+
+
+def test_what_is_dropped_and_what_lies_beyond_a_row_do_not_matter(place: Place) -> None:
+    inputs = _inputs(place, 20, 43, 24, 4)
+    spoilt = inputs.x.masked_fill(inputs.mask == 0, torch.nan)
+    clean, dirty = inputs.bits.clone(), inputs.bits.clone()
+    clean[:, -1] &= 7
+    dirty[:, -1] |= 0xF8  # 43 = 5 · 8 + 3
+    _check_grad_a(place, inputs._replace(bits=dirty), SUMS["ranges"])
+    runs = [
+        (
+            place.run(grad_a, inputs.s, x, inputs.lora_a, bits, THRESHOLD, SUMS["ranges"]),
+            place.run(grad_x, inputs.grad_y, inputs.weight, inputs.s, inputs.lora_a, bits, THRESHOLD, BY_ADDRESS),
+        )
+        for x, bits in ((inputs.x, clean), (spoilt, dirty))
+    ]
+    assert all(torch.equal(first, second) for first, second in zip(*runs, strict=True))
+
+
+def test_the_same_to_the_bit_on_every_run(place: Place) -> None:
+    inputs = _inputs(place, 130, 65, 127, 9)
+    tensors = inputs.grad_y, inputs.x, inputs.weight, inputs.lora_a, inputs.lora_b, inputs.s, inputs.bits
+    first, second = (place.run(backward, *tensors, None, 0.7, THRESHOLD, EVERYTHING) for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("threshold", [0, THRESHOLD])
+def test_backward_composes_them(place: Place, threshold: int) -> None:
+    inputs = _inputs(place, 33, 40, 24, 6, threshold)
+    tensors = inputs.grad_y, inputs.x, inputs.weight, inputs.lora_a, inputs.lora_b, inputs.s, inputs.bits
+    out_x, out_a, out_b, out_bias = place.run(backward, *tensors, None, 0.7, threshold, EVERYTHING)
+    grad_y = inputs.grad_y.double()
+    grad_s = (0.7 * grad_y @ inputs.lora_b.to(place.dtype).double()).to(place.dtype)
+    rounded = inputs._replace(s=torch.nn.functional.pad(grad_s, (0, inputs.s.shape[1] - inputs.rank)))
+    _close(out_x, grad_y @ inputs.weight.double() + _low_rank(rounded))
+    # dS is rounded here as in the kernel, but where float64 and float32 lie on two sides of a tie.
+    _close(out_a.to(place.dtype), grad_s.double().T @ (inputs.mask * inputs.x.double()))
+    _close(out_b, 0.7 * grad_y.T @ inputs.s[:, : inputs.rank].double())
+    _close(out_bias, grad_y.sum(0))
+
+
+@pytest.mark.parametrize("needs", [Needs(False, True, False, False), Needs(True, False, False, False)])
+def test_backward_of_one_input(place: Place, needs: Needs) -> None:
+    inputs = _inputs(place, 8, 16, 16, 2)
+    tensors = inputs.grad_y, inputs.x, inputs.weight, inputs.lora_a, inputs.lora_b, inputs.s, inputs.bits
+    out = place.run(backward, *tensors, None, 0.7, THRESHOLD, needs)
+    assert [gradient is not None for gradient in out] == list(needs)
+    assert place.run(backward, *tensors, None, 0.7, THRESHOLD, Needs(False, False, False, False)) == (None,) * 4
+
+
+def _add(*sums: Sum) -> list[Tensor]:
+    add_parts(*sums)
+    return [sum_.out for sum_ in sums]
+
+
+@pytest.mark.parametrize("counts", [(2,), (70, 3), (5, 33, 200)])
+def test_parts_are_added_whatever_their_number(place: Place, counts: tuple[int, ...]) -> None:
+    shapes = ((7, 5), (129, 16), (3,))[: len(counts)]
+    parts = [torch.randn(n, *shape, device=place.device) for n, shape in zip(counts, shapes, strict=True)]
+    sums = [Sum(part, torch.empty_like(part[0], dtype=place.dtype), scale=1.5 - i) for i, part in enumerate(parts)]
+    for i, out in enumerate(place.run(_add, *sums)):
+        _close(out, (1.5 - i) * parts[i].double().sum(0))
+
+
+@given(
+    length=st.integers(1, 10**6),
+    step=st.sampled_from([16, 32, 64]),
+    blocks=st.integers(1, 500),
+    waves=st.integers(1, 4),
+    element_size=st.sampled_from([2, 4]),
+    rank=st.integers(1, 256),
+)
+def test_ranges_cover_the_length_and_keep_to_their_limits(
+    length: int, step: int, blocks: int, waves: int, element_size: int, rank: int
+) -> None:
+    device = torch.device("cpu")
+    number, steps = cut(length, step, blocks, waves, element_size, rank, device)
+    assert (number - 1) * steps * step < length <= number * steps * step
+    assert number == 1 or number * blocks <= waves * chip_of(device).multiprocessors
+    assert number == 1 or number * rank * 4 <= length * element_size / 2
+
+
+SIZES = (1, 3, 16, 33, 65, 127, 130)
+HARD_SHAPES = [(m, SIZES[(i + 2 * j) % 7], n) for i, m in enumerate(SIZES) for j, n in enumerate(SIZES)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("r", [1, 3, 8, 16, 17, 33, 64, 200])
+@pytest.mark.parametrize("m", SIZES)
+def test_hard_shapes_and_ranks(place: Place, m: int, r: int) -> None:
+    for _, k, n in (shape for shape in HARD_SHAPES if shape[0] == m):
+        for threshold in (0, THRESHOLD):
+            inputs = _inputs(place, m, k, n, r, threshold)
+            _check_gradients(place, inputs, FUSED if threshold else None)
+            _check_grad_x(place, inputs, None)
+            _check_grad_a(place, inputs, SUMS["ranges"] if threshold else None)
+            _check_low_rank(place, inputs, None)
