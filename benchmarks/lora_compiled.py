@@ -43,7 +43,7 @@ from minitl_kernels.lora.triton_multi_low_rank import expand as multi_expand
 from minitl_kernels.lora.triton_multi_low_rank import shrink as multi_shrink
 from minitl_kernels.lora.triton_multi_product import pays
 from minitl_kernels.lora.triton_multi_product import product as multi_product
-from minitl_kernels.lora.triton_multi_routing import numbers, route, unit_of
+from minitl_kernels.lora.triton_multi_routing import Routes, numbers, route, unit_count, unit_of
 from minitl_kernels.lora.triton_parts import default_sums_config, sums_configs
 from minitl_kernels.lora.triton_shrink import default_shrink_config, shrink, shrink_configs
 from minitl_kernels.lora.triton_single import single
@@ -189,8 +189,8 @@ def multis(case: Case) -> Iterator[Launch]:
     (m, k), (n, r), padded, count = x.shape, lora_b.shape, padded_rank(case.rank), 3
     ids, seed = _empty(m, dtype=torch.int64), _empty(dtype=torch.int64)
     yield "route", partial(route, ids, count, unit_of(m))
-    with compiling(case.chip):
-        routes = route(ids, count, unit_of(m))
+    units = unit_count(m, count, unit_of(m))
+    routes = Routes(*(_empty(size, dtype=torch.int32) for size in (units * unit_of(m), units, count + 2)))
     table = numbers(Adapters([_empty(r, k, dtype=x.dtype)] * count, [], [1.0] * count, [0] * count), x.device)
     stacked_a, stacked_b = _empty(count * r, k, dtype=torch.float32), _empty(n, count * r, dtype=torch.float32).t()
     s, grad_y = _empty(m, padded, dtype=case.dtype), _empty(m, n, dtype=case.dtype)

@@ -126,8 +126,10 @@ def shrink(
     (m, c), groups = left.shape, (left.shape[1] + GROUP - 1) // GROUP
     s, bits = left.new_empty(m, padded), left.new_empty((m, groups) if dropout else (0,), dtype=torch.uint8)
     wide = left.dtype == torch.float32
-    block_m, block_c = 32 if wide and padded > 64 else 64, 32 if wide or padded > 64 else 64
-    warps = 8 if padded > 64 else 4
+    if wide:
+        block_m, block_c, warps = (64, 32, 4) if padded <= 32 else (32, 32, 8) if padded <= 64 else (32, 16, 8)
+    else:
+        block_m, block_c, warps = (64, 64, 4) if padded <= 64 else (64, 32, 8)
     _shrink_kernel[(routes.rows.shape[0] // block_m,)](
         left, right, seed, s, bits, routes.rows, routes.owner, table, m, c, table.shape[0] - 1,
         *left.stride(), *right.stride(),
@@ -142,10 +144,10 @@ def expand(
 ) -> Tensor:
     """y [M, C], contiguous, with what is added in place, in float32 and rounded once; returns y."""
     (m, c), padded, wide = y.shape, s.shape[1], y.dtype == torch.float32
-    block_m, block_c = 64, 64 if wide else 128
+    block_m, block_c, warps = 64, 64 if wide else 128, 8 if c % 16 else 4  # odd rows need more registers
     _expand_kernel[(routes.rows.shape[0] // block_m, triton.cdiv(c, block_c))](
         y, s, right, bits, routes.rows, routes.owner, table, m, c, table.shape[0] - 1, *right.stride(),
         R=padded, BLOCK_R=16 if wide else min(32, padded), SCALED=scaled, PRECISION=dot_precision(y.dtype),
-        UNIT=routes.unit, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=8 if c % 16 else 4,  # for odd rows
+        UNIT=routes.unit, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=warps,
     )  # fmt: skip
     return y

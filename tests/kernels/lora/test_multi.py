@@ -31,7 +31,7 @@ def check(given: Case, ps: list[float], path: str | None, seed: int = 11) -> Non
 
 
 @each_path
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore:adapter|rank")
 def test_outputs_and_gradients_are_those_of_the_formulas(path: str, data: st.DataObject) -> None:

@@ -147,7 +147,7 @@ def test_what_is_not_needed_is_not_computed(place: Place, wanted: int) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_the_routes_hold_every_row_once(data: st.DataObject) -> None:
     count, unit = data.draw(st.integers(1, 5)), data.draw(st.sampled_from([1, 2, 16]))
     ids = torch.tensor(data.draw(st.lists(st.integers(-2, count + 1), min_size=1, max_size=40)))  # some are no ids
