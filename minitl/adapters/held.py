@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from minitl.adapters.config import LoraConfig
 from minitl.errors import InputError
@@ -29,6 +31,7 @@ class Adapters:
     """All that a model with adapters remembers."""
 
     base_requires_grad: dict[str, bool]  # by parameter name, tied ones under each
+    dtype: torch.dtype  # of the adapted layers' weights, when it was last looked at
     held: dict[str, Adapter] = field(default_factory=dict)
     active: str | None = None
     rows: list[str | None] | None = None  # of a mixed batch: the adapter of each row; none is the active one then
@@ -57,7 +60,7 @@ def adapter_of(model: Model, name: str) -> Adapter:
 
 
 def swap(model: Model, name: str, parameter: nn.Parameter) -> nn.Parameter:
-    """Put `parameter` into the place `name` and return what stood there. It follows the model's device and type."""
+    """Put `parameter` into the place `name` and return what stood there. It follows the model's device."""
     old = model.get_parameter(name)
     follow(parameter, old)
     module, _, attribute = name.rpartition(".")
@@ -66,6 +69,23 @@ def swap(model: Model, name: str, parameter: nn.Parameter) -> nn.Parameter:
 
 
 def follow(parameter: nn.Parameter, other: nn.Parameter) -> None:
-    """Move `parameter`, which was out of the model, to where `other` is by now, and into its type."""
-    if (parameter.device, parameter.dtype) != (other.device, other.dtype):
-        parameter.data = parameter.data.to(other.device, other.dtype)
+    """Move `parameter`, which was out of the model, to where `other` is by now."""
+    if parameter.device != other.device:
+        parameter.data = parameter.data.to(other.device)
+
+
+def an_adapted_layer(model: Model, adapters: Adapters) -> nn.Module:
+    """One of the layers with updates, whose weight tells the base's type: it is never an adapter's own."""
+    return model.get_submodule(next(iter(adapters.held.values())).places[0])
+
+
+def catch_up(model: Model, adapters: Adapters) -> None:
+    """Convert what is out of the model as the model has been since: `model.half()` reaches only what is in it."""
+    weight = an_adapted_layer(model, adapters).weight
+    assert isinstance(weight, Tensor)
+    if weight.dtype == adapters.dtype:
+        return
+    adapters.dtype = weight.dtype
+    owns = (adapter.own.values() for name, adapter in adapters.held.items() if name != adapters.active)
+    for parameter in chain(adapters.base.values(), adapters.kept.values(), *owns):
+        parameter.data = parameter.data.to(weight.dtype)

@@ -52,9 +52,10 @@ class LoraLinear(nn.Linear):
         self.train(base.training)
 
     def forward(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
+        bias = None if self.bias is None else self.bias.to(self.weight.dtype)  # one that learns is float32
         if self.active is None:
-            return F.linear(x, self.weight, self.bias)
-        y: Tensor = self.adapters[self.active](x, self.weight, self.bias)
+            return F.linear(x, self.weight, bias)
+        y: Tensor = self.adapters[self.active](x, self.weight, bias)
         return y
 
     def plain(self) -> nn.Linear:

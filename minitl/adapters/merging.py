@@ -10,7 +10,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from minitl.adapters.held import Adapter, Adapters, adapter_of, adapters_of, swap
+from minitl.adapters.held import Adapter, Adapters, adapter_of, adapters_of, catch_up, swap
 from minitl.adapters.kinds import Adapted
 from minitl.errors import InputError
 from minitl.models.base import Model
@@ -60,6 +60,7 @@ def unmerge_lora(model: Model) -> None:
     adapter = adapter_of(model, adapters.active)
     if not adapters.kept:
         raise InputError("the base's weights were freed by merge_lora(keep_base=False); load the model again")
+    catch_up(model, adapters)
     for name, parameter in adapters.kept.items():
         swap(model, name, parameter)
     adapters.kept.clear()
@@ -86,7 +87,8 @@ def _check_whole(adapter: Adapter, adapters: Adapters) -> None:
 
 def _check_finite(model: Model, adapter: Adapter, name: str) -> None:
     weights = ((f"{path}.weight", merged_weight(_layer(model, path), name)) for path in adapter.places)
-    bad = [place for place, value in chain(weights, adapter.own.items()) if not value.isfinite().all()]
+    own = ((place, value.to(adapters_of(model).dtype)) for place, value in adapter.own.items())
+    bad = [place for place, value in chain(weights, own) if not value.isfinite().all()]
     if bad:
         raise InputError(
             f"the adapter {name!r} is not merged: there are values that are not finite in {', '.join(bad)}"

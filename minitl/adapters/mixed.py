@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minitl.adapters.held import Adapters, follow
+from minitl.adapters.held import Adapters, an_adapted_layer, follow
 from minitl.adapters.kinds import Adapted
+from minitl.adapters.masters import round_in_forward
 from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.nn.embeddings import Embedding
@@ -43,10 +44,10 @@ class RowWise(nn.Module):
     Its twins, one for each adapter, share all tensors with the layer but those of which the adapter has its own.
     """
 
-    def __init__(self, layer: nn.Module, path: str, adapters: Adapters, reading: Reading) -> None:
+    def __init__(self, layer: nn.Module, path: str, adapters: Adapters, reading: Reading, base: nn.Module) -> None:
         super().__init__()
         distinct = list(dict.fromkeys(reading.names))
-        self.twins = nn.ModuleList(_twin(layer, path, adapters, name) for name in distinct)
+        self.twins = nn.ModuleList(_twin(layer, path, adapters, name, base) for name in distinct)
         self.reads_sources = path.startswith("encoder.")
         self.reading = reading
         self.which = [distinct.index(name) for name in reading.names]  # the twin of each text
@@ -65,7 +66,7 @@ class RowWise(nn.Module):
 
 def mix(model: Model, adapters: Adapters, names: Sequence[str | None]) -> None:
     """Part the layers of `model`, on which no adapter acts, by the rows' adapters `names`."""
-    reading = Reading(list(names))
+    reading, base = Reading(list(names)), an_adapted_layer(model, adapters)
     chosen = {name: adapters.held[name] for name in names if name is not None}
     paths = [path for adapter in chosen.values() for path in adapter.places]
     paths += [name.rpartition(".")[0] for adapter in chosen.values() for name in adapter.own]
@@ -73,7 +74,7 @@ def mix(model: Model, adapters: Adapters, names: Sequence[str | None]) -> None:
         layer = model.get_submodule(path)
         if isinstance(layer, nn.Embedding) and not isinstance(layer, Embedding):
             raise InputError(f"{path} is read as a whole, not row by row: adapters that have their own cannot be mixed")
-        rows = RowWise(layer, path, adapters, reading)
+        rows = RowWise(layer, path, adapters, reading, base)
         layer.add_module(CHILD, rows)
         layer.__dict__["forward"] = rows
     for path in dict.fromkeys(path for adapter in chosen.values() for path in adapter.places):
@@ -112,8 +113,8 @@ class _CheckedRows:
         return type(self.model).encode(self.model, input_ids, *args, **inputs)
 
 
-def _twin(layer: nn.Module, path: str, adapters: Adapters, name: str | None) -> nn.Module:
-    """`layer` as the adapter `name` has it, around the same tensors."""
+def _twin(layer: nn.Module, path: str, adapters: Adapters, name: str | None, base: nn.Module) -> nn.Module:
+    """`layer` as the adapter `name` has it, around the same tensors; `base` is an adapted layer."""
     twin = copy.copy(layer)
     twin._parameters, twin._modules = dict(layer._parameters), dict(layer._modules)
     if isinstance(twin, Adapted):
@@ -123,6 +124,8 @@ def _twin(layer: nn.Module, path: str, adapters: Adapters, name: str | None) -> 
         if f"{path}.{attribute}" in own:
             follow(own[f"{path}.{attribute}"], parameter)
             twin._parameters[attribute] = own[f"{path}.{attribute}"]
+            if own[f"{path}.{attribute}"].dtype != adapters.dtype:
+                round_in_forward(twin, base)
     return twin
 
 

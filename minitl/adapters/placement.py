@@ -14,8 +14,18 @@ from typing import Any
 from torch import nn
 
 from minitl.adapters.config import LoraConfig, first_match
-from minitl.adapters.held import ATTRIBUTE, Adapter, Adapters, adapter_of, adapters_of, swap
+from minitl.adapters.held import (
+    ATTRIBUTE,
+    Adapter,
+    Adapters,
+    adapter_of,
+    adapters_of,
+    an_adapted_layer,
+    catch_up,
+    swap,
+)
 from minitl.adapters.kinds import Adapted, adapted, new_update
+from minitl.adapters.masters import compute_as_before, own_version, round_in_forward
 from minitl.adapters.mixed import mix, unmix
 from minitl.adapters.targets import (
     TASKS_WITH_OWN_HEAD,
@@ -97,7 +107,9 @@ def remove_lora(model: Model) -> None:
     Where an adapter is merged, the merged weights and its own tensors stay, and the model is an ordinary one.
     """
     adapters = adapters_of(model)
-    if not adapters.merged:
+    if adapters.merged:
+        _round(model, adapters)
+    else:
         _activate(model, adapters, None)
     for path in sorted({path for adapter in adapters.held.values() for path in adapter.places}):
         layer = model.get_submodule(path)
@@ -144,11 +156,11 @@ def place(
     adapters: Adapters | None = getattr(model, ATTRIBUTE, None)
     if adapters is None:
         grads = {n: p.requires_grad for n, p in model.named_parameters(remove_duplicate=False)}
-        adapters = Adapters(grads)
+        adapters = Adapters(grads, model.get_parameter(f"{places[0]}.weight").dtype)
         setattr(model, ATTRIBUTE, adapters)
         model.requires_grad_(False)
     _activate(model, adapters, None)
-    own = {n: _copy(model.get_parameter(n)) for n in own_names(model, config, places, saved)}
+    own = {n: own_version(model, n) for n in own_names(model, config, places, saved)}
     for path in places:
         _part(model, path, adapters.parted)
         layer = adapted(model.get_submodule(path))
@@ -189,8 +201,11 @@ def check_free(model: Model, name: str) -> None:
 
 def _activate(model: Model, adapters: Adapters, name: str | None) -> None:
     unmix(model, adapters)
+    if adapters.held:
+        catch_up(model, adapters)
     for place_name, parameter in adapters.base.items():
         swap(model, place_name, parameter)
+        compute_as_before(model.get_submodule(place_name.rpartition(".")[0]))
     adapters.base.clear()
     for other, adapter in adapters.held.items():
         for path in adapter.places:
@@ -202,17 +217,24 @@ def _activate(model: Model, adapters: Adapters, name: str | None) -> None:
         for own_name, parameter in adapters.held[name].own.items():
             for place_name in (own_name, *_twins(own_name, adapters.parted)):
                 adapters.base[place_name] = swap(model, place_name, parameter)
+                if parameter.dtype != adapters.dtype:
+                    module = model.get_submodule(place_name.rpartition(".")[0])
+                    round_in_forward(module, an_adapted_layer(model, adapters))
     adapters.active = name
+
+
+def _round(model: Model, adapters: Adapters) -> None:
+    """Leave the adapter's own tensors in the base's places, in the base's type, as merged weights are."""
+    for place_name in adapters.base:
+        parameter = model.get_parameter(place_name)
+        parameter.data = parameter.data.to(adapters.dtype)
+        compute_as_before(model.get_submodule(place_name.rpartition(".")[0]))
 
 
 def _twins(name: str, parted: Mapping[str, str]) -> list[str]:
     """Where else the parameter `name` stood before its module's two places were parted."""
     pairs = [*parted.items(), *((other, path) for path, other in parted.items())]
     return [f"{other}{name.removeprefix(path)}" for path, other in pairs if name.startswith(f"{path}.")]
-
-
-def _copy(parameter: nn.Parameter) -> nn.Parameter:
-    return nn.Parameter(parameter.detach().clone())
 
 
 def _set_module(model: Model, path: str, module: nn.Module) -> None:

@@ -23,7 +23,8 @@ def test_a_fresh_adapter_changes_no_output(family: str, task: str) -> None:
     model = tiny(family, task)
     before = outputs(model)
     add_lora(model, LoraConfig(target_modules="all-linear"))
-    assert torch.equal(outputs(model), before)
+    # Not bit for bit: the operator may take another product for the same base.
+    torch.testing.assert_close(outputs(model), before, rtol=1e-6, atol=1e-6)
     train_a_little(model)
     assert not torch.allclose(outputs(model), before)
 
