@@ -5,7 +5,7 @@
     dY │ M │ · W │ N       │  +  mask ∘  dS │ M │ · A│ R       │  =  dX [M, K]
        └───┘     └─────────┘                └───┘    └─────────┘
 
-The term is the prologue: the sums start from it. As an epilogue it would need the finished sums, its own product and the
+    dY │ M │ · W │ N       │ + mask ∘ dS  │ M │ · A│ R       │ = dX
 mask in registers at the same time, and spills. dS and A are small, so the term costs only the reading of one bit an
 element, and dX is written once.
 
@@ -63,7 +63,7 @@ def _config(m: int, k: int, n: int, warps: int, stages: int, descriptor: bool = 
 HALF = (
     *(_config(128, 256, 64, 8, stages, descriptor=True) for stages in (4, 3)),
     *(_config(128, 128, 64, warps, stages, descriptor=True) for warps in (8, 4) for stages in (4, 3)),
-    _config(128, 256, 32, 8, 4),
+    GradXConfig(128, 256, 32, 16, 8, False, 8, 4),
     _config(128, 128, 64, 8, 3),
     *(_config(m, k, 64, 4, 4, descriptor) for descriptor in (True, False) for m, k in ((64, 128), (128, 64), (64, 64))),
     _config(64, 64, 32, 4, 3),
