@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +35,7 @@ from minitl_kernels.lora.triton_epilogue import WIDEST
 from minitl_kernels.lora.triton_expand import expand_product
 from minitl_kernels.lora.triton_grad_a import grad_a
 from minitl_kernels.lora.triton_grad_x import default_grad_x_config, grad_x, grad_x_configs
-from minitl_kernels.lora.triton_gradients import default_gradients_config, grad_s_and_b, gradients_configs
+from minitl_kernels.lora.triton_gradients import grad_s_and_b
 from minitl_kernels.lora.triton_low_rank import add_low_rank, default_low_rank_config, low_rank_configs
 from minitl_kernels.lora.triton_multi_gradients import grad_a as multi_grad_a
 from minitl_kernels.lora.triton_multi_gradients import grad_s_and_b as multi_grad_s_and_b
@@ -44,7 +44,7 @@ from minitl_kernels.lora.triton_multi_low_rank import shrink as multi_shrink
 from minitl_kernels.lora.triton_multi_product import pays
 from minitl_kernels.lora.triton_multi_product import product as multi_product
 from minitl_kernels.lora.triton_multi_routing import Routes, numbers, route, unit_count, unit_of
-from minitl_kernels.lora.triton_parts import default_sums_config, sums_configs
+from minitl_kernels.lora.triton_parts import SumsConfig, default_sums_config, sums_configs
 from minitl_kernels.lora.triton_shrink import default_shrink_config, shrink, shrink_configs
 from minitl_kernels.lora.triton_single import single
 from minitl_kernels.lora.triton_tiles import default_product_config, product_configs
@@ -130,12 +130,19 @@ def singles(case: Case) -> Iterator[Launch]:
 def gradients(case: Case) -> Iterator[Launch]:
     """dS, dB and the bias's gradient, and the sums of their parts."""
     _, _, grad_y, s, _, _, lora_b = _saved(case)
-    candidates = gradients_configs(case.dtype, s.shape[1], vectorised(grad_y), case.chip)
-    for config in candidates if case.candidates else [default_gradients_config(grad_y, s.shape[1])]:
+    for config in _sums(case, grad_y):
         for bias in (True,) if case.candidates else (False, True):  # with it more is in registers
             needs = Needs(True, True, True, bias)
             launch = partial(grad_s_and_b, grad_y, s, lora_b, 2.0, needs, case.dtype, config)
             yield f"{config} bias={bias}", launch
+
+
+def _sums(case: Case, matrix: Tensor) -> Iterable[SumsConfig]:
+    """How sums over the rows of `matrix` may be taken."""
+    (length, width), padded, wide = matrix.shape, padded_rank(case.rank), vectorised(matrix)
+    if case.candidates:  # the number of waves changes no kernel
+        return [config for config in sums_configs(case.dtype, padded, wide, case.chip) if config.waves == 2]
+    return [default_sums_config(length, width, case.dtype, padded, wide, case.chip)]
 
 
 def grads_x(case: Case) -> Iterator[Launch]:
@@ -152,9 +159,7 @@ def grads_x(case: Case) -> Iterator[Launch]:
 def grads_a(case: Case) -> Iterator[Launch]:
     """dA, and the sum of its parts."""
     x, _, _, s, bits, lora_a, _ = _saved(case)
-    candidates = sums_configs(case.dtype, s.shape[1], vectorised(x), case.chip)
-    default = default_sums_config(case.shape[0], case.shape[1], case.dtype, s.shape[1], vectorised(x), case.chip)
-    for config in candidates if case.candidates else [default]:
+    for config in _sums(case, x):
         for threshold in (6554,) if case.candidates else (0, 6554):
             yield f"{config} threshold={threshold}", partial(grad_a, s, x, lora_a, bits, threshold, config)
 

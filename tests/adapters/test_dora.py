@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -45,6 +45,10 @@ def test_outputs_and_gradients_equal_the_formulas(out: int, inn: int, r: int, sh
     x = torch.randn(*shape, inn, requires_grad=True)
     inputs = [x, update.lora_A, update.lora_B, update.lora_magnitude_vector]
     along = torch.randn(*shape, out)
+    # Where W and s · BA nearly cancel in a row, dividing by what is left magnifies all roundings.
+    sizes = layer.weight.norm(dim=1) + (update.scaling * update.lora_B @ update.lora_A).norm(dim=1)
+    left = (layer.weight + update.scaling * update.lora_B @ update.lora_A).norm(dim=1)
+    assume(bool((left > 0.2 * sizes).all()))
     actual, expected = layer(x), formula(layer, x)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
     got = torch.autograd.grad((actual * along).sum(), inputs)

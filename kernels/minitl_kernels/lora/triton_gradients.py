@@ -13,13 +13,9 @@ each range of rows, ranges · N · (r + 1). In bytes beside those of dY (e bytes
 4r / (e · rows of a range): at r = 16 in bf16 with 256 columns and 512 rows, an eighth and a sixteenth. What is in one
 part only is written where it belongs, and takes no workspace.
 
-The parts of dS grow with the rank: from r = 64 on it is cheaper to read dY twice, and without `fused` dS is computed on
-its own, each program holding rows and going along the columns.
+The parts of dS grow with the rank: at R = 64 they cost (written, and read again) what a second reading of dY does. From
+there on dS is computed on its own, each program holding rows and going along the columns.
 """
-
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import lru_cache
 
 import torch
 import triton
@@ -27,57 +23,30 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.needs import Needs
-from minitl_kernels.lora.triton_common import Chip, chip_of, dot_precision, vectorised
-from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut, default_sums_config, sums_configs
+from minitl_kernels.lora.triton_common import chip_of, dot_precision, vectorised
+from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut, default_sums_config
 
-
-@dataclass(frozen=True)
-class GradientsConfig(SumsConfig):
-    """How a program goes over dY, and whether dS is computed in the same pass or on its own."""
-
-    fused: bool = True
-
-
-_SEPARATE_FROM = 64  # the padded rank from which the parts of dS may cost more than a second pass over dY
-
-
-def gradients_configs(dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> Iterator[GradientsConfig]:
-    """The configurations that `chip` can run; `wide` where dY is `vectorised`."""
-    for config in sums_configs(dtype, padded, wide, chip):
-        if padded <= _SEPARATE_FROM:
-            yield GradientsConfig(**asdict(config), fused=True)
-        if padded >= _SEPARATE_FROM:
-            yield GradientsConfig(**asdict(config), fused=False)
-
-
-def default_gradients_config(grad_y: Tensor, padded: int) -> GradientsConfig:
-    """A rule for a chip that was never timed."""
-    rows, outputs = grad_y.shape
-    return _rule(rows, outputs, grad_y.dtype, padded, vectorised(grad_y), chip_of(grad_y.device))
-
-
-@lru_cache(maxsize=4096)
-def _rule(rows: int, outputs: int, dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> GradientsConfig:
-    config = default_sums_config(rows, outputs, dtype, padded, wide, chip)
-    return GradientsConfig(**asdict(config), fused=padded < _SEPARATE_FROM)
+SEPARATE_FROM = 64  # the padded rank from which the parts of dS cost as much as a second pass over dY
 
 
 def grad_s_and_b(
     grad_y: Tensor, s: Tensor, lora_b: Tensor, scaling: float, needs: Needs, bias_dtype: torch.dtype | None,
-    config: GradientsConfig | None = None,
+    config: SumsConfig | None = None,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
     """dS [M, R] in dY's dtype, dB [N, r] in B's, db [N] in `bias_dtype`; None for what is not needed.
 
     grad_y [M, N] of any strides; s [M, R] contiguous, R the padded rank, columns from r on zero; lora_b [N, r]. dS is
     needed by the gradients of x and of A, and its columns from r on are zero.
     """
-    outputs = grad_y.shape[1]
-    config = config or default_gradients_config(grad_y, s.shape[1])
+    (rows, outputs), padded = grad_y.shape, s.shape[1]
+    config = config or default_sums_config(
+        rows, outputs, grad_y.dtype, padded, vectorised(grad_y), chip_of(grad_y.device)
+    )
     grad_s = torch.empty_like(s) if needs.x or needs.lora_a else None
     grad_b = torch.empty_like(lora_b, memory_format=torch.contiguous_format) if needs.lora_b else None
     grad_bias = grad_y.new_empty(outputs, dtype=bias_dtype) if needs.bias else None
     sums: list[Sum] = []
-    fused = config.fused and grad_b is not None  # dS alone has no use for this order, nor for its parts
+    fused = padded < SEPARATE_FROM and grad_b is not None  # dS alone has no use for this order, nor for its parts
     if grad_s is not None and not fused:
         _launch_grad_s(grad_y, lora_b, grad_s, scaling, config, sums)
     _launch_columns(grad_y, s, lora_b, grad_s if fused else None, grad_b, grad_bias, scaling, config, sums)
@@ -95,7 +64,7 @@ def _parted(out: Tensor | None, count: int, scale: float, sums: list[Sum]) -> tu
 
 def _launch_columns(
     grad_y: Tensor, s: Tensor, lora_b: Tensor, grad_s: Tensor | None, grad_b: Tensor | None, grad_bias: Tensor | None,
-    scaling: float, config: GradientsConfig, sums: list[Sum],
+    scaling: float, config: SumsConfig, sums: list[Sum],
 ) -> None:  # fmt: skip
     if grad_s is None and grad_b is None and grad_bias is None:
         return
@@ -150,7 +119,7 @@ def _columns_kernel(  # type: ignore[no-untyped-def]
 
 
 def _launch_grad_s(
-    grad_y: Tensor, lora_b: Tensor, grad_s: Tensor, scaling: float, config: GradientsConfig, sums: list[Sum]
+    grad_y: Tensor, lora_b: Tensor, grad_s: Tensor, scaling: float, config: SumsConfig, sums: list[Sum]
 ) -> None:
     (rows, outputs), (_, padded) = grad_y.shape, grad_s.shape
     blocks = triton.cdiv(rows, config.held)

@@ -79,7 +79,9 @@ def low_rank_configs(dtype: torch.dtype, wide: bool) -> Iterator[LowRankConfig]:
     """The configurations that every chip can run; `wide` where grad_x is `vectorised`."""
     for config in CONFIGS:
         tile = config.block_m * config.block_k
-        if registers(tile, tile, config.warps, wide) <= MOST_REGISTERS and (dtype != torch.float32 or tile <= 4096):
+        if registers(tile, tile, config.warps, wide) <= MOST_REGISTERS and (
+            dtype != torch.float32 or tile <= (4096 if wide else 2048)
+        ):
             yield config
 
 

@@ -22,7 +22,6 @@ import triton
 
 from minitl_kernels.lora.plans import FORWARDS, GRAD_XS, Plan, Problem
 from minitl_kernels.lora.triton_grad_x import GradXConfig
-from minitl_kernels.lora.triton_gradients import GradientsConfig
 from minitl_kernels.lora.triton_low_rank import LowRankConfig
 from minitl_kernels.lora.triton_parts import SumsConfig
 from minitl_kernels.lora.triton_shrink import ShrinkConfig
@@ -32,7 +31,7 @@ CONFIG_TYPES = {
     "shrink": ShrinkConfig,
     "expand": ProductConfig,
     "single": ProductConfig,
-    "gradients": GradientsConfig,
+    "gradients": SumsConfig,
     "grad_x": GradXConfig,
     "low_rank": LowRankConfig,
     "grad_a": SumsConfig,

@@ -23,7 +23,7 @@ from minitl_kernels.lora.triton_common import aligned, chip_of, dot_precision, v
 from minitl_kernels.lora.triton_expand import expand_product
 from minitl_kernels.lora.triton_grad_a import grad_a
 from minitl_kernels.lora.triton_grad_x import grad_x, grad_x_configs
-from minitl_kernels.lora.triton_gradients import grad_s_and_b, gradients_configs
+from minitl_kernels.lora.triton_gradients import grad_s_and_b
 from minitl_kernels.lora.triton_low_rank import add_low_rank, low_rank_configs
 from minitl_kernels.lora.triton_parts import sums_configs
 from minitl_kernels.lora.triton_shrink import shrink, shrink_configs
@@ -102,7 +102,7 @@ class _Case:
             "single": (lambda c: single(x, weight, None, lora_a, lora_b, 1.0, c), alone),
             "gradients": (
                 lambda c: grad_s_and_b(grad_y, s, lora_b, 1.0, _ALL, None, c),
-                gradients_configs(dtype, padded, vectorised(grad_y), chip),
+                sums_configs(dtype, padded, vectorised(grad_y), chip),
             ),
             "grad_x": (
                 lambda c: grad_x(grad_y, weight, grad_s, lora_a, bits, threshold, c),

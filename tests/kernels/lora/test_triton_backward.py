@@ -7,14 +7,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from minitl_kernels.lora.cuda import backward
 from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.philox import pack_bits, philox_keep
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_backward import backward
 from minitl_kernels.lora.triton_common import aligned, chip_of
 from minitl_kernels.lora.triton_grad_a import grad_a
 from minitl_kernels.lora.triton_grad_x import GradXConfig, grad_x
-from minitl_kernels.lora.triton_gradients import GradientsConfig, grad_s_and_b
+from minitl_kernels.lora.triton_gradients import SEPARATE_FROM, grad_s_and_b
 from minitl_kernels.lora.triton_low_rank import LowRankConfig, add_low_rank
 from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut
 from torch import Tensor
@@ -25,11 +25,8 @@ THRESHOLD = 16384  # a quarter is dropped
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}  # of the largest value
 EVERYTHING = Needs(True, True, True, True)
 
-SEPARATE = GradientsConfig(held=32, step=16, waves=8, warps=4, stages=2, fused=False)
-FUSED = GradientsConfig(held=32, step=16, waves=8, warps=4, stages=2)
-ONE_RANGE = GradientsConfig(held=64, step=32, waves=0, warps=4, stages=2)
-GRADIENTS = {"fused": FUSED, "separate": SEPARATE, "one range": ONE_RANGE, "default": None}
-SUMS = {"ranges": SumsConfig(32, 16, 8, 4, 2), "one range": SumsConfig(64, 32, 0, 4, 2), "default": None}
+RANGES = SumsConfig(held=32, step=16, waves=8, warps=4, stages=2)
+SUMS = {"ranges": RANGES, "one range": SumsConfig(64, 32, 0, 4, 2), "default": None}
 BY_ADDRESS = GradXConfig(32, 32, 32, 16, 2, False, 4, 2)
 BY_DESCRIPTOR = GradXConfig(32, 32, 32, 16, 2, True, 4, 2)
 LOW_RANK = LowRankConfig(32, 32, 16, 4)
@@ -86,7 +83,7 @@ def _close(actual: Tensor, expected: Tensor) -> None:
     assert error <= TOLERANCE[actual.dtype], error
 
 
-def _check_gradients(place: Place, inputs: Inputs, config: GradientsConfig | None, scaling: float = 0.7) -> None:
+def _check_gradients(place: Place, inputs: Inputs, config: SumsConfig | None, scaling: float = 0.7) -> None:
     grad_y, r = inputs.grad_y.double(), inputs.rank
     grad_s, grad_b, grad_bias = place.run(
         grad_s_and_b, inputs.grad_y, inputs.s, inputs.lora_b, scaling, EVERYTHING, place.dtype, config
@@ -128,26 +125,26 @@ def _check_low_rank(place: Place, inputs: Inputs, config: LowRankConfig | None) 
 CORE_SHAPES = [(1, 1, 1), (3, 130, 33), (65, 16, 130), (127, 33, 65)]
 
 
-@pytest.mark.parametrize("config", GRADIENTS)
-@pytest.mark.parametrize("r", [1, 17])
+@pytest.mark.parametrize("config", SUMS)
+@pytest.mark.parametrize("r", [1, 17, 33])
 @pytest.mark.parametrize(("m", "k", "n"), CORE_SHAPES)
 def test_gradients_of_one_pass_over_grad_y(place: Place, m: int, k: int, n: int, r: int, config: str) -> None:
-    _check_gradients(place, _inputs(place, m, k, n, r), GRADIENTS[config])
+    _check_gradients(place, _inputs(place, m, k, n, r), SUMS[config])
 
 
 @pytest.mark.parametrize("scaling", [0.0, -0.25, 64.0])
 def test_every_scaling(place: Place, scaling: float) -> None:
-    for config in (FUSED, ONE_RANGE):
+    for config in SUMS.values():
         _check_gradients(place, _inputs(place, 40, 8, 24, 3), config, scaling)
 
 
-@pytest.mark.parametrize("config", [FUSED, SEPARATE], ids=["fused", "separate"])
-def test_what_is_not_needed_is_not_computed_and_changes_nothing(place: Place, config: GradientsConfig) -> None:
-    inputs = _inputs(place, 33, 8, 40, 5)
+@pytest.mark.parametrize("r", [5, SEPARATE_FROM])
+def test_what_is_not_needed_is_not_computed_and_changes_nothing(place: Place, r: int) -> None:
+    inputs = _inputs(place, 17, 8, 40, r)
 
     def run(needs: Needs) -> tuple[Tensor | None, ...]:
         tensors = inputs.grad_y, inputs.s, inputs.lora_b
-        return place.run(grad_s_and_b, *tensors, 0.7, needs, place.dtype, config)
+        return place.run(grad_s_and_b, *tensors, 0.7, needs, place.dtype, RANGES)
 
     whole = run(EVERYTHING)
     for x, a, b, bias in product((False, True), repeat=4):
@@ -182,21 +179,21 @@ def test_grad_x_where_steps_divide_the_reduction(place: Place) -> None:
 @pytest.mark.parametrize("layout", ["transposed", "sliced", "expanded"])
 def test_any_layout(place: Place, layout: str) -> None:
     inputs = _inputs(place, 33, 65, 40, 4, layout=layout)
-    _check_gradients(place, inputs, FUSED)
-    _check_gradients(place, inputs, SEPARATE)
-    _check_grad_a(place, inputs, SUMS["ranges"])
+    _check_gradients(place, inputs, RANGES)
+    _check_gradients(place, _inputs(place, 33, 1, 40, SEPARATE_FROM, layout=layout), RANGES)
+    _check_grad_a(place, inputs, RANGES)
     weight = inputs.weight.t().contiguous().t()
     _check_grad_x(place, inputs._replace(weight=weight), BY_ADDRESS)
     turned = inputs._replace(lora_a=inputs.lora_a.t().contiguous().t(), lora_b=inputs.lora_b.t().contiguous().t())
     _check_low_rank(place, turned, LOW_RANK)
-    _check_gradients(place, turned, FUSED)
+    _check_gradients(place, turned, RANGES)
 
 
 def test_adapters_in_the_dtype_of_the_base(place: Place) -> None:
     inputs = _inputs(place, 20, 40, 24, 16, masters=False)
-    _check_gradients(place, inputs, FUSED)
+    _check_gradients(place, inputs, RANGES)
     _check_grad_x(place, inputs, BY_ADDRESS)
-    _check_grad_a(place, inputs, SUMS["ranges"])
+    _check_grad_a(place, inputs, RANGES)
     _check_low_rank(place, inputs, LOW_RANK)
 
 
@@ -215,10 +212,10 @@ def test_what_is_dropped_and_what_lies_beyond_a_row_do_not_matter(place: Place) 
     clean, dirty = inputs.bits.clone(), inputs.bits.clone()
     clean[:, -1] &= 7
     dirty[:, -1] |= 0xF8  # 43 = 5 · 8 + 3
-    _check_grad_a(place, inputs._replace(bits=dirty), SUMS["ranges"])
+    _check_grad_a(place, inputs._replace(bits=dirty), RANGES)
     runs = [
         (
-            place.run(grad_a, inputs.s, x, inputs.lora_a, bits, THRESHOLD, SUMS["ranges"]),
+            place.run(grad_a, inputs.s, x, inputs.lora_a, bits, THRESHOLD, RANGES),
             place.run(grad_x, inputs.grad_y, inputs.weight, inputs.s, inputs.lora_a, bits, THRESHOLD, BY_ADDRESS),
         )
         for x, bits in ((inputs.x, clean), (spoilt, dirty))
@@ -300,7 +297,7 @@ def test_hard_shapes_and_ranks(place: Place, m: int, r: int) -> None:
     for _, k, n in (shape for shape in HARD_SHAPES if shape[0] == m):
         for threshold in (0, THRESHOLD):
             inputs = _inputs(place, m, k, n, r, threshold)
-            _check_gradients(place, inputs, FUSED if threshold else None)
+            _check_gradients(place, inputs, RANGES if threshold else None)
             _check_grad_x(place, inputs, None)
-            _check_grad_a(place, inputs, SUMS["ranges"] if threshold else None)
+            _check_grad_a(place, inputs, RANGES if threshold else None)
             _check_low_rank(place, inputs, None)
