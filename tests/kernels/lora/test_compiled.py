@@ -29,23 +29,21 @@ def test_every_candidate_fits_its_chip() -> None:
 
 @triton.jit
 def _greedy_kernel(x, y, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Keeps a product in one warp, whose threads have not the registers for it."""
-    sides = tl.arange(0, SIZE)
-    places = sides[:, None] * SIZE + sides[None, :]
-    tile = tl.load(x + places)
-    tl.store(y + places, tl.dot(tile, tile) + tl.dot(tile, tile.T))
+    """Keeps a row in one warp, whose threads have not the registers for it."""
+    places = tl.arange(0, SIZE)
+    row = tl.load(x + places)
+    tl.store(y + places, row - tl.sum(row))
 
 
 def _greedy(_: Case) -> Iterator[Launch]:
-    x = torch.empty((128, 128), dtype=torch.bfloat16, device="meta")
-    yield "one warp", lambda: _greedy_kernel[(1,)](x, x.float(), 128, num_warps=1)
+    x = torch.empty(16384, device="meta")
+    yield "one warp", lambda: _greedy_kernel[(1,)](x, x, 16384, num_warps=1)
 
 
 @pytest.mark.parametrize("case", CORE, ids=str)
 def test_a_kernel_that_spills_is_seen(case: Case) -> None:
     (row,) = measure(case, _greedy)
-    assert row.registers == 255
-    assert row.spilled > 0
+    assert row.spilled > 1000
     assert not row.fits
 
 
