@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from minitl_kernels import lora_linear_multi
 from torch import Tensor, nn
 
 from minitl.adapters.held import Adapters, an_adapted_layer, follow
 from minitl.adapters.kinds import Adapted
+from minitl.adapters.layer import LoraLinear, LowRank
 from minitl.adapters.masters import round_in_forward
 from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.nn.embeddings import Embedding
 
-CHILD = "mixed"  # under which name a layer holds its `RowWise`
+CHILD = "mixed"  # under which name a layer holds its `Parted`
 
 
 @dataclass
@@ -38,30 +40,70 @@ class Reading:
     continuations: int = 1
 
 
-class RowWise(nn.Module):
-    """The forward of one layer while adapters are mixed.
+class Parted(nn.Module):
+    """The forward of one layer while adapters are mixed: which rows are whose."""
 
-    Its twins, one for each adapter, share all tensors with the layer but those of which the adapter has its own.
-    """
-
-    def __init__(self, layer: nn.Module, path: str, adapters: Adapters, reading: Reading, base: nn.Module) -> None:
+    def __init__(self, path: str, reading: Reading) -> None:
         super().__init__()
-        distinct = list(dict.fromkeys(reading.names))
-        self.twins = nn.ModuleList(_twin(layer, path, adapters, name, base) for name in distinct)
+        self.distinct = list(dict.fromkeys(reading.names))
         self.reads_sources = path.startswith("encoder.")
         self.reading = reading
-        self.which = [distinct.index(name) for name in reading.names]  # the twin of each text
+        self.which = [self.distinct.index(name) for name in reading.names]  # of `distinct`, for each text
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[rows, …] -> [rows, …]; what is the same for all rows may come as [1, …]."""
+    def rows(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [rows, …], also where it came as [1, …], the same for all; and each row's place in `distinct`, [rows]."""
         texts = len(self.which)
         if len(x) == 1:
             x = x.expand(texts * (1 if self.reads_sources else self.reading.continuations), *x.shape[1:])
-        which = torch.tensor(self.which, device=x.device).repeat_interleave(len(x) // texts)
+        return x, torch.tensor(self.which, device=x.device).repeat_interleave(len(x) // texts)
+
+
+class Routed(Parted):
+    """A linear layer whose adapters have nothing but updates of low rank: one operation, the base's product once."""
+
+    layer: LoraLinear
+
+    def __init__(self, layer: LoraLinear, path: str, reading: Reading) -> None:
+        super().__init__(path, reading)
+        self.__dict__["layer"] = layer  # not as a child: the layer holds this
+        here = [name for name in self.distinct if name is not None and name in layer.adapters]
+        self.updates = [u for name in here if isinstance(u := layer.adapters[name], LowRank)]
+        self.ids = [here.index(name) if name in here else -1 for name in self.distinct]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[rows, …, in] -> [rows, …, out]."""
+        x, which = self.rows(x)
+        ids = torch.tensor(self.ids, device=x.device)[which]
+        lora_as, lora_bs = [u.lora_A for u in self.updates], [u.lora_B for u in self.updates]
+        scalings, ps = [u.scaling for u in self.updates], [u.dropout_p for u in self.updates]
+        layer = self.layer
+        return lora_linear_multi(x, layer.weight, layer.bias, lora_as, lora_bs, scalings, ids, ps, self.training)
+
+
+class RowWise(Parted):
+    """Any other layer, adapter by adapter: its twins share all tensors with it but what an adapter has of its own."""
+
+    def __init__(self, layer: nn.Module, path: str, adapters: Adapters, reading: Reading, base: nn.Module) -> None:
+        super().__init__(path, reading)
+        self.twins = nn.ModuleList(_twin(layer, path, adapters, name, base) for name in self.distinct)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[rows, …] -> [rows, …]."""
+        x, which = self.rows(x)
         order = which.argsort(stable=True)  # rows of one adapter next to each other
         groups = x[order].split(which.bincount(minlength=len(self.twins)).tolist())
         parts = [twin(rows) for twin, rows in zip(self.twins, groups, strict=True)]
         return torch.cat(parts)[order.argsort()]
+
+
+def _parted(layer: nn.Module, path: str, adapters: Adapters, reading: Reading, base: nn.Module) -> Parted:
+    chosen = [adapters.held[name] for name in reading.names if name is not None]
+    own = any(name.rpartition(".")[0] == path for adapter in chosen for name in adapter.own)
+    if isinstance(layer, LoraLinear) and not own:
+        updates = [layer.adapters[name] for name in reading.names if name is not None and name in layer.adapters]
+        if all(type(update) is LowRank for update in updates):
+            return Routed(layer, path, reading)
+    return RowWise(layer, path, adapters, reading, base)
 
 
 def mix(model: Model, adapters: Adapters, names: Sequence[str | None]) -> None:
@@ -74,7 +116,7 @@ def mix(model: Model, adapters: Adapters, names: Sequence[str | None]) -> None:
         layer = model.get_submodule(path)
         if isinstance(layer, nn.Embedding) and not isinstance(layer, Embedding):
             raise InputError(f"{path} is read as a whole, not row by row: adapters that have their own cannot be mixed")
-        rows = RowWise(layer, path, adapters, reading, base)
+        rows = _parted(layer, path, adapters, reading, base)
         layer.add_module(CHILD, rows)
         layer.__dict__["forward"] = rows
     for path in dict.fromkeys(path for adapter in chosen.values() for path in adapter.places):
@@ -90,7 +132,7 @@ def unmix(model: Model, adapters: Adapters) -> None:
     if adapters.rows is None:
         return
     for layer in list(model.modules()):
-        if isinstance(layer._modules.get(CHILD), RowWise):
+        if isinstance(layer._modules.get(CHILD), Parted):
             del layer._modules[CHILD], layer.__dict__["forward"]
     del model.__dict__["encode"]
     model.rows_are_named = False
