@@ -10,9 +10,13 @@ from minitl.cli.options import FACTS, add_data_options, device, read_data, resul
 from minitl.errors import DataError, Diverged, InputError, Interrupted
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from minitl.models.base import Model
+    from minitl.tasks.sequence_classification import SequenceClassification
     from minitl.tokenization import Tokenizer
     from minitl.training import Settings, Strategy
+    from minitl.training.fit import Result
 
 STRATEGIES = ("full", "frozen", "gradual", "lora")
 
@@ -109,18 +113,7 @@ def run(args: argparse.Namespace) -> int:
                 listener=bars.training(f"{args.strategy} on {data.name}"),
                 resume=not args.restart,
             )
-        facts: dict[str, Any] = {
-            "base": args.model,
-            "strategy": args.strategy,
-            "lora_plus_ratio": args.lora_plus_ratio,
-            "labels": data.label_names,
-            "max_length": task.max_length,
-            "settings": settings.to_dict(),
-            "best_epoch": result.best_epoch,
-            "validation": result.metrics,
-            "seconds": result.seconds,
-            "peak_memory_bytes": result.peak_memory,
-        }
+        facts = _facts(args, task, settings, result)
         if test:
             facts["test"] = evaluate(model, test, task=task, batch_size=settings.eval_batch_size)
         _save(model, tokenizer, args)
@@ -135,11 +128,33 @@ def run(args: argparse.Namespace) -> int:
         where = _save(model, tokenizer, args)
         discard_state(args.out)
         raise Diverged(f"{error}; those weights are in {where}") from error
-    for split, named in (("validation", f"validation, epoch {result.best_epoch}"), ("test", "test")):
+    _print(console, facts, args.out)
+    return 0
+
+
+def _print(console: "Console", facts: dict[str, Any], out: Path) -> None:
+    for split, named in (("validation", f"validation, epoch {facts['best_epoch']}"), ("test", "test")):
         if facts.get(split):
             console.print(f"{named}: " + "  ".join(f"{k} {v:.4f}" for k, v in facts[split].items()), highlight=False)
-    console.print(f"saved in {args.out}", highlight=False, soft_wrap=True)
-    return 0
+    console.print(f"saved in {out}", highlight=False, soft_wrap=True)
+
+
+def _facts(
+    args: argparse.Namespace, task: "SequenceClassification", settings: "Settings", result: "Result"
+) -> dict[str, Any]:
+    """What the folder remembers of the training, for `predict` and `merge` and whoever reads it."""
+    return {
+        "base": args.model,
+        "strategy": args.strategy,
+        "lora_plus_ratio": args.lora_plus_ratio,
+        "labels": task.label_names,
+        "max_length": task.max_length,
+        "settings": settings.to_dict(),
+        "best_epoch": result.best_epoch,
+        "validation": result.metrics,
+        "seconds": result.seconds,
+        "peak_memory_bytes": result.peak_memory,
+    }
 
 
 def _save(model: "Model", tokenizer: "Tokenizer", args: argparse.Namespace) -> Path:
