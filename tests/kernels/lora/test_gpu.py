@@ -94,34 +94,38 @@ def test_a_graph_draws_a_fresh_mask_at_each_replay_and_replays_a_given_seed() ->
     assert not torch.equal(first, replay(*fixed))
 
 
-def test_forward_and_backward_are_captured() -> None:
+@pytest.mark.parametrize("path", ["cuda", "plain"])
+@pytest.mark.parametrize("kind", ["number", "tensor"])
+def test_forward_and_backward_are_captured(kind: str, path: str) -> None:
     given = inputs(256, 768, 768, 16, torch.bfloat16)
-    seed = torch.tensor(5, device="cuda")
+    seed = 5 if kind == "number" else torch.tensor(5, device="cuda")
 
     def step() -> list[Tensor]:
         y = lora_linear(**given, scaling=0.5, dropout_p=0.1, training=True, seed=seed)
         return list(torch.autograd.grad(y, [given["x"], given["lora_a"], given["lora_b"]], torch.ones_like(y)))
 
-    expected = step()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = step()
+    with force_path(path):
+        expected = step()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = step()
     graph.replay()
     torch.cuda.synchronize()
     assert all(torch.equal(a, b) for a, b in zip(captured, expected, strict=True))
 
 
-def test_nothing_waits_for_the_device() -> None:
+@pytest.mark.parametrize("seed", [None, 5])
+def test_nothing_waits_for_the_device(seed: int | None) -> None:
     given = inputs(256, 768, 768, 16, torch.bfloat16)
-    lora_linear(**given, scaling=0.5, dropout_p=0.1, training=True).sum().backward()
+    lora_linear(**given, scaling=0.5, dropout_p=0.1, training=True, seed=seed).sum().backward()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        lora_linear(**given, scaling=0.5, dropout_p=0.1, training=True).sum().backward()
+        lora_linear(**given, scaling=0.5, dropout_p=0.1, training=True, seed=seed).sum().backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
