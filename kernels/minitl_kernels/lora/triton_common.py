@@ -59,14 +59,20 @@ def has_descriptors(device: torch.device) -> bool:
 
 
 def dot_precision(dtype: torch.dtype) -> str:
-    """How float32 operands are multiplied: exactly, or in TF32 where PyTorch is allowed that too."""
-    return "tf32" if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest" else "ieee"
+    """How float32 operands are multiplied: exactly, or in TF32 where PyTorch is allowed that too.
+
+    `torch.get_float32_matmul_precision` would raise where the precision was set for CUDA alone.
+    """
+    return "tf32" if dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
 def aligned(matrix: Tensor) -> bool:
-    """Whether a descriptor can describe a matrix: neighbours in its rows, each row at a multiple of 16 bytes."""
+    """Whether a descriptor can describe a matrix: neighbours in its rows, each row at a multiple of 16 bytes.
+
+    Not one row that is expanded to many, whose stride is zero.
+    """
     row = matrix.stride(0) * matrix.element_size()
-    return matrix.stride(1) == 1 and row % 16 == 0 and matrix.data_ptr() % 16 == 0
+    return matrix.stride(1) == 1 and row > 0 and row % 16 == 0 and matrix.data_ptr() % 16 == 0
 
 
 def _scratch(size: int, _alignment: int, _stream: int | None) -> Tensor:

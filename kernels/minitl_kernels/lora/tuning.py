@@ -88,7 +88,7 @@ class _Case:
         grad_s = torch.randn_like(s)
         base = draw(rows, columns)
         chip, padded = chip_of(device), padded_rank(r)
-        described = aligned(x) and aligned(weight)
+        described = aligned(x) and aligned(weight) and aligned(grad_y)  # which lies as y does
         precision = dot_precision(dtype)
         tiles = [c for c in product_configs(dtype, precision, r, chip) if described or not c.tma]
         alone = list(product_configs(dtype, precision, r, chip, single=True)) if can_be_single(self.problem) else []
