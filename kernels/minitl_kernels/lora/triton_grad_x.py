@@ -83,19 +83,22 @@ def grad_x_configs(dtype: torch.dtype, wide: bool, described: bool, chip: Chip) 
 
 
 def default_grad_x_config(grad_y: Tensor, weight: Tensor) -> GradXConfig:
-    """A rule for a chip that was never timed: the largest tiles of which there is one for each multiprocessor."""
+    """A rule for a chip that was never timed: the largest tiles of which there is one for each multiprocessor.
+
+    Where none are so many, the most tiles, and of those the shortest: few programs want many bytes in flight each.
+    """
     wide, described = vectorised(grad_y, weight), aligned(grad_y) and aligned(weight)
     return _rule(grad_y.shape[0], weight.shape[1], grad_y.dtype, wide, described, chip_of(grad_y.device))
 
 
 @lru_cache(maxsize=4096)
 def _rule(rows: int, inputs: int, dtype: torch.dtype, wide: bool, described: bool, chip: Chip) -> GradXConfig:
+    def tiles(config: GradXConfig) -> int:
+        return triton.cdiv(rows, config.block_m) * triton.cdiv(inputs, config.block_k)
+
     configs = list(grad_x_configs(dtype, wide, described, chip))
-    for config in configs:
-        tiles = triton.cdiv(rows, config.block_m) * triton.cdiv(inputs, config.block_k)
-        if tiles >= chip.multiprocessors:
-            return config
-    return configs[-1]
+    enough = (config for config in configs if tiles(config) >= chip.multiprocessors)
+    return next(enough, None) or max(configs, key=lambda config: (tiles(config), -config.block_m))
 
 
 def grad_x(
