@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 from minitl_kernels import dropout_mask, force_path, lora_linear
+from minitl_kernels.lora.mask import threshold_of
 from minitl_kernels.lora.plans import FORWARDS, GRAD_XS, Plan, force_plan
 from minitl_kernels.lora.tuned import read_table, table_path, tuned_plan
-from minitl_kernels.lora.tuning import tune
+from minitl_kernels.lora.tuning import Case, tune
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -196,3 +197,22 @@ def test_a_measured_plan_is_kept_and_taken(tmp_path: Any, monkeypatch: pytest.Mo
     mask = dropout_mask(1, given["x"].shape, 0.1, "cuda")
     exact = reference(**given, scaling=0.5, direction=torch.ones_like(y), mask=mask, p=0.1)
     assert_close(y, exact["y"], torch.bfloat16)
+
+
+CUTS = [(kernel, p) for kernel in ("shrink", "expand", "gradients", "grad_x", "grad_a") for p in (0.0, 0.1)]
+
+
+@pytest.mark.parametrize(("kernel", "p"), [*CUTS, ("single", 0.0)])
+def test_every_cut_that_is_timed_computes_the_same(kernel: str, p: float) -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    launch, cuts = Case(1000, 768, 1032, 16, torch.bfloat16, threshold_of(p), device).launches[kernel]
+    first, *others = ((cut, _tensors(launch(cut))) for cut in cuts)
+    for cut, found in others:
+        for one, other in zip(found, first[1], strict=True):
+            largest = other.abs().max().item() if other.numel() else 0.0
+            error = (one.double() - other.double()).abs().max().item() if other.numel() else 0.0
+            assert error <= (0.02 * largest if other.is_floating_point() else 0.0), cut
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    return [result] if isinstance(result, Tensor) else [one for one in result if one is not None]

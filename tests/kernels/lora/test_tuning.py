@@ -33,7 +33,7 @@ def run_every_candidate(dropout: bool) -> tuple[Problem, Plan, int]:
 
 
 def cuts_of_the_product(out: int) -> list[ProductConfig]:
-    case = tuning._Case(8, 64, out, 3, torch.float16, 0, torch.device("cpu"))
+    case = tuning.Case(8, 64, out, 3, torch.float16, 0, torch.device("cpu"))
     return list(case.launches["expand"][1])
 
 
