@@ -96,7 +96,7 @@ class Case:
         self.launches: dict[str, tuple[Callable[[Any], object], Iterable[Any]]] = {
             "shrink": (
                 lambda c: shrink(x, lora_a, threshold, self.seed, c),
-                shrink_configs(rows, columns, dtype, r, chip),
+                shrink_configs(rows, columns, dtype, r, vectorised(x, lora_a), chip),
             ),
             "expand": (lambda c: expand_product(x, weight, None, s, lora_b, 1.0, c), tiles),
             "single": (lambda c: single(x, weight, None, lora_a, lora_b, 1.0, c), alone),
