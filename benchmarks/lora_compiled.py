@@ -101,8 +101,8 @@ def shrinks(case: Case) -> Iterator[Launch]:
     """The shrink kernel, with and without dropout, and the sum of its parts."""
     (m, k, _), seed = case.shape, _empty(dtype=torch.int64)
     x, lora_a = _empty(m, k, dtype=case.dtype), _empty(case.rank, k, dtype=torch.float32)
-    candidates = shrink_configs(m, k, case.dtype, case.rank, case.chip)
-    for config in candidates if case.candidates else [default_shrink_config(x, case.rank)]:
+    candidates = shrink_configs(m, k, case.dtype, case.rank, vectorised(x, lora_a), case.chip)
+    for config in candidates if case.candidates else [default_shrink_config(x, lora_a)]:
         for threshold in (0, 6554):
             yield f"{config} threshold={threshold}", partial(shrink, x, lora_a, threshold, seed, config)
 
@@ -295,13 +295,14 @@ def _tool(name: str, *arguments: str) -> str:
 
 
 TALL, ODD = (16384, 768, 768), (33, 1001, 130)  # the second is divided by nothing, and has no aligned rows
+EIGHTS, TALL_ODD = (16384, 1000, 776), (16384, 1001, 777)  # as many rows as fill a chip with the largest tiles
 CORE = [Case(chip, torch.bfloat16, 16, TALL, candidates=False) for chip in CHIPS]
 ALL = [
     Case(chip, dtype, rank, shape, candidates=shape == TALL and dtype != torch.float16)
     for chip in CHIPS
     for dtype in DTYPES
     for rank in (16, 64, 256)
-    for shape in (TALL, ODD)
+    for shape in (TALL, ODD, *((EIGHTS, TALL_ODD) if dtype == torch.bfloat16 else ()))
 ]
 
 

@@ -8,6 +8,7 @@ processor: the layers of MiniLM, and its whole training step. Writes lora_<gpu>.
 same name into benchmarks/results/.
 
 --quick          tiny layers, few samples; into runs/benchmarks/
+--core           on a GPU, the layers that its targets are about alone, without compiled peers; into runs/benchmarks/
 --output FOLDER  where to write instead
 """
 
@@ -25,7 +26,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.lora.cases import Case, cpu_cases, gpu_cases, quick_cases
+from benchmarks.lora.cases import Case, core_cases, cpu_cases, gpu_cases, quick_cases
 from benchmarks.lora.report import draw, table
 from benchmarks.lora.rows import measure
 from benchmarks.lora.steps import lora_steps
@@ -41,17 +42,22 @@ QUICK_SAMPLES = 3
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lora_kernels")
-    parser.add_argument("--quick", action="store_true", help="tiny layers, few samples; into runs/benchmarks/")
+    less = parser.add_mutually_exclusive_group()
+    less.add_argument("--quick", action="store_true", help="tiny layers, few samples; into runs/benchmarks/")
+    less.add_argument("--core", action="store_true", help="on a GPU, what its targets are about; into runs/benchmarks/")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where to write instead")
     options = parser.parse_args(arguments)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    output = options.output or (ROOT / "runs" / "benchmarks" if options.quick else RESULTS)
+    if options.core and device.type == "cpu":
+        parser.error("--core is for a GPU, and there is none that CUDA can use")
+    output = options.output or (ROOT / "runs" / "benchmarks" if options.quick or options.core else RESULTS)
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"lora_{short_name(device)}.json"
     result, start = new_result(device, arguments), time.monotonic()
     if device.type == "cpu":
         result["steps"] = [] if options.quick else lora_steps()
-    cases = quick_cases() if options.quick else gpu_cases() if device.type == "cuda" else cpu_cases()
+    on_device = cpu_cases if device.type == "cpu" else gpu_cases
+    cases = quick_cases() if options.quick else core_cases() if options.core else on_device()
     run(cases, device, QUICK_SAMPLES if options.quick else SAMPLES[device.type], start, result, path)
     draw(result, path.with_suffix(".svg"))
     print(table(result), summary(result["targets"]), path, sep="\n\n")

@@ -123,7 +123,6 @@ def _runs(
     """A run of the step `name` for every arm; the arms that cannot be captured in a graph drop out."""
     runs = {}
     order = range(len(problem.xs))
-    pool = torch.cuda.graph_pool_handle() if mode != "eager" else None
     for arm_name, arm in list(ready.items()):
         step = arm.steps[name]
         try:
@@ -131,7 +130,8 @@ def _runs(
                 if mode == "eager":
                     runs[arm_name] = _within(arm.arm, eager(step, problem.device, order, repeats))
                 else:
-                    runs[arm_name] = graphed(step, order, repeats, pool, hot=mode == HOT)
+                    # A pool of its own: one whose capture has failed is of no use to the arms that follow.
+                    runs[arm_name] = graphed(step, order, repeats, torch.cuda.graph_pool_handle(), hot=mode == HOT)
         except Exception as error:
             _skip(arm_name, arm.arm, records[arm_name], error)
             del ready[arm_name]

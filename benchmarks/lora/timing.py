@@ -75,7 +75,7 @@ def graphed(step: Step, order: Sequence[int], repeats: int, pool: Any, hot: bool
     """Time on the GPU of a step in a CUDA graph of `repeats` of them.
 
     order  the buffers in turn
-    pool   of memory; graphs may share one, as they run one after another and nobody reads what they wrote
+    pool   of memory; these graphs may share one, as they run one after another and nobody reads what they wrote
     hot    one buffer alone, which an untimed replay has just brought to the caches
     """
     count = 1 if hot else math.ceil(len(order) / repeats)

@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks import lora_kernels
 from benchmarks.lora import peers
 from benchmarks.lora.arms import LIMIT, OURS, ours
-from benchmarks.lora.cases import LARGE, SMALL, Case, cpu_cases, gpu_cases
+from benchmarks.lora.cases import COMPILED, LARGE, MAX_AUTOTUNE, SMALL, Case, core_cases, cpu_cases, gpu_cases
 from benchmarks.lora.memory import saved_bytes
 from benchmarks.lora.numerics import SEED, GivenMask, exact, mask_factors, relative_errors, results_of
 from benchmarks.lora.peers import Layer
@@ -163,6 +163,20 @@ def test_the_gpu_cases_vary_what_the_protocol_names() -> None:
     assert {1, 64, 512, 8192, 16384} == {case.tokens for case in cases}
     assert {1000, 3424} < {case.inn for case in cases}
     assert any(case.bias for case in cases)
+
+
+def test_what_the_targets_are_about_comes_first_and_can_be_had_alone() -> None:
+    wanted = [SMALL.title, LARGE.title]
+    assert [case.title for case in gpu_cases()][:2] == wanted
+    assert [case.title for case in core_cases()][:2] == wanted
+    assert not any(case.extras & {COMPILED, MAX_AUTOTUNE} for case in core_cases())
+
+
+def test_the_core_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        lora_kernels.main(["--core"])
+    assert "--core is for a GPU" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ def seed_tensor(seed: int | Tensor | None, device: torch.device) -> Tensor:
         return seed
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an int, a 0-d int64 tensor or None, got {seed!r}")
-    return torch.tensor((seed + (1 << 63)) % (1 << 64) - (1 << 63), dtype=torch.int64, device=device)
+    # Filled in by the device: a copy from the host would make the host wait, and a CUDA graph cannot hold one.
+    return torch.full((), (seed + (1 << 63)) % (1 << 64) - (1 << 63), dtype=torch.int64, device=device)
 
 
 def draw_keep(seed: Tensor, rows: int, columns: int, threshold: int) -> Tensor:

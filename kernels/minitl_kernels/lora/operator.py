@@ -171,7 +171,9 @@ def _(
     needs: list[bool],
     path: str,  # noqa: ARG001
 ) -> list[Tensor]:
-    full = (x.new_empty(x.shape), torch.empty_like(lora_a), torch.empty_like(lora_b), grad_y.new_empty(weight.shape[0]))
+    # All contiguous, as the paths make them, however A and B lie.
+    by_a, by_b = (tensor.new_empty(tensor.shape) for tensor in (lora_a, lora_b))
+    full = x.new_empty(x.shape), by_a, by_b, grad_y.new_empty(weight.shape[0])
     return [grad if need else x.new_empty(0) for grad, need in zip(full, needs, strict=True)]
 
 

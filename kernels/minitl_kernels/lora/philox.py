@@ -49,7 +49,8 @@ def pack_bits(keep: Tensor) -> Tensor:
     rows, columns = keep.shape
     groups = (columns + GROUP - 1) // GROUP
     padded = torch.nn.functional.pad(keep, (0, groups * GROUP - columns)).view(rows, groups, GROUP)
-    powers = torch.tensor([1 << lane for lane in range(GROUP)], dtype=torch.uint8, device=keep.device)
+    # Made on the device: a copy of the powers of two from the host could not be part of a CUDA graph.
+    powers = 1 << torch.arange(GROUP, dtype=torch.uint8, device=keep.device)
     return (padded * powers).sum(dim=-1, dtype=torch.uint8)
 
 

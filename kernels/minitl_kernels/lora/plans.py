@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from minitl_kernels.lora.ranks import padded_rank
+from minitl_kernels.lora.triton_common import dot_precision
 
 Forward = Literal["expand", "single", "cublas"]
 GradX = Literal["product", "cublas"]
@@ -101,7 +102,7 @@ def rule(problem: Problem) -> Plan:
 
     Exact float32 products have no matrix unit, and there cuBLAS is far ahead of what Triton makes of them.
     """
-    if problem.dtype == "float32" and torch.get_float32_matmul_precision() == "highest":
+    if problem.dtype == "float32" and dot_precision(torch.float32) == "ieee":
         return Plan("cublas", "cublas")
     forward: Forward = "expand" if problem.columns <= LARGEST_INNER else "cublas"
     if can_be_single(problem) and problem.out <= SINGLE_OUT:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 import triton
+import triton.language as tl
 from torch import Tensor
 
 
@@ -59,14 +60,20 @@ def has_descriptors(device: torch.device) -> bool:
 
 
 def dot_precision(dtype: torch.dtype) -> str:
-    """How float32 operands are multiplied: exactly, or in TF32 where PyTorch is allowed that too."""
-    return "tf32" if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest" else "ieee"
+    """How float32 operands are multiplied: exactly, or in TF32 where PyTorch is allowed that too.
+
+    `torch.get_float32_matmul_precision` would raise where the precision was set for CUDA alone.
+    """
+    return "tf32" if dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
 def aligned(matrix: Tensor) -> bool:
-    """Whether a descriptor can describe a matrix: neighbours in its rows, each row at a multiple of 16 bytes."""
+    """Whether a descriptor can describe a matrix: neighbours in its rows, each row at a multiple of 16 bytes.
+
+    Not one row that is expanded to many, whose stride is zero.
+    """
     row = matrix.stride(0) * matrix.element_size()
-    return matrix.stride(1) == 1 and row % 16 == 0 and matrix.data_ptr() % 16 == 0
+    return matrix.stride(1) == 1 and row > 0 and row % 16 == 0 and matrix.data_ptr() % 16 == 0
 
 
 def _scratch(size: int, _alignment: int, _stream: int | None) -> Tensor:
@@ -79,8 +86,16 @@ def provide_scratch() -> None:
 
 
 def vectorised(*matrices: Tensor) -> bool:
-    """Whether Triton sees that whole rows can be moved 16 bytes at a time: it asks for strides that 16 divides."""
-    return all(m.stride(1) == 1 and m.stride(0) % 16 == 0 and m.data_ptr() % 16 == 0 for m in matrices)
+    """Whether whole rows can be moved 16 bytes at a time, by a kernel that takes lengths and strides `in_eights`."""
+    return all(
+        m.stride(1) == 1 and m.stride(0) % 8 == 0 and m.shape[1] % 8 == 0 and m.data_ptr() % 16 == 0 for m in matrices
+    )
+
+
+@triton.jit
+def in_eights(number, EIGHTS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The number; with EIGHTS so that Triton sees that 8 divides it, for by itself it looks for 16 alone."""
+    return number // 8 * 8 if EIGHTS else number
 
 
 MOST_REGISTERS = 200  # by the estimate of `registers`: kernels that it puts higher were seen to spill

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.mask import keep_scale
-from minitl_kernels.lora.triton_common import chip_of, dot_precision, vectorised
+from minitl_kernels.lora.triton_common import chip_of, dot_precision, in_eights, vectorised
 from minitl_kernels.lora.triton_low_rank import load_keep
 from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut, default_sums_config
 
@@ -39,7 +39,7 @@ def grad_a(
     _grad_a_kernel[(blocks, ranges.number)](
         grad_s, x, bits if threshold else None, target, rows, inputs, rank, ranges.steps,
         scale if target is out else 1.0, *x.stride(),
-        R=padded, BLOCK_M=config.step, BLOCK_K=config.held, PRECISION=dot_precision(x.dtype),
+        R=padded, EIGHTS=vectorised(x), BLOCK_M=config.step, BLOCK_K=config.held, PRECISION=dot_precision(x.dtype),
         num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
     if target is not out:
@@ -50,8 +50,9 @@ def grad_a(
 @triton.jit(do_not_specialize=["M", "steps"])
 def _grad_a_kernel(  # type: ignore[no-untyped-def]
     grad_s, x, bits, grad_a, M, K, rank, steps, scale, x_stride_m, x_stride_k,
-    R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
+    R: tl.constexpr, EIGHTS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
+    K, x_stride_m = in_eights(K, EIGHTS), in_eights(x_stride_m, EIGHTS)
     columns, ranks = tl.program_id(0).to(tl.int64) * BLOCK_K + tl.arange(0, BLOCK_K), tl.arange(0, R)
     total = tl.zeros((BLOCK_K, R), tl.float32)
     start = tl.program_id(1) * steps * BLOCK_M

@@ -29,6 +29,7 @@ from minitl_kernels.lora.triton_common import (
     aligned,
     chip_of,
     dot_precision,
+    in_eights,
     provide_scratch,
     registers,
     vectorised,
@@ -83,19 +84,22 @@ def grad_x_configs(dtype: torch.dtype, wide: bool, described: bool, chip: Chip) 
 
 
 def default_grad_x_config(grad_y: Tensor, weight: Tensor) -> GradXConfig:
-    """A rule for a chip that was never timed: the largest tiles of which there is one for each multiprocessor."""
+    """A rule for a chip that was never timed: the largest tiles of which there is one for each multiprocessor.
+
+    Where none are so many, the most tiles, and of those the shortest: few programs want many bytes in flight each.
+    """
     wide, described = vectorised(grad_y, weight), aligned(grad_y) and aligned(weight)
     return _rule(grad_y.shape[0], weight.shape[1], grad_y.dtype, wide, described, chip_of(grad_y.device))
 
 
 @lru_cache(maxsize=4096)
 def _rule(rows: int, inputs: int, dtype: torch.dtype, wide: bool, described: bool, chip: Chip) -> GradXConfig:
+    def tiles(config: GradXConfig) -> int:
+        return triton.cdiv(rows, config.block_m) * triton.cdiv(inputs, config.block_k)
+
     configs = list(grad_x_configs(dtype, wide, described, chip))
-    for config in configs:
-        tiles = triton.cdiv(rows, config.block_m) * triton.cdiv(inputs, config.block_k)
-        if tiles >= chip.multiprocessors:
-            return config
-    return configs[-1]
+    enough = (config for config in configs if tiles(config) >= chip.multiprocessors)
+    return next(enough, None) or max(configs, key=lambda config: (tiles(config), -config.block_m))
 
 
 def grad_x(
@@ -117,8 +121,9 @@ def grad_x(
         grad_y, weight, grad_s, lora_a, bits if threshold else None, out, rows, outputs, inputs, lora_a.shape[0],
         keep_scale(threshold), *grad_y.stride(), *weight.stride(), *lora_a.stride(),
         R=padded, BLOCK_R=min(config.block_r, padded), BLOCK_M=config.block_m, BLOCK_K=config.block_k,
-        BLOCK_N=config.block_n, GROUP=config.group, EVEN=outputs % config.block_n == 0, DESCRIPTOR=config.tma,
-        PRECISION=dot_precision(grad_y.dtype), num_warps=config.warps, num_stages=config.stages,
+        BLOCK_N=config.block_n, GROUP=config.group, EVEN=outputs % config.block_n == 0,
+        EIGHTS=vectorised(grad_y, weight), DESCRIPTOR=config.tma, PRECISION=dot_precision(grad_y.dtype),
+        num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
     return out
 
@@ -128,8 +133,10 @@ def _grad_x_kernel(  # type: ignore[no-untyped-def]
     grad_y, weight, grad_s, lora_a, bits, grad_x, M, N, K, rank, scale,
     y_stride_m, y_stride_n, w_stride_n, w_stride_k, a_stride_r, a_stride_k,
     R: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr,
-    GROUP: tl.constexpr, EVEN: tl.constexpr, DESCRIPTOR: tl.constexpr, PRECISION: tl.constexpr,
+    GROUP: tl.constexpr, EVEN: tl.constexpr, EIGHTS: tl.constexpr, DESCRIPTOR: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
+    N, K = in_eights(N, EIGHTS), in_eights(K, EIGHTS)
+    y_stride_m, w_stride_n = in_eights(y_stride_m, EIGHTS), in_eights(w_stride_n, EIGHTS)
     tile_m, tile_k = tile_of(tl.program_id(0), tl.cdiv(M, BLOCK_M), tl.cdiv(K, BLOCK_K), GROUP)
     first_row, first_column = tile_m * BLOCK_M, tile_k * BLOCK_K
     total = masked_low_rank(

@@ -23,7 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.needs import Needs
-from minitl_kernels.lora.triton_common import chip_of, dot_precision, vectorised
+from minitl_kernels.lora.triton_common import chip_of, dot_precision, in_eights, vectorised
 from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut, default_sums_config
 
 SEPARATE_FROM = 64  # the padded rank from which the parts of dS cost as much as a second pass over dY
@@ -77,8 +77,8 @@ def _launch_columns(
     _columns_kernel[(blocks, ranges.number)](
         grad_y, s, lora_b, s_target, b_target, bias_target, rows, outputs, rank, ranges.steps, s_scale, b_scale,
         *grad_y.stride(), *lora_b.stride(),
-        R=s.shape[1], BLOCK_M=config.step, BLOCK_N=config.held, PRECISION=dot_precision(grad_y.dtype),
-        num_warps=config.warps, num_stages=config.stages,
+        R=s.shape[1], EIGHTS=vectorised(grad_y), BLOCK_M=config.step, BLOCK_N=config.held,
+        PRECISION=dot_precision(grad_y.dtype), num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
 
 
@@ -86,8 +86,9 @@ def _launch_columns(
 def _columns_kernel(  # type: ignore[no-untyped-def]
     grad_y, s, lora_b, grad_s, grad_b, grad_bias, M, N, rank, steps, s_scale, b_scale,
     y_stride_m, y_stride_n, b_stride_n, b_stride_r,
-    R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+    R: tl.constexpr, EIGHTS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
+    N, y_stride_m = in_eights(N, EIGHTS), in_eights(y_stride_m, EIGHTS)
     block, part = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     columns, ranks = block * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, R)
     b_inside = (columns < N)[:, None] & (ranks < rank)[None, :]
@@ -128,16 +129,17 @@ def _launch_grad_s(
     _grad_s_kernel[(blocks, ranges.number)](
         grad_y, lora_b, target, rows, outputs, lora_b.shape[1], ranges.steps, scale,
         *grad_y.stride(), *lora_b.stride(),
-        R=padded, BLOCK_M=config.held, BLOCK_N=config.step, PRECISION=dot_precision(grad_y.dtype),
-        num_warps=config.warps, num_stages=config.stages,
+        R=padded, EIGHTS=vectorised(grad_y), BLOCK_M=config.held, BLOCK_N=config.step,
+        PRECISION=dot_precision(grad_y.dtype), num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["M", "steps"])
 def _grad_s_kernel(  # type: ignore[no-untyped-def]
     grad_y, lora_b, grad_s, M, N, rank, steps, scale, y_stride_m, y_stride_n, b_stride_n, b_stride_r,
-    R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+    R: tl.constexpr, EIGHTS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
+    N, y_stride_m = in_eights(N, EIGHTS), in_eights(y_stride_m, EIGHTS)
     rows, ranks = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, R)
     total = tl.zeros((BLOCK_M, R), tl.float32)
     start = tl.program_id(1) * steps * BLOCK_N

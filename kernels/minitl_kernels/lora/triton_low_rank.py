@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.mask import keep_scale
-from minitl_kernels.lora.triton_common import MOST_REGISTERS, dot_precision, registers, vectorised
+from minitl_kernels.lora.triton_common import MOST_REGISTERS, dot_precision, in_eights, registers, vectorised
 
 
 @triton.jit
@@ -103,8 +103,8 @@ def add_low_rank(
     config = config or default_low_rank_config(grad_x)
     _add_kernel[(triton.cdiv(rows, config.block_m), triton.cdiv(inputs, config.block_k))](
         grad_x, grad_s, lora_a, bits if threshold else None, rows, inputs, lora_a.shape[0], keep_scale(threshold),
-        *lora_a.stride(), R=padded, BLOCK_R=min(config.block_r, padded), BLOCK_M=config.block_m,
-        BLOCK_K=config.block_k, PRECISION=dot_precision(grad_x.dtype), num_warps=config.warps,
+        *lora_a.stride(), R=padded, BLOCK_R=min(config.block_r, padded), EIGHTS=vectorised(grad_x),
+        BLOCK_M=config.block_m, BLOCK_K=config.block_k, PRECISION=dot_precision(grad_x.dtype), num_warps=config.warps,
     )  # fmt: skip
     return grad_x
 
@@ -112,8 +112,10 @@ def add_low_rank(
 @triton.jit(do_not_specialize=["M"])
 def _add_kernel(  # type: ignore[no-untyped-def]
     grad_x, grad_s, lora_a, bits, M, K, rank, scale, a_stride_r, a_stride_k,
-    R: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
+    R: tl.constexpr, BLOCK_R: tl.constexpr, EIGHTS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
+    K = in_eights(K, EIGHTS)
     first_row, first_column = tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_K
     term = masked_low_rank(
         grad_s, lora_a, bits, M, K, rank, scale, a_stride_r, a_stride_k, first_row, first_column,

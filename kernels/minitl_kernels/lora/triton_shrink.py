@@ -20,7 +20,7 @@ from torch import Tensor
 from minitl_kernels.lora.mask import keep_scale
 from minitl_kernels.lora.philox import GROUP
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import Chip, chip_of, dot_precision
+from minitl_kernels.lora.triton_common import Chip, chip_of, dot_precision, in_eights, vectorised
 from minitl_kernels.lora.triton_mask import keep_bytes, keep_where
 
 
@@ -49,12 +49,17 @@ CONFIGS = (
 _MOST_SPLITS = 32
 
 
-def shrink_configs(m: int, k: int, dtype: torch.dtype, rank: int, chip: Chip) -> Iterator[ShrinkConfig]:
-    """The configurations that `chip` can run, each with as many ranges of K as fill the chip where M alone does not."""
+def shrink_configs(m: int, k: int, dtype: torch.dtype, rank: int, wide: bool, chip: Chip) -> Iterator[ShrinkConfig]:
+    """The configurations that `chip` can run, each with as many ranges of K as fill the chip where M alone does not.
+
+    `wide` where x and A are `vectorised`; an address for each element of x takes registers, and large tiles spill.
+    """
     padded = padded_rank(rank)
     for config in CONFIGS:
         elements = (config.block_m + padded) * config.block_k
         registers = elements // (32 * config.warps) * (2 if dtype == torch.float32 else 1)
+        if not wide and config.block_m * config.block_k > 16 * 32 * config.warps:
+            continue
         if chip.tensor_memory and config.block_m >= 64:
             continue  # accumulators in tensor memory want the mask in another layout: it would be drawn four times
         if registers <= 72 and shared_bytes(config, dtype.itemsize, rank) <= chip.shared:
@@ -73,15 +78,15 @@ def shared_bytes(config: ShrinkConfig, itemsize: int, rank: int) -> int:
     return (config.stages + 1) * x_tile * itemsize + a_tile * (config.stages * 4 + itemsize) + 4096
 
 
-def default_shrink_config(x: Tensor, rank: int) -> ShrinkConfig:
+def default_shrink_config(x: Tensor, lora_a: Tensor) -> ShrinkConfig:
     """A rule for a chip that was never timed: the first that has as many programs as there are multiprocessors."""
     m, k = x.shape
-    return _rule(m, k, x.dtype, rank, chip_of(x.device))
+    return _rule(m, k, x.dtype, lora_a.shape[0], vectorised(x, lora_a), chip_of(x.device))
 
 
 @lru_cache(maxsize=4096)
-def _rule(m: int, k: int, dtype: torch.dtype, rank: int, chip: Chip) -> ShrinkConfig:
-    usable = list(shrink_configs(m, k, dtype, rank, chip))
+def _rule(m: int, k: int, dtype: torch.dtype, rank: int, wide: bool, chip: Chip) -> ShrinkConfig:
+    usable = list(shrink_configs(m, k, dtype, rank, wide, chip))
     for config in usable:
         programs = triton.cdiv(m, config.block_m) * config.splits
         if config.block_m < 2 * max(m, 16) and programs >= chip.multiprocessors:
@@ -94,9 +99,10 @@ def _shrink_kernel(  # type: ignore[no-untyped-def]
     x, a, seed, s, bits, M, K, rank, span, threshold, scale,
     x_stride_m, x_stride_k, a_stride_r, a_stride_k,
     R: tl.constexpr, DROPOUT: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
+    EIGHTS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     GROUPS: tl.constexpr = BLOCK_K // 8
+    K, x_stride_m, a_stride_r = in_eights(K, EIGHTS), in_eights(x_stride_m, EIGHTS), in_eights(a_stride_r, EIGHTS)
     start = tl.program_id(1) * span
     stop = tl.minimum(start + span, K)
     rows = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -147,7 +153,7 @@ def shrink(
     of splits · M · R elements holds the parts.
     """
     (m, k), rank, padded = x.shape, lora_a.shape[0], padded_rank(lora_a.shape[0])
-    config = config or default_shrink_config(x, rank)
+    config = config or default_shrink_config(x, lora_a)
     scale = keep_scale(threshold)
     split = config.splits > 1
     s = x.new_empty((m, padded))
@@ -158,7 +164,8 @@ def shrink(
         x, lora_a, seed, parts, bits, m, k, rank, span, threshold, 1.0 if split else scale,
         *x.stride(), *lora_a.stride(),
         R=padded, DROPOUT=threshold > 0, EVEN_K=k % config.block_k == 0, PRECISION=dot_precision(x.dtype),
-        BLOCK_M=config.block_m, BLOCK_K=config.block_k, num_warps=config.warps, num_stages=config.stages,
+        EIGHTS=vectorised(x, lora_a), BLOCK_M=config.block_m, BLOCK_K=config.block_k,
+        num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
     if split:
         _add_parts_kernel[(triton.cdiv(s.numel(), 256),)](parts, s, s.numel(), scale, config.splits, 256)

@@ -65,12 +65,12 @@ def measure(
     rows: int, columns: int, out: int, r: int, dtype: torch.dtype, dropout: bool, device: torch.device
 ) -> tuple[Problem, Plan]:
     """The fastest plan for a problem, which is not written down."""
-    case = _Case(rows, columns, out, r, dtype, threshold_of(0.1) if dropout else 0, device)
+    case = Case(rows, columns, out, r, dtype, threshold_of(0.1) if dropout else 0, device)
     configs = {kernel: best for kernel in case.launches if (best := _fastest(case, kernel)) is not None}
     return case.problem, Plan(*_fastest_ways(case, configs), configs)
 
 
-class _Case:
+class Case:
     """The tensors of a problem; each kernel's launch with a cut of its work, and the cuts to try."""
 
     def __init__(
@@ -88,7 +88,7 @@ class _Case:
         grad_s = torch.randn_like(s)
         base = draw(rows, columns)
         chip, padded = chip_of(device), padded_rank(r)
-        described = aligned(x) and aligned(weight)
+        described = aligned(x) and aligned(weight) and aligned(grad_y)  # which lies as y does
         precision = dot_precision(dtype)
         tiles = [c for c in product_configs(dtype, precision, r, chip) if described or not c.tma]
         alone = list(product_configs(dtype, precision, r, chip, single=True)) if can_be_single(self.problem) else []
@@ -96,7 +96,7 @@ class _Case:
         self.launches: dict[str, tuple[Callable[[Any], object], Iterable[Any]]] = {
             "shrink": (
                 lambda c: shrink(x, lora_a, threshold, self.seed, c),
-                shrink_configs(rows, columns, dtype, r, chip),
+                shrink_configs(rows, columns, dtype, r, vectorised(x, lora_a), chip),
             ),
             "expand": (lambda c: expand_product(x, weight, None, s, lora_b, 1.0, c), tiles),
             "single": (lambda c: single(x, weight, None, lora_a, lora_b, 1.0, c), alone),
@@ -132,7 +132,7 @@ def _milliseconds(function: Callable[[], object]) -> float:
     return float(do_bench_cudagraph(function, rep=MILLISECONDS, return_mode="median"))
 
 
-def _fastest(case: _Case, kernel: str) -> Any:
+def _fastest(case: Case, kernel: str) -> Any:
     """The best cut of a kernel's work; None where none can run. A chip may refuse one that was thought to fit."""
     launch, candidates = case.launches[kernel]
     times: dict[Any, float] = {}
@@ -144,7 +144,7 @@ def _fastest(case: _Case, kernel: str) -> Any:
     return min(times, key=times.__getitem__) if times else None
 
 
-def _fastest_ways(case: _Case, configs: dict[str, Any]) -> tuple[Any, Any]:
+def _fastest_ways(case: Case, configs: dict[str, Any]) -> tuple[Any, Any]:
     """The best way forward, and the best to the input's gradient."""
     ways = [way for way in FORWARDS if way in configs or way == "cublas"]
     forwards: dict[str, float] = {}

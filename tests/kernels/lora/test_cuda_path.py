@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from minitl_kernels import force_path, lora_linear
 from minitl_kernels.lora.philox import philox_keep
 from minitl_kernels.lora.plans import FORWARDS, GRAD_XS, Plan, Problem, can_be_single, force_plan, plan_for, rule
+from minitl_kernels.lora.triton_common import dot_precision
 from torch import Tensor
 
 from tests.kernels.lora.conftest import Place
@@ -133,3 +134,15 @@ def test_the_rule_has_a_plan_that_can_be_for_every_problem(
     with force_plan(Plan("cublas", "product")):
         assert plan_for(x, weight, r, threshold) == Plan("cublas", "product")
     assert plan_for(x, weight, r, threshold) == plan
+
+
+@pytest.mark.parametrize(("precision", "exact"), [("tf32", False), ("ieee", True)])
+def test_a_precision_that_is_set_for_cuda_alone_is_heeded(precision: str, exact: bool) -> None:
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = precision
+    try:
+        assert dot_precision(torch.float32) == precision
+        assert dot_precision(torch.bfloat16) == "ieee"
+        assert (rule(Problem(1024, 768, 768, 16, "float32", True)) == Plan("cublas", "cublas")) == exact
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before

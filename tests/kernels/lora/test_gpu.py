@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 from minitl_kernels import dropout_mask, force_path, lora_linear
+from minitl_kernels.lora.mask import threshold_of
 from minitl_kernels.lora.plans import FORWARDS, GRAD_XS, Plan, force_plan
 from minitl_kernels.lora.tuned import read_table, table_path, tuned_plan
-from minitl_kernels.lora.tuning import tune
+from minitl_kernels.lora.tuning import Case, tune
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -94,34 +95,38 @@ def test_a_graph_draws_a_fresh_mask_at_each_replay_and_replays_a_given_seed() ->
     assert not torch.equal(first, replay(*fixed))
 
 
-def test_forward_and_backward_are_captured() -> None:
+@pytest.mark.parametrize("path", ["cuda", "plain"])
+@pytest.mark.parametrize("kind", ["number", "tensor"])
+def test_forward_and_backward_are_captured(kind: str, path: str) -> None:
     given = inputs(256, 768, 768, 16, torch.bfloat16)
-    seed = torch.tensor(5, device="cuda")
+    seed = 5 if kind == "number" else torch.tensor(5, device="cuda")
 
     def step() -> list[Tensor]:
         y = lora_linear(**given, scaling=0.5, dropout_p=0.1, training=True, seed=seed)
         return list(torch.autograd.grad(y, [given["x"], given["lora_a"], given["lora_b"]], torch.ones_like(y)))
 
-    expected = step()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = step()
+    with force_path(path):
+        expected = step()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = step()
     graph.replay()
     torch.cuda.synchronize()
     assert all(torch.equal(a, b) for a, b in zip(captured, expected, strict=True))
 
 
-def test_nothing_waits_for_the_device() -> None:
+@pytest.mark.parametrize("seed", [None, 5])
+def test_nothing_waits_for_the_device(seed: int | None) -> None:
     given = inputs(256, 768, 768, 16, torch.bfloat16)
-    lora_linear(**given, scaling=0.5, dropout_p=0.1, training=True).sum().backward()
+    lora_linear(**given, scaling=0.5, dropout_p=0.1, training=True, seed=seed).sum().backward()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        lora_linear(**given, scaling=0.5, dropout_p=0.1, training=True).sum().backward()
+        lora_linear(**given, scaling=0.5, dropout_p=0.1, training=True, seed=seed).sum().backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -192,3 +197,22 @@ def test_a_measured_plan_is_kept_and_taken(tmp_path: Any, monkeypatch: pytest.Mo
     mask = dropout_mask(1, given["x"].shape, 0.1, "cuda")
     exact = reference(**given, scaling=0.5, direction=torch.ones_like(y), mask=mask, p=0.1)
     assert_close(y, exact["y"], torch.bfloat16)
+
+
+CUTS = [(kernel, p) for kernel in ("shrink", "expand", "gradients", "grad_x", "grad_a") for p in (0.0, 0.1)]
+
+
+@pytest.mark.parametrize(("kernel", "p"), [*CUTS, ("single", 0.0)])
+def test_every_cut_that_is_timed_computes_the_same(kernel: str, p: float) -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    launch, cuts = Case(1000, 768, 1032, 16, torch.bfloat16, threshold_of(p), device).launches[kernel]
+    first, *others = ((cut, _tensors(launch(cut))) for cut in cuts)
+    for cut, found in others:
+        for one, other in zip(found, first[1], strict=True):
+            largest = other.abs().max().item() if other.numel() else 0.0
+            error = (one.double() - other.double()).abs().max().item() if other.numel() else 0.0
+            assert error <= (0.02 * largest if other.is_floating_point() else 0.0), cut
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    return [result] if isinstance(result, Tensor) else [one for one in result if one is not None]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from minitl_kernels import dropout_mask, force_path, lora_linear
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from tests.kernels.lora.reference import assert_close, reference
@@ -230,6 +231,19 @@ def test_the_registered_operation_keeps_its_promises(path: str) -> None:
     given = inputs(9, 16, 7, 3)
     arguments = (*given.values(), 1.5, 20000, torch.tensor(3), path)
     torch.library.opcheck(torch.ops.minitl.lora_linear.default, arguments)
+
+
+@both_paths
+def test_the_registered_gradients_lie_as_they_promise_however_a_and_b_lie(path: str) -> None:
+    x, weight, grad_y = torch.randn(9, 16), torch.randn(7, 16), torch.randn(9, 7)
+    lora_a, lora_b = torch.randn(16, 3).t(), torch.randn(3, 7).t()
+    _, s, bits = torch.ops.minitl.lora_linear(x, weight, None, lora_a, lora_b, 1.5, 0, None, path)
+    tensors = grad_y, x, weight, lora_a, lora_b, s, bits
+    found = torch.ops.minitl.lora_linear_backward(*tensors, None, 1.5, 0, [True] * 4, path)
+    with FakeTensorMode() as mode:
+        fakes = [mode.from_tensor(tensor) for tensor in tensors]
+        promised = torch.ops.minitl.lora_linear_backward(*fakes, None, 1.5, 0, [True] * 4, path)
+    assert [tensor.stride() for tensor in found] == [tensor.stride() for tensor in promised]
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3])

@@ -2,6 +2,7 @@
 
 from itertools import product
 from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from minitl_kernels.lora.cuda import backward
 from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.philox import pack_bits, philox_keep
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import aligned, chip_of
+from minitl_kernels.lora.triton_common import CHIPS, HOPPER, aligned, chip_of
 from minitl_kernels.lora.triton_grad_a import grad_a
-from minitl_kernels.lora.triton_grad_x import GradXConfig, grad_x
+from minitl_kernels.lora.triton_grad_x import GradXConfig, default_grad_x_config, grad_x
 from minitl_kernels.lora.triton_gradients import SEPARATE_FROM, grad_s_and_b
 from minitl_kernels.lora.triton_low_rank import LowRankConfig, add_low_rank
 from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut
@@ -301,3 +302,11 @@ def test_hard_shapes_and_ranks(place: Place, m: int, r: int) -> None:
             _check_grad_x(place, inputs, None)
             _check_grad_a(place, inputs, RANGES if threshold else None)
             _check_low_rank(place, inputs, None)
+
+
+def test_a_few_rows_are_cut_into_the_most_tiles_with_the_most_in_flight() -> None:
+    grad_y, weight = (torch.empty(rows, 4096, dtype=torch.bfloat16, device="meta") for rows in (1, 4096))
+    with patch.dict(CHIPS, {torch.device("meta"): HOPPER}):
+        config = default_grad_x_config(grad_y, weight)
+    assert (config.block_m, config.block_k) == (64, 64)
+    assert (config.block_n, config.stages, config.tma) == (64, 4, True)

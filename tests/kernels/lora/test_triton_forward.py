@@ -157,6 +157,14 @@ def test_products_by_descriptor(place: Place, config: ProductConfig, check: Any)
     check(place, inputs, config)
 
 
+def test_what_a_descriptor_can_describe() -> None:
+    matrix = torch.zeros(4, 64, dtype=torch.float16)
+    assert aligned(matrix)
+    assert aligned(matrix[:, 8:60])
+    for other in (matrix[:, 4:], matrix.t(), matrix[:1].expand(4, 64), torch.zeros(4, 60, dtype=torch.float16)):
+        assert not aligned(other)
+
+
 @pytest.mark.parametrize("check", [_check_product, _check_single])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("scaling", [0.0, -0.25, 1e-3, 64.0])

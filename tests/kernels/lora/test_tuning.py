@@ -9,6 +9,7 @@ from minitl_kernels.lora import tuning
 from minitl_kernels.lora.plans import FORWARDS, GRAD_XS, Plan, Problem
 from minitl_kernels.lora.triton_parts import SumsConfig
 from minitl_kernels.lora.triton_shrink import ShrinkConfig
+from minitl_kernels.lora.triton_tiles import ProductConfig
 from minitl_kernels.lora.tuned import read_table, write_table
 
 from tests.kernels.lora.interpreter import interpret
@@ -29,6 +30,16 @@ def run_every_candidate(dropout: bool) -> tuple[Problem, Plan, int]:
 
     tuning._milliseconds = clock
     return *tuning.measure(24, 40, 24, 3, torch.float32, dropout, torch.device("cpu")), count
+
+
+def cuts_of_the_product(out: int) -> list[ProductConfig]:
+    case = tuning.Case(8, 64, out, 3, torch.float16, 0, torch.device("cpu"))
+    return list(case.launches["expand"][1])
+
+
+@pytest.mark.parametrize("out", [40, 33])
+def test_descriptors_are_tried_where_the_output_can_be_described(out: int) -> None:
+    assert any(config.tma for config in interpret(cuts_of_the_product, out)) == (out % 8 == 0)
 
 
 @pytest.mark.slow
