@@ -185,8 +185,11 @@ def own_names(model: Model, config: LoraConfig, places: Iterable[str], saved: It
 def check_free(model: Model, name: str) -> None:
     """InputError unless an adapter may be placed under `name`."""
     adapters = getattr(model, ATTRIBUTE, None)
-    if not name or "." in name or hasattr(nn.ModuleDict, name):
-        raise InputError(f"{name!r} cannot be an adapter's name: it must be a word without dots, and no method's name")
+    # nn.Module refuses the names of what it has itself, an instance's attributes too.
+    if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
+        raise InputError(
+            f"{name!r} cannot be an adapter's name: it must be a word without dots, and none that nn.Module uses itself"
+        )
     grown = [path for path, module in model.named_modules() if isinstance(module, Grown)]
     if grown:
         raise InputError(
