@@ -29,23 +29,21 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
         return x
     if x.device.type != "cpu" or threshold == _DRAWS or torch.compiler.is_compiling():
         return F.dropout(x, p, training=True)
-    return _MaskedDropout.apply(x, threshold)
+    seed = torch.randint(torch.iinfo(torch.int64).max, ())
+    keep = keep_bytes(int(seed), x.numel(), threshold)
+    return _Masked.apply(x, keep, _DRAWS / (_DRAWS - threshold))
 
 
-class _MaskedDropout(torch.autograd.Function):
+class _Masked(torch.autograd.Function):
+    """scale · mask ∘ x, which is linear in x: the derivative is the same again, however often it is taken."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, threshold: int) -> Tensor:
-        seed = torch.randint(torch.iinfo(torch.int64).max, ())
-        keep = keep_bytes(int(seed), x.numel(), threshold)
-        ctx.scale = _DRAWS / (_DRAWS - threshold)
+    def forward(ctx: Any, x: Tensor, keep: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
         ctx.save_for_backward(keep)
-        return _drop(x, keep, ctx.scale)
+        return masked(x, wide_mask(keep, x)).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (keep,) = ctx.saved_tensors
-        return _drop(grad, keep, ctx.scale), None
-
-
-def _drop(x: Tensor, keep: Tensor, scale: float) -> Tensor:
-    return masked(x, wide_mask(keep, x)).mul_(scale)
+        return _Masked.apply(grad, keep, ctx.scale), None, None

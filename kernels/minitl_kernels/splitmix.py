@@ -20,8 +20,8 @@ _WORD = (1 << 64) - 1
 
 
 def start_of(seed: int) -> int:
-    """Where a seed's words begin: far from those of the next seed."""
-    word = seed & _WORD
+    """Where a seed's words begin: far from those of the next seed. Mixing maps 0 to 0, so γ is added first."""
+    word = (seed + _GAMMA) & _WORD
     for shift, factor in _STEPS:
         word = (word ^ (word >> shift)) * factor & _WORD
     return word

@@ -19,8 +19,8 @@ from minitl.adapters.config import LoraConfig
 from minitl.adapters.held import Adapter, adapter_of
 from minitl.adapters.kinds import new_update
 from minitl.adapters.peft_config import config_values, read_config
-from minitl.adapters.placement import check_free, check_places, own_names, place
-from minitl.adapters.targets import TASKS_WITH_OWN_HEAD, find_saved, find_targets, layer_name
+from minitl.adapters.placement import check_free, own_names, place, places_among
+from minitl.adapters.targets import TASKS_WITH_OWN_HEAD, find_saved, find_targets, known_targets, layer_name
 from minitl.checkpoints.atomic import write_json
 from minitl.checkpoints.weights import Weights, read_json, saving, write_safetensors
 from minitl.errors import CheckpointError, InputError
@@ -68,10 +68,11 @@ def load_adapter(model: Model, folder: str | Path, name: str = "default") -> Non
     if not (folder / WEIGHTS).exists() and (folder / "adapter_model.bin").exists():
         raise CheckpointError(f"{folder}: holds only adapter_model.bin, a pickle; save it as {WEIGHTS} with PEFT")
     weights = Weights({folder / WEIGHTS: None})
-    # A name that matches nothing is no mistake here: PEFT writes every name that a head may have.
+    # Names and patterns that match nothing are no mistake here: PEFT passes over them, and writes every name that a
+    # head may have. That each tensor of the file has its place is checked all the same.
     saved = [path for paths in find_saved(model, config.modules_to_save or []).values() for path in paths]
     try:
-        places = check_places(model, config, find_targets(model, config.target_modules), saved)
+        places = places_among(find_targets(model, known_targets(model, config.target_modules)), saved)
     except InputError as error:
         raise CheckpointError(f"{folder / CONFIG}: the adapter does not fit this model: {error}") from error
     sources = _match(model, config, places, saved, weights, folder / WEIGHTS)

@@ -61,7 +61,8 @@ def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
     saved = [path for paths in by_name.values() for path in paths]
     if model.task in TASKS_WITH_OWN_HEAD:
         saved += [f"head.{path}" for path, part in model.head.named_modules() if part._parameters]
-    places = check_places(model, config, targets, saved)
+    places = places_among(targets, saved)
+    _check_patterns(model, config, places)
     if model.has_unsaved_rows and "embeddings.token" not in saved:
         log.warning(
             "the tables grew by add_tokens and no file holds their new rows: neither will this adapter's. Name the "
@@ -125,14 +126,19 @@ def remove_lora(model: Model) -> None:
     delattr(model, ATTRIBUTE)
 
 
-def check_places(model: Model, config: LoraConfig, targets: Sequence[str], saved: Sequence[str]) -> list[str]:
+def places_among(targets: Sequence[str], saved: Sequence[str]) -> list[str]:
     """Those of `targets` that get an update: all but the modules `saved`, which are trained in full (PEFT's rule).
 
-    InputError where none is left, or a pattern of ranks or alphas matches none of them.
+    InputError where none is left.
     """
     places = [path for path in targets if path not in saved]
     if not places:
         raise InputError(f"{', '.join(targets)}: named in target_modules, but trained and saved in full already")
+    return places
+
+
+def _check_patterns(model: Model, config: LoraConfig, places: Sequence[str]) -> None:
+    """InputError where a pattern of ranks or alphas matches none of the layers `places`."""
     names = [layer_name(model, path) for path in places]
     for field, patterns in (("rank_pattern", config.rank_pattern), ("alpha_pattern", config.alpha_pattern)):
         for pattern in patterns or ():
@@ -141,7 +147,6 @@ def check_places(model: Model, config: LoraConfig, targets: Sequence[str], saved
                     f"{field} {pattern!r} matches none of the adapted layers' published paths, nor the end of one "
                     f"from a dot on. There are: {listed(model, places)}"
                 )
-    return places
 
 
 def place(
@@ -185,8 +190,11 @@ def own_names(model: Model, config: LoraConfig, places: Iterable[str], saved: It
 def check_free(model: Model, name: str) -> None:
     """InputError unless an adapter may be placed under `name`."""
     adapters = getattr(model, ATTRIBUTE, None)
-    if not name or "." in name or hasattr(nn.ModuleDict, name):
-        raise InputError(f"{name!r} cannot be an adapter's name: it must be a word without dots, and no method's name")
+    # nn.Module refuses the names of what it has itself, an instance's attributes too.
+    if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
+        raise InputError(
+            f"{name!r} cannot be an adapter's name: it must be a word without dots, and none that nn.Module uses itself"
+        )
     grown = [path for path, module in model.named_modules() if isinstance(module, Grown)]
     if grown:
         raise InputError(

@@ -45,6 +45,14 @@ def find_targets(model: Model, targets: Sequence[str] | str | None) -> list[str]
     return [path for path in layers if path in found]
 
 
+def known_targets(model: Model, targets: Sequence[str] | str | None) -> Sequence[str] | str | None:
+    """Of a list of names those that are published ones here, if there are any; else `targets` as they are."""
+    if targets is None or isinstance(targets, str):
+        return targets
+    layers = adaptable_layers(model)
+    return [name for name in targets if _published_ending_with(model, name, layers)] or targets
+
+
 def all_linear(model: Model) -> list[str]:
     """Every linear layer but the output layer, which is or could be tied to the embedding, and a task's own head."""
     outputs = {name.rpartition(".")[0] for group in model.key_map.ties for name in group}
@@ -73,7 +81,8 @@ def find_saved(model: Model, names: Sequence[str]) -> dict[str, list[str]]:
 
 def saved_candidates(model: Model) -> str:
     """The names that `find_saved` knows, once for all layers, to be listed in an error."""
-    return listed(model, _with_parameters(model))
+    paths = _with_parameters(model)
+    return _listed((_published(model, path), path) for path in paths)
 
 
 def layer_name(model: Model, path: str) -> str:
@@ -143,9 +152,12 @@ def _matching(model: Model, expression: str, paths: Iterable[str]) -> set[str]:
 
 
 def _ending_with(model: Model, name: str, paths: Sequence[str]) -> list[str]:
+    return _published_ending_with(model, name, paths) or [path for path in paths if _ends(path, name)]
+
+
+def _published_ending_with(model: Model, name: str, paths: Sequence[str]) -> list[str]:
     # With the prefix, also for a backbone, so that names from a model with a head fit here too.
-    published = [p for p in paths if _ends(model.key_map.to_layer(p, with_prefix=True) or p, name)]
-    return published or [path for path in paths if _ends(path, name)]
+    return [path for path in paths if _ends(model.key_map.to_layer(path, with_prefix=True) or path, name)]
 
 
 def _ends(path: str, name: str) -> bool:
@@ -182,5 +194,9 @@ def _unknown_targets(model: Model, targets: Sequence[str] | str, unknown: Sequen
 
 def listed(model: Model, paths: Iterable[str]) -> str:
     """published name (uniform name), …, without what comes before the layer's number, each once."""
-    names = [tuple(re.sub(r"^.*\.\d+\.", "", p) for p in (layer_name(model, path), path)) for path in paths]
+    return _listed((layer_name(model, path), path) for path in paths)
+
+
+def _listed(pairs: Iterable[tuple[str, str]]) -> str:
+    names = [tuple(re.sub(r"^.*\.\d+\.", "", name) for name in pair) for pair in pairs]
     return ", ".join(ours if ours == theirs else f"{theirs} ({ours})" for theirs, ours in dict.fromkeys(names))

@@ -214,7 +214,6 @@ def test_an_adapter_of_a_base_of_another_size_lists_the_shapes_that_differ(tmp_p
         ({"exclude_modules": ["query"]}, "not supported: exclude_modules"),
         ({"use_dora": "yes"}, "use_dora must be true or false"),
         ({"rank_pattern": {"query": 0}}, "rank_pattern 'query' must be an integer"),
-        ({"rank_pattern": {"quarry": 4}}, "rank_pattern 'quarry' matches none"),
         ({"init_lora_weights": "pissa"}, "not supported: init_lora_weights = 'pissa'"),
         ({"r": "8"}, "r must be an integer"),
         ({"lora_dropout": 2}, "dropout must be"),
@@ -229,6 +228,18 @@ def test_settings_that_cannot_be_followed_are_refused_by_name(
     with pytest.raises(CheckpointError, match=expected) as error:
         load_adapter(tiny("bert", "sequence-classification"), tmp_path)
     assert CONFIG in str(error.value)
+
+
+def test_names_and_patterns_that_match_nothing_are_passed_over_as_peft_does(tmp_path: Path) -> None:
+    model = saved(tmp_path, target_modules=["query"])
+    nothing = {"rank_pattern": {"quarry": 4}, "alpha_pattern": {"quarry": 4}}
+    edit_config(tmp_path, target_modules=["query", "q_proj"], **nothing)
+    again = tiny("bert", "sequence-classification")
+    load_adapter(again, tmp_path)
+    assert torch.equal(outputs(again), outputs(model))
+    edit_config(tmp_path, target_modules=["query", "key"])
+    with pytest.raises(CheckpointError, match=r"key\.lora_A\.weight: missing"):
+        load_adapter(tiny("bert", "sequence-classification"), tmp_path)
 
 
 def test_empty_settings_of_other_methods_are_fine_and_unknown_ones_are_reported_and_kept(

@@ -162,7 +162,7 @@ def test_mistakes_in_names_and_order_are_refused() -> None:
         use_adapter(model, "default")
     with pytest.raises(InputError, match="no adapter"):
         remove_lora(model)
-    for name in ("", "a.b", "keys"):
+    for name in ("", "a.b", "keys", "training", "_modules", 3):
         with pytest.raises(InputError, match="cannot be an adapter's name"):
             add_lora(model, LoraConfig(), name=name)
     add_lora(model, LoraConfig())

@@ -1,12 +1,14 @@
 """Names, published and uniform, lead to the right layers; others are refused with the ones there are."""
 
+import re
+
 import pytest
 
 from minitl import LoraConfig, add_lora
 from minitl.adapters.layer import LoraLinear
-from minitl.adapters.targets import find_targets, shortest_names
+from minitl.adapters.targets import adaptable_layers, find_saved, find_targets, listed, saved_candidates, shortest_names
 from minitl.errors import InputError
-from tests.adapters.tiny import tiny
+from tests.adapters.tiny import TASKS, tiny
 
 
 def kinds(paths: list[str]) -> list[str]:
@@ -85,6 +87,15 @@ def test_an_unknown_name_lists_the_candidates_also_among_good_ones() -> None:
     assert "attention.self.value (attention.value)" in message
     assert "intermediate.dense (feed_forward.up)" in message
     assert "all-linear" in message
+
+
+@pytest.mark.parametrize(("family", "task"), TASKS)
+def test_every_candidate_that_an_error_lists_is_accepted(family: str, task: str) -> None:
+    model = tiny(family, task)
+    for name in re.findall(r"[^ ,()]+", listed(model, adaptable_layers(model))):
+        assert find_targets(model, [name])
+    for name in re.findall(r"[^ ,()]+", saved_candidates(model)):
+        assert find_saved(model, [name])[name], name
 
 
 @pytest.mark.parametrize("name", ["query", "key", "v_proj"])

@@ -45,7 +45,7 @@ def by_hand(seed: int, count: int, threshold: int) -> list[bool]:
     words = (count + 7) // 8
 
     def bytes_of(start: int, count: int) -> list[bytes]:
-        return [splitmix.start_of((start + i * GAMMA) & WORD).to_bytes(8, "little") for i in range(count)]
+        return [splitmix.start_of(start + (i - 1) * GAMMA).to_bytes(8, "little") for i in range(count)]
 
     first, second = bytes_of(start, words), iter(bytes_of(splitmix.start_of(start), words))
     keep: list[bool] = []
@@ -79,6 +79,13 @@ def test_elements_are_dropped_independently(threshold: int) -> None:
     for distance in (*range(1, 18), 63, 64, 384, 1 << 19):  # lanes of a word, its neighbours, a row, the other half
         correlation = float((drop[distance:] * drop[:-distance]).mean())
         assert abs(correlation) < 5 / math.sqrt(COUNT - distance), distance
+
+
+def test_small_seeds_drop_their_first_elements_no_more_often_than_others() -> None:
+    shares = torch.stack([dropped(seed, 6554, 64) for seed in range(-256, 256)]).view(512, 8, 8).mean(dim=(0, 2))
+    p = 6554 / 65536
+    assert ((shares - p).abs() < 5 * math.sqrt(p * (1 - p) / (512 * 8))).all()
+    assert dropped(0, 6554, 8).sum() < 8  # mixing maps 0 to 0, which no seed may begin with
 
 
 def test_each_lane_of_a_word_drops_its_share() -> None:

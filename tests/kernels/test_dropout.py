@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from minitl_kernels import dropout
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 DRAWS = 400_000
 
@@ -54,12 +54,14 @@ def test_the_gradient_is_the_scaled_mask(dtype: torch.dtype) -> None:
     assert x.grad[kept].eq(x.grad[kept][0]).all()
 
 
-def test_the_gradient_is_that_of_finite_differences() -> None:
+def test_the_gradient_is_that_of_finite_differences_and_so_is_its_own() -> None:
     def seeded(x: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(3)
-        return dropout(x, 0.4, training=True)
+        return dropout(x, 0.4, training=True) ** 3
 
-    assert gradcheck(seeded, torch.randn(4, 5, dtype=torch.float64, requires_grad=True))
+    x = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(seeded, x)
+    assert gradgradcheck(seeded, x)
 
 
 @settings(max_examples=25, deadline=None)

@@ -42,7 +42,7 @@ def check_update(x: Tensor, weight: Tensor, lora_a: Tensor, lora_b: Tensor) -> N
             raise TypeError(f"{name} must hold floating-point numbers, got {tensor.dtype}")
         if tensor.device != x.device:
             raise ValueError(f"{name} is on {tensor.device}, x on {x.device}")
-    if r > min(out, inn):
+    if r > min(out, inn) and not torch.compiler.is_compiling():  # a graph has no place for a warning
         warnings.warn(
             f"rank {r} is beyond that of a [{out}, {inn}] weight: it costs more and says no more", stacklevel=4
         )
@@ -57,6 +57,14 @@ def check_types(x: Tensor, weight: Tensor, bias: Tensor | None, lora_a: Tensor, 
     for name, tensor in (("lora_a", lora_a), ("lora_b", lora_b)):
         if tensor.dtype not in (dtype, torch.float32):
             raise TypeError(f"{name} must be {dtype} as weight is, or float32, got {tensor.dtype}")
+
+
+def autocast_type(x: Tensor) -> torch.dtype | None:
+    """The type in which autocast wants x's products; None where it is off, and for float64, which it lets be."""
+    device = x.device.type
+    if x.dtype == torch.float64 or not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
 
 
 def check_scaling(scaling: float) -> None:

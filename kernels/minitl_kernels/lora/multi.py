@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from minitl_kernels.lora.adapters import Adapters
-from minitl_kernels.lora.checks import check_base, check_scaling, check_types, check_update
+from minitl_kernels.lora.checks import autocast_type, check_base, check_scaling, check_types, check_update
 from minitl_kernels.lora.mask import seed_tensor, threshold_of
 from minitl_kernels.lora.multi_blocks import compose
 from minitl_kernels.lora.needs import Needs
@@ -89,8 +89,7 @@ def lora_linear_multi(
     a processor; on other devices looking at them would mean waiting, and their rows get the base alone.
     """
     ids = _check(x, weight, bias, lora_as, lora_bs, scalings, adapter_ids)
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
+    if (dtype := autocast_type(x)) is not None:
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
         lora_as, lora_bs = ([t if t.dtype == torch.float32 else t.to(dtype) for t in ts] for ts in (lora_as, lora_bs))
     for lora_a, lora_b in zip(lora_as, lora_bs, strict=True):
@@ -99,7 +98,7 @@ def lora_linear_multi(
     seed = seed_tensor(seed, x.device) if any(thresholds) else None
     adapters = Adapters(list(lora_as), list(lora_bs), [float(s) for s in scalings], thresholds)
     rows = x.reshape(-1, x.shape[-1])  # [M, in]: a view wherever the leading dimensions allow one
-    if x.numel() == 0 or (weight.requires_grad and torch.is_grad_enabled()):
+    if x.numel() == 0 or weight.numel() == 0 or (weight.requires_grad and torch.is_grad_enabled()):
         y = compose(rows, weight, bias, adapters, ids, seed)
     else:
         path = path_name(x.device, x.dtype, max(adapters.ranks))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from minitl_kernels.lora.checks import check_inputs, check_scaling, check_types
+from minitl_kernels.lora.checks import autocast_type, check_inputs, check_scaling, check_types
 from minitl_kernels.lora.mask import seed_tensor, threshold_of
 from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.paths import path_called, path_name
@@ -53,14 +53,13 @@ def lora_linear(
     """
     check_inputs(x, weight, bias, lora_a, lora_b)
     check_scaling(scaling)
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
+    if (dtype := autocast_type(x)) is not None:
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
         lora_a, lora_b = (t if t.dtype == torch.float32 else t.to(dtype) for t in (lora_a, lora_b))
     check_types(x, weight, bias, lora_a, lora_b)
     threshold = threshold_of(dropout_p) if training else 0
     seed = seed_tensor(seed, x.device) if threshold else None
-    if x.numel() == 0 or (weight.requires_grad and torch.is_grad_enabled()):
+    if x.numel() == 0 or weight.numel() == 0 or (weight.requires_grad and torch.is_grad_enabled()):
         return compose(x, weight, bias, lora_a, lora_b, scaling, threshold, seed)
     rows = x.reshape(-1, x.shape[-1])  # [M, in]: a view wherever the leading dimensions allow one
     path = path_name(x.device, x.dtype, lora_a.shape[0])

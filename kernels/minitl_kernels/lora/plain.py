@@ -88,7 +88,7 @@ def compose(
     threshold: int,
     seed: Tensor | None,
 ) -> Tensor:
-    """The same y for x [..., K] out of PyTorch's own differentiable operations: W may learn too, x may be empty."""
+    """The same y for x [..., K] out of PyTorch's own differentiable operations: W may learn too, all may be empty."""
     kept = x
     if threshold:
         assert seed is not None

@@ -125,6 +125,24 @@ def test_an_empty_batch_is_fine() -> None:
     assert torch.equal(given["lora_a"].grad, torch.zeros(3, 10))
 
 
+@pytest.mark.filterwarnings("ignore:rank")
+@pytest.mark.parametrize(("columns", "out"), [(0, 7), (10, 0)])
+def test_a_layer_without_features_is_fine(columns: int, out: int) -> None:
+    given = inputs(5, columns, out, 3)
+    y = lora_linear(**given, scaling=1.0, dropout_p=0.1, training=True)
+    torch.testing.assert_close(y, torch.nn.functional.linear(given["x"], given["weight"], given["bias"]))
+    y.sum().backward()
+    assert torch.equal(given["lora_a"].grad, torch.zeros(3, columns))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3])
+def test_the_meta_device_knows_the_shape(p: float) -> None:
+    given = {name: tensor.detach().to("meta") for name, tensor in inputs(5, 8, 7, 3).items()}
+    y = lora_linear(**given, scaling=1.0, dropout_p=p, training=True)
+    assert y.is_meta
+    assert y.shape == (5, 7)
+
+
 @both_paths
 def test_a_seed_gives_one_mask_and_no_seed_follows_the_generator(path: str) -> None:
     given = inputs(9, 64, 7, 3)
@@ -150,9 +168,8 @@ def test_dropout_acts_only_in_training() -> None:
     assert torch.equal(lora_linear(**given, scaling=1.0, dropout_p=0.0, training=True, seed=1), plain)
 
 
-@both_paths
 @pytest.mark.parametrize("p", [0.1, 0.5])
-def test_masks_drop_as_many_as_they_say_independently(path: str, p: float) -> None:  # noqa: ARG001
+def test_masks_drop_as_many_as_they_say_independently(p: float) -> None:
     masks = [dropout_mask(seed, (64, 16, 257), p).double() - (1 - p) for seed in (0, 1)]
     count = masks[0].numel()
     assert abs(masks[0].mean()) < 5 * (p * (1 - p) / count) ** 0.5
@@ -208,6 +225,13 @@ def test_autocast_computes_in_its_type_and_gives_float32_gradients(path: str) ->
     assert all(given[name].grad.dtype == torch.float32 for name in ("x", "lora_a", "lora_b", "bias"))
     expected = reference(**given, scaling=1.0, direction=torch.ones(9, 7))
     assert_close(y, expected["y"], torch.bfloat16)
+
+
+def test_autocast_lets_float64_be_as_it_does_for_plain_layers() -> None:
+    given = inputs(9, 64, 7, 3, torch.float64)
+    expected = lora_linear(**given, scaling=1.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(lora_linear(**given, scaling=1.0), expected)
 
 
 @both_paths
@@ -300,6 +324,13 @@ def test_a_rank_beyond_the_layers_warns_and_works() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check(inputs(5, 8, 7, 7), 0.2, None)
+
+
+def test_a_rank_beyond_the_layers_compiles_as_one_graph() -> None:
+    given = inputs(5, 8, 7, 9)
+    compiled = torch.compile(lora_linear, fullgraph=True, backend="aot_eager")(**given, scaling=1.5)
+    with pytest.warns(UserWarning, match="rank 9"):
+        torch.testing.assert_close(compiled, lora_linear(**given, scaling=1.5))
 
 
 def test_an_unknown_path_is_refused() -> None:
