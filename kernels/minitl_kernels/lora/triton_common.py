@@ -107,8 +107,3 @@ def registers(sums: int, tiles: int, warps: int, wide: bool) -> int:
     A tile that is not moved in 16-byte pieces needs an address of two registers for each element.
     """
     return (sums + tiles * (1 if wide else 3)) // (32 * warps)
-
-
-def most_registers(chip: Chip) -> int:
-    """The same for products whose operand was just read: before sm_90 those pass through registers as well."""
-    return MOST_REGISTERS if chip.tma else MOST_REGISTERS // 2

@@ -66,7 +66,6 @@ def _config(m: int, k: int, n: int, warps: int, stages: int, tma: bool = False) 
 HALF = (
     *(_config(128, 256, 64, 8, stages, tma=True) for stages in (4, 3)),
     *(_config(128, 128, 64, warps, stages, tma=True) for warps in (8, 4) for stages in (4, 3)),
-    GradXConfig(128, 256, 32, 16, 8, False, 8, 4),
     _config(128, 128, 64, 8, 3),
     *(_config(m, k, 64, 4, 4, tma) for tma in (True, False) for m, k in ((64, 128), (128, 64), (64, 64))),
     _config(64, 64, 32, 4, 3),

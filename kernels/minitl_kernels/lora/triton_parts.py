@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import Chip, chip_of, most_registers, registers
+from minitl_kernels.lora.triton_common import MOST_REGISTERS, Chip, chip_of, registers
 
 _TILE = 2048  # elements of parts that a program adds at a time
 
@@ -39,22 +39,27 @@ class SumsConfig:
     stages: int
 
 
-# held, step, warps, stages: the widest first.
+# held, step, warps, stages, the smallest and the largest padded rank; the widest first. Outside of these ranks kernels
+# were compiled and seen to spill, on one chip or another.
 HALF = (
-    (256, 64, 8, 2),
-    (256, 32, 8, 4),
-    (128, 64, 4, 3),
-    (128, 32, 8, 3),
-    (64, 64, 4, 3),
-    (64, 32, 8, 3),
+    (256, 64, 8, 2, 16, 32),
+    (256, 32, 8, 4, 16, 64),
+    (128, 64, 4, 3, 16, 64),
+    (128, 32, 8, 3, 128, 256),
+    (64, 64, 4, 3, 16, 64),
+    (64, 32, 8, 3, 16, 256),
 )
-FLOAT32 = ((64, 32, 8, 2), (64, 16, 8, 2), (32, 16, 8, 2))
+FLOAT32 = ((64, 16, 8, 2, 16, 256), (32, 32, 4, 2, 16, 64))
+FLOAT32_UNALIGNED = ((32, 32, 4, 2, 16, 64), (32, 16, 8, 2, 16, 256))
 
 
 def sums_configs(dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> Iterator[SumsConfig]:
     """The configurations that `chip` can run for sums of `padded` ranks; `wide` where the matrix is `vectorised`."""
-    for held, step, warps, stages in FLOAT32 if dtype == torch.float32 else HALF:
-        if registers(held * padded, held * step, warps, wide) <= most_registers(chip):
+    table = HALF if dtype != torch.float32 else FLOAT32 if wide else FLOAT32_UNALIGNED
+    # Before sm_90 the operands of a product pass through registers too, and so do tiles that come element by element.
+    most = MOST_REGISTERS if wide and chip.tma else MOST_REGISTERS // 2
+    for held, step, warps, stages, smallest, largest in table:
+        if smallest <= padded <= largest and registers(held * padded, held * step, warps, wide) <= most:
             for waves in (2, 1):
                 yield SumsConfig(held, step, waves, warps, stages)
 
