@@ -112,3 +112,12 @@ def test_a_model_that_is_converted_afterwards_is_converted_whole() -> None:
         use_adapter(half, name)
         assert outputs(half).dtype == torch.float32
         assert half.head.classifier.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("names", ["default", ["default", None]])
+def test_a_hook_acts_once(names: str | list[str | None]) -> None:
+    model = adapted("bert", "sequence-classification", torch.bfloat16, bias="all")
+    use_adapter(model, names)
+    expected = outputs(model) + 1
+    model.head.classifier.register_forward_hook(lambda _module, _inputs, output: output + 1)
+    assert torch.equal(outputs(model), expected)
