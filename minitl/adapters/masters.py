@@ -28,11 +28,18 @@ def own_version(model: Model, name: str) -> nn.Parameter:
     return nn.Parameter(parameter.clone())
 
 
+def twin_of(module: nn.Module) -> nn.Module:
+    """A copy of `module` around the same tensors and parts. Hooks act on the module, and so not on its twin again."""
+    twin = copy.copy(module)
+    twin.__dict__.update({name: value for name, value in nn.Module().__dict__.items() if "hook" in name})
+    return twin
+
+
 class Rounded:
     """The forward of a module while one of its parameters is a master: with masters rounded to the type of `base`."""
 
     def __init__(self, module: nn.Module, base: nn.Module) -> None:
-        self.twin, self.base = copy.copy(module), base
+        self.twin, self.base = twin_of(module), base
         self.twin.__dict__["_parameters"] = module._parameters  # the same, whatever is swapped there
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,6 @@ Only layers in which the adapters differ are parted so; all others, and attentio
 comes out as its adapter alone would have it.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from minitl.adapters.held import Adapters, an_adapted_layer, follow
 from minitl.adapters.kinds import Adapted
 from minitl.adapters.layer import LoraLinear, LowRank
-from minitl.adapters.masters import round_in_forward
+from minitl.adapters.masters import round_in_forward, twin_of
 from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.nn.embeddings import Embedding
@@ -157,7 +156,7 @@ class _CheckedRows:
 
 def _twin(layer: nn.Module, path: str, adapters: Adapters, name: str | None, base: nn.Module) -> nn.Module:
     """`layer` as the adapter `name` has it, around the same tensors; `base` is an adapted layer."""
-    twin = copy.copy(layer)
+    twin = twin_of(layer)
     twin._parameters, twin._modules = dict(layer._parameters), dict(layer._modules)
     if isinstance(twin, Adapted):
         twin.active = name if name is not None and name in twin.adapters else None

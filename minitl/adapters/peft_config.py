@@ -90,7 +90,7 @@ def read_config(values: Mapping[str, Any], file: Path) -> tuple[LoraConfig, dict
     missing = [field for field in ("r", "lora_alpha") if field not in values]
     if missing:
         raise CheckpointError(f"{file}: lacks the field {', '.join(map(repr, missing))}")
-    refused = sorted(field for field in UNSUPPORTED if values.get(field))
+    refused = sorted(field for field in UNSUPPORTED if _is_given(values.get(field)))
     if values.get("init_lora_weights", True) not in INITS:
         refused.append("init_lora_weights")
     if refused:
@@ -109,6 +109,11 @@ def read_config(values: Mapping[str, Any], file: Path) -> tuple[LoraConfig, dict
         return LoraConfig(**given), extra
     except InputError as error:
         raise CheckpointError(f"{file}: {error}") from error
+
+
+def _is_given(value: object) -> bool:
+    """Whether a field says something: the number 0 does, as `layers_to_transform` a layer's, where False does not."""
+    return bool(value) or (isinstance(value, int) and value is not False)
 
 
 def config_values(model: Model, adapter: Adapter) -> dict[str, Any]:

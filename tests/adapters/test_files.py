@@ -211,6 +211,7 @@ def test_an_adapter_of_a_base_of_another_size_lists_the_shapes_that_differ(tmp_p
     [
         ({"peft_type": "IA3"}, "'peft_type' must be 'LORA', got 'IA3'"),
         ({"layers_to_transform": [0]}, r"not supported: layers_to_transform = \[0\]"),
+        ({"layers_to_transform": 0}, "not supported: layers_to_transform = 0"),
         ({"exclude_modules": ["query"]}, "not supported: exclude_modules"),
         ({"use_dora": "yes"}, "use_dora must be true or false"),
         ({"rank_pattern": {"query": 0}}, "rank_pattern 'query' must be an integer"),

@@ -8,7 +8,7 @@ import torch
 
 from minitl import LoraConfig, add_lora, load_adapter, merge_lora, remove_lora, save_adapter, use_adapter
 from minitl.models.base import Model
-from tests.adapters.tiny import TASKS, outputs, tiny, train_a_little
+from tests.adapters.tiny import IDS, TASKS, outputs, tiny, train_a_little
 
 halves = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 KINDS: list[dict[str, Any]] = [
@@ -36,8 +36,11 @@ def test_all_that_learns_is_float32_and_outputs_keep_the_bases_type(
     assert {p.dtype for p in learns.values()} == {torch.float32}
     assert {p.dtype for p in model.parameters() if not p.requires_grad} == {dtype}
     assert before.dtype == dtype
+    out = model(IDS)
+    (out.last_hidden_state if out.logits is None else out.logits).float().sum().backward()
+    assert {p.grad.dtype for p in learns.values() if p.grad is not None} == {torch.float32}
+    assert all(p.grad is not None for name, p in learns.items() if name.startswith("head."))
     train_a_little(model)
-    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in learns.values())
     assert not torch.equal(outputs(model), before)
 
 
@@ -109,3 +112,12 @@ def test_a_model_that_is_converted_afterwards_is_converted_whole() -> None:
         use_adapter(half, name)
         assert outputs(half).dtype == torch.float32
         assert half.head.classifier.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("names", ["default", ["default", None]])
+def test_a_hook_acts_once(names: str | list[str | None]) -> None:
+    model = adapted("bert", "sequence-classification", torch.bfloat16, bias="all")
+    use_adapter(model, names)
+    expected = outputs(model) + 1
+    model.head.classifier.register_forward_hook(lambda _module, _inputs, output: output + 1)
+    assert torch.equal(outputs(model), expected)

@@ -99,6 +99,8 @@ def lora_linear_multi(
     adapters = Adapters(list(lora_as), list(lora_bs), [float(s) for s in scalings], thresholds)
     rows = x.reshape(-1, x.shape[-1])  # [M, in]: a view wherever the leading dimensions allow one
     if x.numel() == 0 or weight.numel() == 0 or (weight.requires_grad and torch.is_grad_enabled()):
+        if not torch.compiler.is_compiling():  # a graph cannot look
+            _check_range(ids, len(lora_as))
         y = compose(rows, weight, bias, adapters, ids, seed)
     else:
         path = path_name(x.device, x.dtype, max(adapters.ranks))
@@ -178,12 +180,16 @@ def _forward(
     path: str,
 ) -> tuple[Tensor, list[Tensor]]:
     """y and what is saved, by the path of that name; on a processor the ids are looked at first."""
-    count = len(adapters.lora_as)
-    if ids.device.type == "cpu":
+    _check_range(ids, len(adapters.lora_as))
+    return _path_called(path).forward(x, weight, bias, adapters, ids, seed)
+
+
+def _check_range(ids: Tensor, count: int) -> None:
+    """ValueError for an id beyond [-1, count), where looking does not mean waiting for a device."""
+    if ids.device.type == "cpu" and len(ids):
         low, high = (int(bound) for bound in torch.aminmax(ids))
         if low < -1 or high >= count:
             raise ValueError(f"adapter_ids must lie in [-1, {count}), got {low if low < -1 else high}")
-    return _path_called(path).forward(x, weight, bias, adapters, ids, seed)
 
 
 def _split(grad: Tensor | None, like: Sequence[Tensor], transposed: bool) -> list[Tensor | None]:

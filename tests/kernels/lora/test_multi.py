@@ -232,8 +232,11 @@ BAD: dict[str, tuple[Case, type[Exception], str]] = {
 }
 
 
+@pytest.mark.parametrize("learns", [False, True])
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_refused_by_name(name: str) -> None:
+def test_bad_input_is_refused_by_name(name: str, learns: bool) -> None:
     change, kind, message = BAD[name]
+    given = case([0, 1, -1, 0], [3, 2]) | {"training": True, "seed": 1}
+    given["weight"].requires_grad_(learns)
     with pytest.raises(kind, match=message):
-        lora_linear_multi(**case([0, 1, -1, 0], [3, 2]) | {"training": True, "seed": 1} | change)
+        lora_linear_multi(**given | change)
