@@ -100,9 +100,11 @@ def can_be_single(problem: Problem) -> bool:
 def rule(problem: Problem) -> Plan:
     """The plan for a GPU on which nothing was measured.
 
-    Exact float32 products have no matrix unit, and there cuBLAS is far ahead of what Triton makes of them.
+    Exact float32 products have no matrix unit, and there cuBLAS is far ahead of what Triton makes of them. So it is
+    where rows in half precision are no multiple of 16 bytes, which Triton moves element by element.
     """
-    if problem.dtype == "float32" and dot_precision(torch.float32) == "ieee":
+    exact = problem.dtype == "float32" and dot_precision(torch.float32) == "ieee"
+    if exact or problem.columns % 8 or problem.out % 8:
         return Plan("cublas", "cublas")
     forward: Forward = "expand" if problem.columns <= LARGEST_INNER else "cublas"
     if can_be_single(problem) and problem.out <= SINGLE_OUT:

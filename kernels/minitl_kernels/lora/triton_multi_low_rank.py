@@ -129,7 +129,7 @@ def shrink(
     if wide:
         block_m, block_c, warps = (64, 32, 4) if padded <= 32 else (32, 32, 8) if padded <= 64 else (32, 16, 8)
     else:
-        block_m, block_c, warps = (64, 64, 4) if padded <= 64 else (64, 32, 8)
+        block_m, block_c, warps = (64, 64, 4) if padded <= 64 and c % 16 == 0 else (64, 32, 8)  # odd rows: registers
     _shrink_kernel[(routes.rows.shape[0] // block_m,)](
         left, right, seed, s, bits, routes.rows, routes.owner, table, m, c, table.shape[0] - 1,
         *left.stride(), *right.stride(),

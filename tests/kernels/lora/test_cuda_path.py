@@ -129,7 +129,7 @@ def test_the_rule_has_a_plan_that_can_be_for_every_problem(
     assert plan.forward in FORWARDS
     assert plan.grad_x in GRAD_XS
     assert plan.forward != "single" or can_be_single(problem)
-    if dtype == torch.float32:
+    if dtype == torch.float32 or columns % 8 or out % 8:
         assert (plan.forward, plan.grad_x) == ("cublas", "cublas")
     with force_plan(Plan("cublas", "product")):
         assert plan_for(x, weight, r, threshold) == Plan("cublas", "product")
