@@ -6,12 +6,14 @@
 Every time is that of a CUDA graph's replay, so that what is compared is the work and not its launching.
 """
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from triton.runtime.errors import OutOfResources
+from triton.compiler.errors import CompilationError
+from triton.runtime.errors import OutOfResources, PTXASError
 from triton.testing import do_bench_cudagraph
 
 from minitl_kernels.lora import cuda
@@ -133,14 +135,14 @@ def _milliseconds(function: Callable[[], object]) -> float:
 
 
 def _fastest(case: Case, kernel: str) -> Any:
-    """The best cut of a kernel's work; None where none can run. A chip may refuse one that was thought to fit."""
+    """The best cut of a kernel's work; None where none can run. A chip may refuse one, or a compiler fail at it."""
     launch, candidates = case.launches[kernel]
     times: dict[Any, float] = {}
     for config in candidates:
         try:
             times[config] = _milliseconds(lambda config=config: launch(config))  # type: ignore[misc]
-        except OutOfResources:
-            continue
+        except (OutOfResources, PTXASError, CompilationError, RuntimeError) as error:
+            warnings.warn(f"{kernel}, {config}: passed over, {type(error).__name__}: {error}", stacklevel=2)
     return min(times, key=times.__getitem__) if times else None
 
 
