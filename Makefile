@@ -35,7 +35,7 @@ test: $(VENV)/.installed  ## the tests, at most 5 minutes on two cores
 	$(VENV)/bin/python $(PYTEST) $(TEST_FLAGS)
 
 test-all: $(VENV)/.installed  ## the tests and the slow tiers, at most 30 minutes
-	$(VENV)/bin/python $(PYTEST) -m "not reference" $(TEST_FLAGS)
+	$(VENV)/bin/python $(PYTEST) -m "not reference and not gpu" $(TEST_FLAGS)
 
 test-reference: $(PEERS)/.installed  ## compare live with the peer libraries, in an environment of their own
 	$(PEERS)/bin/python $(PYTEST) -m reference $(TEST_FLAGS)

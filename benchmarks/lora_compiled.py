@@ -47,7 +47,7 @@ from minitl_kernels.lora.triton_multi_routing import Routes, numbers, route, uni
 from minitl_kernels.lora.triton_parts import SumsConfig, default_sums_config, sums_configs
 from minitl_kernels.lora.triton_shrink import default_shrink_config, shrink, shrink_configs
 from minitl_kernels.lora.triton_single import single
-from minitl_kernels.lora.triton_tiles import default_product_config, product_configs
+from minitl_kernels.lora.triton_tiles import ProductConfig, default_product_config, product_configs
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
@@ -107,11 +107,19 @@ def shrinks(case: Case) -> Iterator[Launch]:
             yield f"{config} threshold={threshold}", partial(shrink, x, lora_a, threshold, seed, config)
 
 
+def _product_configs(case: Case, x: Tensor, weight: Tensor, y: Tensor, *lora_a: Tensor) -> Iterator[ProductConfig]:
+    matrices = (x, weight, y, *lora_a)
+    wide, described = vectorised(*matrices), all(aligned(matrix) for matrix in matrices)
+    return product_configs(
+        case.dtype, dot_precision(case.dtype), case.rank, case.chip, wide, described, single=bool(lora_a)
+    )
+
+
 def products(case: Case) -> Iterator[Launch]:
     """The product with the expand in its epilogue."""
     x, weight, bias, lora_b = _operands(case)
     s, y = _empty(len(x), padded_rank(case.rank), dtype=case.dtype), _empty(len(x), len(weight), dtype=case.dtype)
-    candidates = product_configs(case.dtype, dot_precision(case.dtype), case.rank, case.chip)
+    candidates = _product_configs(case, x, weight, y)
     for config in candidates if case.candidates else [default_product_config(x, weight, y, case.rank)]:
         yield str(config), partial(expand_product, x, weight, bias, s, lora_b, 2.0, config)
 
@@ -122,7 +130,7 @@ def singles(case: Case) -> Iterator[Launch]:
         return
     x, weight, bias, lora_b = _operands(case)
     lora_a, y = _empty(case.rank, x.shape[1], dtype=torch.float32), _empty(len(x), len(weight), dtype=case.dtype)
-    candidates = product_configs(case.dtype, dot_precision(case.dtype), case.rank, case.chip, single=True)
+    candidates = _product_configs(case, x, weight, y, lora_a)
     for config in candidates if case.candidates else [default_product_config(x, weight, y, case.rank, lora_a)]:
         yield str(config), partial(single, x, weight, bias, lora_a, lora_b, 2.0, config)
 
@@ -296,13 +304,14 @@ def _tool(name: str, *arguments: str) -> str:
 
 TALL, ODD = (16384, 768, 768), (33, 1001, 130)  # the second is divided by nothing, and has no aligned rows
 EIGHTS = (16384, 1000, 776)  # rows that descriptors reach, and addresses only where they are taken in eights
+TALL_ODD = (16384, 1001, 777)  # rows that nothing reaches but element by element, and so many that tiles are large
 CORE = [Case(chip, torch.bfloat16, 16, TALL, candidates=False) for chip in CHIPS]
 ALL = [
     Case(chip, dtype, rank, shape, candidates=shape == TALL and dtype != torch.float16)
     for chip in CHIPS
     for dtype in DTYPES
     for rank in (16, 64, 256)
-    for shape in (TALL, ODD, *((EIGHTS,) if chip == HOPPER and dtype == torch.bfloat16 else ()))
+    for shape in (TALL, ODD, *((EIGHTS, TALL_ODD) if dtype == torch.bfloat16 else ()))
 ]
 
 

@@ -201,7 +201,7 @@ def test_an_adapter_is_merged_into_the_base_that_it_names_and_brings_its_head(
         ),
         ([r".*layer\.0\..*(query|key)"], {"0.attention.self.query", "0.attention.self.key"}),
     ],
-    ids=str,
+    ids=["a name", "ends of paths", "an expression"],
 )
 def test_target_modules_are_names_or_one_regular_expression(
     tiny: Path, reviews: Path, tmp_path: Path, words: list[str], adapted: set[str]

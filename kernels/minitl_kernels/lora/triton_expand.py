@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import dot_precision, multiprocessors, provide_scratch
+from minitl_kernels.lora.triton_common import dot_precision, in_eights, multiprocessors, provide_scratch, vectorised
 from minitl_kernels.lora.triton_epilogue import WIDEST, add_bias, add_low_rank, scales
 from minitl_kernels.lora.triton_tiles import ProductConfig, default_product_config, tile_of
 
@@ -23,10 +23,13 @@ from minitl_kernels.lora.triton_tiles import ProductConfig, default_product_conf
 def _expand_product_kernel(  # type: ignore[no-untyped-def]
     x, w, bias, s, b, y, M, N, K, rank, scale_down, scale_low, scale_up,
     x_stride_m, x_stride_k, w_stride_n, w_stride_k, b_stride_n, b_stride_r,
-    R: tl.constexpr, WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
+    R: tl.constexpr, WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr, EVEN_K: tl.constexpr, EIGHTS: tl.constexpr,
+    PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     tile_m, tile_n = tile_of(tl.program_id(0), tl.cdiv(M, BLOCK_M), tl.cdiv(N, BLOCK_N), GROUP)
+    N, K = in_eights(N, EIGHTS), in_eights(K, EIGHTS)
+    x_stride_m, w_stride_n = in_eights(x_stride_m, EIGHTS), in_eights(w_stride_n, EIGHTS)
     rows = tile_m.to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
     columns = tile_n.to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     inner = tl.arange(0, BLOCK_K)
@@ -113,5 +116,6 @@ def expand_product(
         _expand_product_tma_kernel[(programs,)](*shared, *strides, FLATTEN=config.persistent, **sizes)
     else:
         strides = (*x.stride(), *weight.stride(), *lora_b.stride())
-        _expand_product_kernel[(tiles,)](*shared, *strides, EVEN_K=k % config.block_k == 0, **sizes)
+        even, eights = k % config.block_k == 0, vectorised(x, weight, y)
+        _expand_product_kernel[(tiles,)](*shared, *strides, EVEN_K=even, EIGHTS=eights, **sizes)
     return y

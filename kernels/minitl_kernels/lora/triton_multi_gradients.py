@@ -45,7 +45,7 @@ def default_config(wide: Tensor, units: int, padded: int) -> SumsConfig:
     if wide.dtype == torch.float32:
         return SumsConfig(32, 64, 4, 2) if padded <= 64 else SumsConfig(16, 64, 8, 2)
     chip = chip_of(wide.device)
-    block_c = 256 if padded <= 32 else 128 if padded <= 128 else 64
+    block_c = 256 if padded <= 32 and chip.capability >= 90 else 128 if padded <= 128 else 64
     if chip.tensor_memory and padded <= 128:
         block_c //= 2  # where sums lie in tensor memory, fewer registers are left for the rest
     while block_c > 64 and triton.cdiv(wide.shape[1], block_c) * units < chip.multiprocessors:

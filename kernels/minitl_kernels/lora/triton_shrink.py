@@ -58,7 +58,8 @@ def shrink_configs(m: int, k: int, dtype: torch.dtype, rank: int, wide: bool, ch
     for config in CONFIGS:
         elements = (config.block_m + padded) * config.block_k
         registers = elements // (32 * config.warps) * (2 if dtype == torch.float32 else 1)
-        if not wide and config.block_m * config.block_k > 16 * 32 * config.warps:
+        crowded = not wide or (chip.tensor_memory and padded >= 64)
+        if crowded and elements > 36 * 32 * config.warps:
             continue
         if chip.tensor_memory and config.block_m >= 64:
             continue  # accumulators in tensor memory want the mask in another layout: it would be drawn four times

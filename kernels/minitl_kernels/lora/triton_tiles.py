@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import Chip, aligned, chip_of, dot_precision
+from minitl_kernels.lora.triton_common import Chip, aligned, chip_of, dot_precision, vectorised
 from minitl_kernels.lora.triton_epilogue import WIDEST
 
 
@@ -41,6 +41,7 @@ HALF = (
     ProductConfig(64, 128, 64, 4, 4, tma=True),
     ProductConfig(64, 128, 32, 4, 4),
     ProductConfig(64, 64, 64, 4, 4),
+    ProductConfig(64, 64, 32, 4, 3),
     ProductConfig(32, 64, 128, 4, 3, tma=True),
     ProductConfig(16, 64, 128, 4, 4, tma=True),
     ProductConfig(16, 64, 128, 4, 4),
@@ -58,11 +59,18 @@ FLOAT32 = (  # without tensor cores every product is written out: small tiles, o
     ProductConfig(16, 64, 32, 4, 3),
 )
 
+_MOST_ADDRESSES = 5120  # elements of a program's tiles, where each needs two registers for its address: more spilled
+
 
 def product_configs(
-    dtype: torch.dtype, precision: str, rank: int, chip: Chip, single: bool = False
+    dtype: torch.dtype, precision: str, rank: int, chip: Chip, wide: bool, described: bool, single: bool = False
 ) -> Iterator[ProductConfig]:
-    """The configurations that `chip` can run where the operands can be described; `single`: with S in the loop."""
+    """The configurations that `chip` can run.
+
+    wide       whether the matrices are `vectorised`: where each element has an address of its own, tiles are small
+    described  whether they are `aligned`, as descriptors want them
+    single     whether S is computed in the loop
+    """
     tables = {"tf32": TF32, "ieee": FLOAT32 if dtype == torch.float32 else HALF}
     if single and padded_rank(rank) > WIDEST:
         return
@@ -71,7 +79,11 @@ def product_configs(
         doubled = chip.tensor_memory and (single or config.persistent)  # a second accumulator in tensor memory
         if (crowded or doubled) and config.block_m * config.block_n > 128 * 128:
             continue
-        if (chip.tma or not config.tma) and shared_bytes(config, dtype.itemsize, rank, single) <= chip.shared:
+        if not (config.tma or wide) and (config.block_m + config.block_n) * config.block_k > _MOST_ADDRESSES:
+            continue
+        if ((chip.tma and described) or not config.tma) and shared_bytes(
+            config, dtype.itemsize, rank, single
+        ) <= chip.shared:
             yield config
 
 
@@ -95,17 +107,17 @@ def default_product_config(
 
     With lora_a for the single kernel, without for the product with S at hand.
     """
-    described = all(aligned(matrix) for matrix in (x, weight, y, lora_a) if matrix is not None)
+    matrices = [matrix for matrix in (x, weight, y, lora_a) if matrix is not None]
+    wide, described = vectorised(*matrices), all(aligned(matrix) for matrix in matrices)
     m, n = y.shape
-    return _rule(m, n, x.dtype, dot_precision(x.dtype), rank, chip_of(x.device), described, lora_a is not None)
+    return _rule(m, n, x.dtype, dot_precision(x.dtype), rank, chip_of(x.device), wide, described, lora_a is not None)
 
 
 @lru_cache(maxsize=4096)
 def _rule(
-    m: int, n: int, dtype: torch.dtype, precision: str, rank: int, chip: Chip, described: bool, single: bool
+    m: int, n: int, dtype: torch.dtype, precision: str, rank: int, chip: Chip, wide: bool, described: bool, single: bool
 ) -> ProductConfig:
-    configs = product_configs(dtype, precision, rank, chip, single)
-    usable = [config for config in configs if described or not config.tma]
+    usable = list(product_configs(dtype, precision, rank, chip, wide, described, single))
     for config in usable:
         tiles = triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
         if config.block_m < 2 * max(m, 16) and tiles >= chip.multiprocessors:

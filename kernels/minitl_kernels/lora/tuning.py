@@ -21,7 +21,7 @@ from minitl_kernels.lora.mask import seed_tensor, threshold_of
 from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.plans import FORWARDS, GRAD_XS, Plan, Problem, can_be_single, force_plan
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import aligned, chip_of, dot_precision, vectorised
+from minitl_kernels.lora.triton_common import Chip, aligned, chip_of, dot_precision, vectorised
 from minitl_kernels.lora.triton_expand import expand_product
 from minitl_kernels.lora.triton_grad_a import grad_a
 from minitl_kernels.lora.triton_grad_x import grad_x, grad_x_configs
@@ -30,7 +30,7 @@ from minitl_kernels.lora.triton_low_rank import add_low_rank, low_rank_configs
 from minitl_kernels.lora.triton_parts import sums_configs
 from minitl_kernels.lora.triton_shrink import shrink, shrink_configs
 from minitl_kernels.lora.triton_single import single
-from minitl_kernels.lora.triton_tiles import product_configs
+from minitl_kernels.lora.triton_tiles import ProductConfig, product_configs
 from minitl_kernels.lora.tuned import read_table, table_path, write_table
 
 MILLISECONDS = 10  # of replays behind each time
@@ -90,11 +90,9 @@ class Case:
         grad_s = torch.randn_like(s)
         base = draw(rows, columns)
         chip, padded = chip_of(device), padded_rank(r)
-        described = aligned(x) and aligned(weight) and aligned(grad_y)  # which lies as y does
-        precision = dot_precision(dtype)
-        tiles = [c for c in product_configs(dtype, precision, r, chip) if described or not c.tma]
-        alone = list(product_configs(dtype, precision, r, chip, single=True)) if can_be_single(self.problem) else []
-        alone = [c for c in alone if (described and aligned(lora_a)) or not c.tma]
+        y = grad_y  # which lies as y does
+        tiles = _products(r, chip, x, weight, y)
+        alone = _products(r, chip, x, weight, y, lora_a) if can_be_single(self.problem) else []
         self.launches: dict[str, tuple[Callable[[Any], object], Iterable[Any]]] = {
             "shrink": (
                 lambda c: shrink(x, lora_a, threshold, self.seed, c),
@@ -128,6 +126,13 @@ class Case:
         """The whole backward pass."""
         inputs = (self.grad_y, self.x, self.weight, self.lora_a, self.lora_b, s, bits, self.seed, 1.0, self.threshold)
         return cuda.backward(*inputs, _ALL)
+
+
+def _products(r: int, chip: Chip, x: Tensor, weight: Tensor, y: Tensor, *lora_a: Tensor) -> list[ProductConfig]:
+    """The cuts of a product for these operands; with lora_a, those of the single kernel."""
+    wide, described = vectorised(x, weight, y, *lora_a), all(aligned(t) for t in (x, weight, y, *lora_a))
+    precision, single = dot_precision(x.dtype), bool(lora_a)
+    return list(product_configs(x.dtype, precision, r, chip, wide, described, single))
 
 
 def _milliseconds(function: Callable[[], object]) -> float:
