@@ -70,7 +70,11 @@ HALF = (
     *(_config(m, k, 64, 4, 4, tma) for tma in (True, False) for m, k in ((64, 128), (128, 64), (64, 64))),
     _config(64, 64, 32, 4, 3),
 )
-FLOAT32 = (_config(64, 64, 32, 4, 2), _config(64, 64, 16, 8, 2), _config(32, 32, 32, 4, 2))
+FLOAT32 = (
+    GradXConfig(64, 64, 32, 16, 8, False, 4, 2),
+    GradXConfig(64, 64, 16, 16, 8, False, 8, 2),
+    GradXConfig(32, 32, 32, 16, 8, False, 4, 2),
+)
 
 
 def grad_x_configs(dtype: torch.dtype, wide: bool, described: bool, chip: Chip) -> Iterator[GradXConfig]:
