@@ -28,7 +28,7 @@ def test_what_is_trained_predicts_and_merges(
     tiny: Path, reviews: Path, tmp_path: Path, strategy: str, capsys: pytest.CaptureFixture[str]
 ):
     out = tmp_path / "out"
-    longer = ["--learning-rate", "2e-2", "--epochs", "24"] if strategy == "lora" else []
+    longer = ["--learning-rate", "1e-2", "--epochs", "24"] if strategy == "lora" else []
     train = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--strategy", strategy, *FAST, *longer]
     assert main(train) == 0
     facts = json.loads((out / "training.json").read_text())

@@ -127,7 +127,8 @@ def shrink(
     s, bits = left.new_empty(m, padded), left.new_empty((m, groups) if dropout else (0,), dtype=torch.uint8)
     wide = left.dtype == torch.float32
     if wide:
-        block_m, block_c, warps = (64, 32, 4) if padded <= 32 else (32, 32, 8) if padded <= 64 else (16, 32, 8)
+        largest = (16, 32 if dropout else 16, 8)  # either would spill where the other does not
+        block_m, block_c, warps = (64, 32, 4) if padded <= 32 else (32, 32, 8) if padded <= 64 else largest
     else:
         block_m, block_c, warps = (64, 64, 4) if padded <= 64 and c % 16 == 0 else (64, 32, 8)  # odd rows: registers
     _shrink_kernel[(routes.rows.shape[0] // block_m,)](
