@@ -15,8 +15,6 @@ peft = pytest.importorskip("peft", reason="the peer library lives in an environm
 
 CLASSES = {"masked-lm": "AutoModelForMaskedLM", "causal-lm": "AutoModelForCausalLM"}
 ROWS = json.loads(RESULT.read_text(encoding="utf-8"))["adapters"]
-# The peer's "all-linear" is also BERT's head; here, and in the table, it is what stands in a numbered layer.
-BERTS_LAYERS = r".*\.layer\.\d+\..*(query|key|value|dense)"
 
 
 def peers_adapter(model: str, targets: str, rank: int) -> Any:
@@ -25,8 +23,6 @@ def peers_adapter(model: str, targets: str, rank: int) -> Any:
         config = transformers.AutoConfig.for_model(**config_of(checkpoint))
         base = getattr(transformers, CLASSES[task]).from_config(config)
         modules = {**OF_SEVEN_BILLION, **TARGETS}[targets]
-        if model == "BERT-base" and modules == "all-linear":
-            modules = BERTS_LAYERS
         return peft.get_peft_model(base, peft.LoraConfig(r=rank, target_modules=modules))
 
 
