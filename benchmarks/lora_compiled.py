@@ -27,7 +27,7 @@ from unittest.mock import patch
 import torch
 import triton
 from minitl_kernels.lora.adapters import Adapters
-from minitl_kernels.lora.needs import Needs
+from minitl_kernels.lora.inputs import Needs
 from minitl_kernels.lora.ranks import padded_rank
 from minitl_kernels.lora.triton_common import AMPERE, BLACKWELL, HOPPER, Chip, aligned, dot_precision, vectorised
 from minitl_kernels.lora.triton_common import CHIPS as CHIPS_READ

@@ -13,80 +13,50 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minitl_kernels.cpu_mask import keep_bytes, masked, pack_bits, unpack_bits, wide_mask
+from minitl_kernels.lora.inputs import Gradients, Inputs, Needs, Shape
 from minitl_kernels.lora.mask import keep_scale
-from minitl_kernels.lora.needs import Needs
+from minitl_kernels.lora.plain import scaled_product
 from minitl_kernels.packed import can_pack
 
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 _PROBE = 16  # columns of dY that are looked at to find zero rows
 _ONE_DNN = torch.ops.mkldnn
 
 
-def saved_shapes(rows: int, columns: int, r: int, threshold: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def saved_shapes(rows: int, columns: int, r: int, threshold: int) -> tuple[Shape, Shape]:
     """The shapes of S and of the mask's bits."""
     return (rows, r), ((rows * columns + 7) // 8 if threshold else 0,)
 
 
-def forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    lora_a: Tensor,
-    lora_b: Tensor,
-    scaling: float,
-    threshold: int,
-    seed: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """y [M, N], S [M, r] and the mask's bits, uint8, for x [M, K]."""
+def forward(inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+    """y [M, N], S [M, r] and the mask's bits, uint8."""
+    x, weight, bias, lora_a, lora_b, scaling, threshold, seed = inputs
     kept, bits = x, torch.empty(0, dtype=torch.uint8)
     if threshold:
         assert seed is not None
         keep = keep_bytes(int(seed), x.numel(), threshold)
         bits, kept = pack_bits(keep), masked(x, wide_mask(keep, x))
-    s = _product(kept, lora_a.to(x.dtype).t(), keep_scale(threshold))
+    s = scaled_product(kept, lora_a.to(x.dtype).t(), keep_scale(threshold))
     y = _base(x, weight, bias)
     return y.addmm_(s, lora_b.to(x.dtype).t(), alpha=scaling), s, bits
 
 
-def backward(
-    grad_y: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    lora_a: Tensor,
-    lora_b: Tensor,
-    s: Tensor,
-    bits: Tensor,
-    seed: Tensor | None,  # noqa: ARG001 - the bits say it all
-    scaling: float,
-    threshold: int,
-    needs: Needs,
-) -> Gradients:
+def backward(grad_y: Tensor, inputs: Inputs, s: Tensor, bits: Tensor, needs: Needs) -> Gradients:
     """The gradients of x, A, B and b that are needed, for grad_y [M, N]."""
-    keep = None
-    if threshold and (needs.x or needs.lora_a):
+    x, keep = inputs.x, None
+    if inputs.threshold and (needs.x or needs.lora_a):
         keep = unpack_bits(bits)[: x.numel()].view(x.shape)
     live = _live_rows(grad_y)
     if live is None:
-        return _gradients(grad_y, x, weight, lora_a, lora_b, s, keep, scaling, threshold, needs)
+        return _gradients(grad_y, inputs, s, keep, needs)
     keep = None if keep is None else keep[live]
-    few = _gradients(grad_y[live], x[live], weight, lora_a, lora_b, s[live], keep, scaling, threshold, needs)
+    few = _gradients(grad_y[live], inputs._replace(x=x[live]), s[live], keep, needs)
     grad_x = None if few[0] is None else torch.zeros_like(x).index_copy_(0, live, few[0])
     return grad_x, *few[1:]
 
 
-def _gradients(
-    grad_y: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    lora_a: Tensor,
-    lora_b: Tensor,
-    s: Tensor,
-    keep: Tensor | None,
-    scaling: float,
-    threshold: int,
-    needs: Needs,
-) -> Gradients:
+def _gradients(grad_y: Tensor, inputs: Inputs, s: Tensor, keep: Tensor | None, needs: Needs) -> Gradients:
     """`backward` for given rows and their mask, int8 [M, K]."""
+    x, weight, _, lora_a, lora_b, scaling, threshold, _ = inputs
     grad_x = grad_a = grad_b = grad_bias = None
     scale = keep_scale(threshold)
     wide = None if keep is None else wide_mask(keep, x)
@@ -95,9 +65,9 @@ def _gradients(
     if needs.lora_b:
         grad_b = _wide_product(s, grad_y, scaling, lora_b.dtype).t().contiguous()
     if needs.x or needs.lora_a:
-        grad_s = _product(grad_y, lora_b.to(x.dtype), scaling)
+        grad_s = scaled_product(grad_y, lora_b.to(x.dtype), scaling)
         if needs.x:
-            update = _product(grad_s, lora_a.to(x.dtype), scale)
+            update = scaled_product(grad_s, lora_a.to(x.dtype), scale)
             if wide is not None:
                 update.view(wide.dtype).bitwise_and_(wide)
             grad_x = _add_base(update, grad_y, weight)
@@ -130,11 +100,6 @@ def _add_base(update: Tensor, grad_y: Tensor, weight: Tensor) -> Tensor:
     return update.addmm_(grad_y, weight)
 
 
-def _product(left: Tensor, right: Tensor, scale: float) -> Tensor:
-    """scale · left @ right, scaled before it is rounded."""
-    return torch.addmm(left.new_zeros(()), left, right, beta=0, alpha=scale)
-
-
 def _wide_product(left: Tensor, right: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
     """scale · leftᵀ @ right, [r, K]: gradients of float32 parameters are not rounded to half precision.
 
@@ -144,9 +109,9 @@ def _wide_product(left: Tensor, right: Tensor, scale: float, dtype: torch.dtype)
     """
     left = left.t()
     if left.dtype == dtype:
-        return _product(left, right, scale)
+        return scaled_product(left, right, scale)
     if left.dtype == torch.float16:
-        return _product(left.float(), right.float(), scale)
-    high = _product(left, right, scale)
+        return scaled_product(left.float(), right.float(), scale)
+    high = scaled_product(left, right, scale)
     low = torch.addmm(high, left, right, beta=-1, alpha=scale)
     return high.to(dtype).add_(low)

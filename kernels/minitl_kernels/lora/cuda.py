@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minitl_kernels.lora.needs import Needs
+from minitl_kernels.lora.inputs import Gradients, Inputs, Needs, Shape
 from minitl_kernels.lora.plans import Plan, Problem, can_be_single, plan_for
 from minitl_kernels.lora.ranks import padded_rank
 from minitl_kernels.lora.triton_common import aligned
@@ -26,23 +26,15 @@ from minitl_kernels.lora.triton_shrink import shrink
 from minitl_kernels.lora.triton_single import single
 
 
-def saved_shapes(rows: int, columns: int, r: int, threshold: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def saved_shapes(rows: int, columns: int, r: int, threshold: int) -> tuple[Shape, Shape]:
     """The shapes of S, padded, and of the mask's bits."""
     return (rows, padded_rank(r)), (rows, (columns + 7) // 8) if threshold else (0,)
 
 
-def forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    lora_a: Tensor,
-    lora_b: Tensor,
-    scaling: float,
-    threshold: int,
-    seed: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """y [M, N], S [M, R] and the mask's bits, for x [M, K]."""
-    r = lora_a.shape[0]
+def forward(inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+    """y [M, N], S [M, R] and the mask's bits."""
+    x, weight, bias, lora_a, lora_b, scaling, threshold, seed = inputs
+    r = inputs.rank
     plan = plan_for(x, weight, r, threshold)
     with _on(x.device):
         if plan.forward == "single" and can_be_single(Problem.of(x, weight, r, threshold)):
@@ -57,22 +49,11 @@ def forward(
         return y, s, bits
 
 
-def backward(
-    grad_y: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    lora_a: Tensor,
-    lora_b: Tensor,
-    s: Tensor,
-    bits: Tensor,
-    seed: Tensor | None,  # noqa: ARG001 - the bits say it all
-    scaling: float,
-    threshold: int,
-    needs: Needs,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+def backward(grad_y: Tensor, inputs: Inputs, s: Tensor, bits: Tensor, needs: Needs) -> Gradients:
     """The gradients of x, A, B and b that are needed, for grad_y [M, N]."""
+    x, weight, _, lora_a, lora_b, scaling, threshold, _ = inputs
     grad_x = grad_a = None  # both come out of dS, which is computed where one of them is needed
-    plan = plan_for(x, weight, lora_a.shape[0], threshold)
+    plan = plan_for(x, weight, inputs.rank, threshold)
     with _on(x.device):
         grad_s, grad_b, grad_bias = grad_s_and_b(
             grad_y, s, lora_b, scaling, needs, weight.dtype, plan.configs.get("gradients")

@@ -21,9 +21,9 @@ from torch.autograd.function import once_differentiable
 
 from minitl_kernels.lora.adapters import Adapters
 from minitl_kernels.lora.checks import autocast_type, check_base, check_scaling, check_types, check_update
+from minitl_kernels.lora.inputs import Needs
 from minitl_kernels.lora.mask import seed_tensor, threshold_of
 from minitl_kernels.lora.multi_blocks import compose
-from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.paths import path_name
 
 _MODULES = {"plain": "multi_blocks", "cpu": "multi_segments", "cuda": "multi_cuda"}  # by the name of `force_path`

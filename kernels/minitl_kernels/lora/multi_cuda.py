@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minitl_kernels.lora.adapters import Adapters
-from minitl_kernels.lora.needs import Needs
+from minitl_kernels.lora.inputs import Needs
 from minitl_kernels.lora.ranks import padded_rank
 from minitl_kernels.lora.triton_multi_gradients import grad_a, grad_s_and_b
 from minitl_kernels.lora.triton_multi_low_rank import expand, shrink

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minitl_kernels.lora.adapters import Adapters, draw_mixed_keep, masked
-from minitl_kernels.lora.needs import Needs
+from minitl_kernels.lora.inputs import Needs
 from minitl_kernels.lora.plain import scaled_product, wide_product, wide_type
 
 Rows = slice | Tensor

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from minitl_kernels.lora.checks import autocast_type, check_inputs, check_scaling, check_types
+from minitl_kernels.lora.inputs import Inputs, Needs
 from minitl_kernels.lora.mask import seed_tensor, threshold_of
-from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.paths import path_called, path_name
 from minitl_kernels.lora.plain import compose
 
@@ -60,45 +60,35 @@ def lora_linear(
     threshold = threshold_of(dropout_p) if training else 0
     seed = seed_tensor(seed, x.device) if threshold else None
     if x.numel() == 0 or weight.numel() == 0 or (weight.requires_grad and torch.is_grad_enabled()):
-        return compose(x, weight, bias, lora_a, lora_b, scaling, threshold, seed)
+        return compose(Inputs(x, weight, bias, lora_a, lora_b, scaling, threshold, seed))
     rows = x.reshape(-1, x.shape[-1])  # [M, in]: a view wherever the leading dimensions allow one
     path = path_name(x.device, x.dtype, lora_a.shape[0])
-    inputs = (rows, weight, bias, lora_a, lora_b, float(scaling), threshold, seed)
+    inputs = Inputs(rows, weight, bias, lora_a, lora_b, float(scaling), threshold, seed)
     if torch.compiler.is_compiling():
         y = registered_forward(*inputs, path)[0]
     elif torch.is_grad_enabled():
         y = _LoraLinear.apply(*inputs, path)
     else:
-        y = path_called(path).forward(*inputs)[0]
+        y = path_called(path).forward(inputs)[0]
     return y.view(*x.shape[:-1], weight.shape[0])
 
 
 class _LoraLinear(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        lora_a: Tensor,
-        lora_b: Tensor,
-        scaling: float,
-        threshold: int,
-        seed: Tensor | None,
-        path: str,
-    ) -> Tensor:
-        y, s, bits = path_called(path).forward(x, weight, bias, lora_a, lora_b, scaling, threshold, seed)
-        ctx.save_for_backward(x, weight, lora_a, lora_b, s, bits, seed)
-        ctx.scaling, ctx.threshold, ctx.path = scaling, threshold, path
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        *values, ctx.path = arguments
+        inputs = Inputs(*values)
+        y, s, bits = path_called(ctx.path).forward(inputs)
+        ctx.save_for_backward(inputs.x, inputs.weight, inputs.lora_a, inputs.lora_b, s, bits)
+        ctx.scaling, ctx.threshold = inputs.scaling, inputs.threshold
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, lora_a, lora_b, s, bits, seed = ctx.saved_tensors
-        grad_x, grad_a, grad_b, grad_bias = path_called(ctx.path).backward(
-            grad_y, x, weight, lora_a, lora_b, s, bits, seed, ctx.scaling, ctx.threshold, _needs(ctx)
-        )
+        x, weight, lora_a, lora_b, s, bits = ctx.saved_tensors
+        inputs = Inputs(x, weight, None, lora_a, lora_b, ctx.scaling, ctx.threshold, None)
+        grad_x, grad_a, grad_b, grad_bias = path_called(ctx.path).backward(grad_y, inputs, s, bits, _needs(ctx))
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None, None
 
 
@@ -115,23 +105,17 @@ def registered_forward(
     path: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, S and the bits, by the path of that name."""
-    return path_called(path).forward(x, weight, bias, lora_a, lora_b, scaling, threshold, seed)
+    return path_called(path).forward(Inputs(x, weight, bias, lora_a, lora_b, scaling, threshold, seed))
 
 
 @registered_forward.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,  # noqa: ARG001
-    lora_a: Tensor,
-    lora_b: Tensor,  # noqa: ARG001
-    scaling: float,  # noqa: ARG001
-    threshold: int,
-    seed: Tensor | None,  # noqa: ARG001
-    path: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    s, bits = path_called(path).saved_shapes(x.shape[0], x.shape[1], lora_a.shape[0], threshold)
-    return x.new_empty(x.shape[0], weight.shape[0]), x.new_empty(s), x.new_empty(bits, dtype=torch.uint8)
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *values, path = arguments
+    inputs = Inputs(*values)
+    rows, columns = inputs.x.shape
+    s, bits = path_called(path).saved_shapes(rows, columns, inputs.rank, inputs.threshold)
+    new = inputs.x.new_empty
+    return new(rows, inputs.weight.shape[0]), new(s), new(bits, dtype=torch.uint8)
 
 
 @torch.library.custom_op("minitl::lora_linear_backward", mutates_args=())
@@ -143,15 +127,14 @@ def registered_backward(
     lora_b: Tensor,
     s: Tensor,
     bits: Tensor,
-    seed: Tensor | None,
     scaling: float,
     threshold: int,
     needs: list[bool],
     path: str,
 ) -> list[Tensor]:
     """The gradients of x, A, B and b; an empty tensor stands for what is not needed."""
-    backward = path_called(path).backward
-    grads = backward(grad_y, x, weight, lora_a, lora_b, s, bits, seed, scaling, threshold, Needs(*needs))
+    inputs = Inputs(x, weight, None, lora_a, lora_b, scaling, threshold, None)
+    grads = path_called(path).backward(grad_y, inputs, s, bits, Needs(*needs))
     return [x.new_empty(0) if grad is None else grad for grad in grads]
 
 
@@ -164,7 +147,6 @@ def _(
     lora_b: Tensor,
     s: Tensor,  # noqa: ARG001
     bits: Tensor,  # noqa: ARG001
-    seed: Tensor | None,  # noqa: ARG001
     scaling: float,  # noqa: ARG001
     threshold: int,  # noqa: ARG001
     needs: list[bool],
@@ -177,8 +159,8 @@ def _(
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-    x, weight, _, lora_a, lora_b, ctx.scaling, ctx.threshold, seed, ctx.path = inputs
-    ctx.save_for_backward(x, weight, lora_a, lora_b, *output[1:], seed)
+    x, weight, _, lora_a, lora_b, ctx.scaling, ctx.threshold, _, ctx.path = inputs
+    ctx.save_for_backward(x, weight, lora_a, lora_b, *output[1:])
     ctx.set_materialize_grads(False)
 
 

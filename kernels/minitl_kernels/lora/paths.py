@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from minitl_kernels.lora.needs import Needs
+from minitl_kernels.lora.inputs import Gradients, Inputs, Needs, Shape
 
 NAMES = ("plain", "cpu", "cuda")
 LARGEST_RANK = 256  # of the Triton kernels; beyond it the update is no longer small, and cuBLAS is as good
@@ -26,38 +26,15 @@ HAS_TRITON = find_spec("triton") is not None
 class Path(Protocol):
     """What the operator asks of a path; x and grad_y are 2-D, see plain.py for the formulas."""
 
-    def forward(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        lora_a: Tensor,
-        lora_b: Tensor,
-        scaling: float,
-        threshold: int,
-        seed: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
         """y, S, and the mask's bits."""
         ...
 
-    def backward(
-        self,
-        grad_y: Tensor,
-        x: Tensor,
-        weight: Tensor,
-        lora_a: Tensor,
-        lora_b: Tensor,
-        s: Tensor,
-        bits: Tensor,
-        seed: Tensor | None,
-        scaling: float,
-        threshold: int,
-        needs: Needs,
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    def backward(self, grad_y: Tensor, inputs: Inputs, s: Tensor, bits: Tensor, needs: Needs) -> Gradients:
         """The needed gradients of x, A, B, b."""
         ...
 
-    def saved_shapes(self, rows: int, columns: int, r: int, threshold: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def saved_shapes(self, rows: int, columns: int, r: int, threshold: int) -> tuple[Shape, Shape]:
         """The shapes of S and of the bits."""
         ...
 

@@ -10,29 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minitl_kernels.lora.inputs import Gradients, Inputs, Needs, Shape
 from minitl_kernels.lora.mask import draw_keep, keep_scale
-from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.philox import pack_bits, unpack_bits
 
-Saved = tuple[tuple[int, ...], tuple[int, ...]]
 
-
-def saved_shapes(rows: int, columns: int, r: int, threshold: int) -> Saved:
+def saved_shapes(rows: int, columns: int, r: int, threshold: int) -> tuple[Shape, Shape]:
     """The shapes of S and of the mask's bits, which `forward` returns beside y."""
     return (rows, r), (rows, (columns + 7) // 8) if threshold else (0,)
 
 
-def forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    lora_a: Tensor,
-    lora_b: Tensor,
-    scaling: float,
-    threshold: int,
-    seed: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """y [M, N], S [M, r] and the mask's bits, for x [M, K]."""
+def forward(inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+    """y [M, N], S [M, r] and the mask's bits."""
+    x, weight, bias, lora_a, lora_b, scaling, threshold, seed = inputs
     kept, bits = x, torch.empty(0, dtype=torch.uint8, device=x.device)
     if threshold:
         assert seed is not None
@@ -43,20 +33,9 @@ def forward(
     return y.addmm_(s, lora_b.to(x.dtype).t(), alpha=scaling), s, bits
 
 
-def backward(
-    grad_y: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    lora_a: Tensor,
-    lora_b: Tensor,
-    s: Tensor,
-    bits: Tensor,
-    seed: Tensor | None,  # noqa: ARG001 - the bits say it all
-    scaling: float,
-    threshold: int,
-    needs: Needs,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+def backward(grad_y: Tensor, inputs: Inputs, s: Tensor, bits: Tensor, needs: Needs) -> Gradients:
     """The gradients of x, A, B and b that are needed, for grad_y [M, N]."""
+    x, weight, _, lora_a, lora_b, scaling, threshold, _ = inputs
     grad_x = grad_a = grad_b = grad_bias = None
     scale = keep_scale(threshold)
     keep = unpack_bits(bits, x.shape[1]) if threshold else None
@@ -78,17 +57,9 @@ def backward(
     return grad_x, grad_a, grad_b, grad_bias
 
 
-def compose(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    lora_a: Tensor,
-    lora_b: Tensor,
-    scaling: float,
-    threshold: int,
-    seed: Tensor | None,
-) -> Tensor:
+def compose(inputs: Inputs) -> Tensor:
     """The same y for x [..., K] out of PyTorch's own differentiable operations: W may learn too, all may be empty."""
+    x, weight, bias, lora_a, lora_b, scaling, threshold, seed = inputs
     kept = x
     if threshold:
         assert seed is not None

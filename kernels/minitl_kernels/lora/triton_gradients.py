@@ -22,7 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.needs import Needs
+from minitl_kernels.lora.inputs import Needs
 from minitl_kernels.lora.triton_common import chip_of, dot_precision, in_eights, vectorised
 from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut, default_sums_config
 

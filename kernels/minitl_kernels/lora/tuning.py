@@ -17,8 +17,8 @@ from triton.runtime.errors import OutOfResources, PTXASError
 from triton.testing import do_bench_cudagraph
 
 from minitl_kernels.lora import cuda
+from minitl_kernels.lora.inputs import Inputs, Needs
 from minitl_kernels.lora.mask import seed_tensor, threshold_of
-from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.plans import FORWARDS, GRAD_XS, Plan, Problem, can_be_single, force_plan
 from minitl_kernels.lora.ranks import padded_rank
 from minitl_kernels.lora.triton_common import Chip, aligned, chip_of, dot_precision, vectorised
@@ -81,12 +81,12 @@ class Case:
         def draw(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
             return torch.randn(*shape, device=device).to(dtype)
 
-        self.x, self.weight, self.grad_y = draw(rows, columns), draw(out, columns), draw(rows, out)
-        self.lora_a, self.lora_b = draw(r, columns, dtype=torch.float32), draw(out, r, dtype=torch.float32)
-        self.threshold, self.seed = threshold, seed_tensor(0, device)
-        self.problem = Problem.of(self.x, self.weight, r, threshold)
-        x, weight, grad_y, lora_a, lora_b = self.x, self.weight, self.grad_y, self.lora_a, self.lora_b
-        s, bits = shrink(x, lora_a, threshold, self.seed)
+        x, weight, grad_y = draw(rows, columns), draw(out, columns), draw(rows, out)
+        lora_a, lora_b = draw(r, columns, dtype=torch.float32), draw(out, r, dtype=torch.float32)
+        seed = seed_tensor(0, device)
+        self.grad_y, self.inputs = grad_y, Inputs(x, weight, None, lora_a, lora_b, 1.0, threshold, seed)
+        self.problem = Problem.of(x, weight, r, threshold)
+        s, bits = shrink(x, lora_a, threshold, seed)
         grad_s = torch.randn_like(s)
         base = draw(rows, columns)
         chip, padded = chip_of(device), padded_rank(r)
@@ -95,7 +95,7 @@ class Case:
         alone = _products(r, chip, x, weight, y, lora_a) if can_be_single(self.problem) else []
         self.launches: dict[str, tuple[Callable[[Any], object], Iterable[Any]]] = {
             "shrink": (
-                lambda c: shrink(x, lora_a, threshold, self.seed, c),
+                lambda c: shrink(x, lora_a, threshold, seed, c),
                 shrink_configs(rows, columns, dtype, r, vectorised(x, lora_a), chip),
             ),
             "expand": (lambda c: expand_product(x, weight, None, s, lora_b, 1.0, c), tiles),
@@ -120,12 +120,11 @@ class Case:
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         """The whole forward pass."""
-        return cuda.forward(self.x, self.weight, None, self.lora_a, self.lora_b, 1.0, self.threshold, self.seed)
+        return cuda.forward(self.inputs)
 
     def backward(self, s: Tensor, bits: Tensor) -> object:
         """The whole backward pass."""
-        inputs = (self.grad_y, self.x, self.weight, self.lora_a, self.lora_b, s, bits, self.seed, 1.0, self.threshold)
-        return cuda.backward(*inputs, _ALL)
+        return cuda.backward(self.grad_y, self.inputs, s, bits, _ALL)
 
 
 def _products(r: int, chip: Chip, x: Tensor, weight: Tensor, y: Tensor, *lora_a: Tensor) -> list[ProductConfig]:

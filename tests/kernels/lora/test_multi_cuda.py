@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from minitl_kernels import force_path, lora_linear, lora_linear_multi
 from minitl_kernels.lora import multi_cuda
 from minitl_kernels.lora.adapters import Adapters
+from minitl_kernels.lora.inputs import Needs
 from minitl_kernels.lora.mask import threshold_of
-from minitl_kernels.lora.needs import Needs
 from minitl_kernels.lora.philox import pack_bits, philox_keep
 from minitl_kernels.lora.triton_multi_routing import Routes, numbers, route, unit_count
 from torch import Tensor

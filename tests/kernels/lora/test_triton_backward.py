@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from minitl_kernels.lora.cuda import backward
-from minitl_kernels.lora.needs import Needs
+from minitl_kernels.lora.inputs import Gradients, Needs
+from minitl_kernels.lora.inputs import Inputs as Call
 from minitl_kernels.lora.philox import pack_bits, philox_keep
 from minitl_kernels.lora.ranks import padded_rank
 from minitl_kernels.lora.triton_common import CHIPS, HOPPER, aligned, chip_of
@@ -224,18 +225,23 @@ def test_what_is_dropped_and_what_lies_beyond_a_row_do_not_matter(place: Place) 
     assert all(torch.equal(first, second) for first, second in zip(*runs, strict=True))
 
 
+def _backward(place: Place, given: Inputs, needs: Needs) -> Gradients:
+    """The whole backward pass, with s = 0.7."""
+    call = Call(given.x, given.weight, None, given.lora_a, given.lora_b, 0.7, given.threshold, None)
+    gradients: Gradients = place.run(backward, given.grad_y, call, given.s, given.bits, needs)
+    return gradients
+
+
 def test_the_same_to_the_bit_on_every_run(place: Place) -> None:
     inputs = _inputs(place, 130, 65, 127, 9)
-    tensors = inputs.grad_y, inputs.x, inputs.weight, inputs.lora_a, inputs.lora_b, inputs.s, inputs.bits
-    first, second = (place.run(backward, *tensors, None, 0.7, THRESHOLD, EVERYTHING) for _ in range(2))
+    first, second = (_backward(place, inputs, EVERYTHING) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("threshold", [0, THRESHOLD])
 def test_backward_composes_them(place: Place, threshold: int) -> None:
     inputs = _inputs(place, 33, 40, 24, 6, threshold)
-    tensors = inputs.grad_y, inputs.x, inputs.weight, inputs.lora_a, inputs.lora_b, inputs.s, inputs.bits
-    out_x, out_a, out_b, out_bias = place.run(backward, *tensors, None, 0.7, threshold, EVERYTHING)
+    out_x, out_a, out_b, out_bias = _backward(place, inputs, EVERYTHING)
     grad_y = inputs.grad_y.double()
     grad_s = (0.7 * grad_y @ inputs.lora_b.to(place.dtype).double()).to(place.dtype)
     rounded = inputs._replace(s=torch.nn.functional.pad(grad_s, (0, inputs.s.shape[1] - inputs.rank)))
@@ -249,10 +255,9 @@ def test_backward_composes_them(place: Place, threshold: int) -> None:
 @pytest.mark.parametrize("needs", [Needs(False, True, False, False), Needs(True, False, False, False)])
 def test_backward_of_one_input(place: Place, needs: Needs) -> None:
     inputs = _inputs(place, 8, 16, 16, 2)
-    tensors = inputs.grad_y, inputs.x, inputs.weight, inputs.lora_a, inputs.lora_b, inputs.s, inputs.bits
-    out = place.run(backward, *tensors, None, 0.7, THRESHOLD, needs)
+    out = _backward(place, inputs, needs)
     assert [gradient is not None for gradient in out] == list(needs)
-    assert place.run(backward, *tensors, None, 0.7, THRESHOLD, Needs(False, False, False, False)) == (None,) * 4
+    assert _backward(place, inputs, Needs(False, False, False, False)) == (None,) * 4
 
 
 def _add(*sums: Sum) -> list[Tensor]:
