@@ -29,6 +29,7 @@ def test_only_the_order_of_the_cosines_counts() -> None:
     assert sts_spearman(Angles(), pairs, [5.0, 4.0, 0.0, 1.0]) == pytest.approx(80)  # 1 - 6·Σd² / (n·(n² - 1)), Σd² = 2
 
 
+@pytest.mark.slow  # the quick tests have the same score from tests/published
 def test_minilm_reaches_its_published_score(minilm: Path, assets: Path) -> None:
     assert (assets / "data" / "stsb").is_dir()
     test = load_dataset("stsb-en").test
