@@ -6,6 +6,8 @@ Embedding          LoraEmbedding    LowRankRows   DoraRows
 LearnedPositions   LoraPositions    LowRankRows   DoraRows
 """
 
+from typing import TypeVar
+
 from torch import nn
 
 from minitl.adapters.config import LoraConfig
@@ -29,11 +31,25 @@ def adapted(module: nn.Module) -> Adapted:
     if isinstance(module, Adapted):
         return module
     if isinstance(module, LearnedPositions):
-        return LoraPositions(module)
+        return _hooked(LoraPositions(module), module)
     if isinstance(module, Embedding):
-        return LoraEmbedding(module)
+        return _hooked(LoraEmbedding(module), module)
     assert isinstance(module, nn.Linear)
-    return LoraLinear(module)
+    return _hooked(LoraLinear(module), module)
+
+
+def plain(layer: Adapted) -> nn.Module:
+    """`layer` without its updates, as it was before, around the same tensors."""
+    return _hooked(layer.plain(), layer)
+
+
+Hooked = TypeVar("Hooked", bound=nn.Module)
+
+
+def _hooked(new: Hooked, old: nn.Module) -> Hooked:
+    """`new`, with the hooks of the module whose place it takes: the same dictionaries, so that they can be removed."""
+    new.__dict__.update({name: value for name, value in old.__dict__.items() if "_hooks" in name})
+    return new
 
 
 def new_update(config: LoraConfig, module: nn.Module, meta: bool = False) -> Update:

@@ -24,7 +24,7 @@ from minitl.adapters.held import (
     catch_up,
     swap,
 )
-from minitl.adapters.kinds import Adapted, adapted, new_update
+from minitl.adapters.kinds import Adapted, adapted, new_update, plain
 from minitl.adapters.masters import compute_as_before, own_version, round_in_forward
 from minitl.adapters.mixed import mix, unmix
 from minitl.adapters.targets import (
@@ -115,7 +115,7 @@ def remove_lora(model: Model) -> None:
     for path in sorted({path for adapter in adapters.held.values() for path in adapter.places}):
         layer = model.get_submodule(path)
         assert isinstance(layer, Adapted)
-        _set_module(model, path, layer.plain())
+        _set_module(model, path, plain(layer))
     _join(model, adapters.parted)
     for name, requires_grad in adapters.base_requires_grad.items():
         model.get_parameter(name).requires_grad_(requires_grad)

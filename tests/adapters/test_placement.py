@@ -8,6 +8,7 @@ from torch import nn
 
 from minitl import LoraConfig, add_lora, count_parameters, new_model, remove_lora, use_adapter
 from minitl.adapters.layer import LoraLinear
+from minitl.adapters.targets import find_targets
 from minitl.errors import InputError
 from tests.adapters.tiny import CONFIGS, IDS, TASKS, outputs, tiny, train_a_little
 
@@ -201,3 +202,21 @@ def test_patterns_give_layers_their_own_rank_and_strength() -> None:
     assert (first.lora_A.shape[0], first.scaling) == (4, 2.0)
     assert (second.lora_A.shape[0], second.scaling) == (2, 4.0)
     assert model.layers[1].attention.value.adapters["default"].scaling == 2.5
+
+
+@pytest.mark.parametrize("target", ["query", "word_embeddings"])
+def test_hooks_of_a_layer_stay_with_it_and_can_be_removed(target: str) -> None:
+    model = tiny("bert", "backbone")
+    path = find_targets(model, [target])[0]
+    calls = []
+    handle = model.get_submodule(path).register_forward_hook(lambda *_: calls.append(path))
+    add_lora(model, LoraConfig(target_modules=[target]))
+    outputs(model)
+    assert calls == [path]
+    remove_lora(model)
+    outputs(model)
+    assert calls == [path, path]
+    add_lora(model, LoraConfig(target_modules=[target]))
+    handle.remove()
+    outputs(model)
+    assert calls == [path, path]
