@@ -22,6 +22,7 @@ from minitl_kernels.lora.philox import GROUP
 from minitl_kernels.lora.ranks import padded_rank
 from minitl_kernels.lora.triton_common import Chip, chip_of, dot_precision, in_eights, vectorised
 from minitl_kernels.lora.triton_mask import keep_bytes, keep_where
+from minitl_kernels.lora.triton_parts import Sum, add_parts
 
 
 @dataclass(frozen=True)
@@ -136,15 +137,6 @@ def _shrink_kernel(  # type: ignore[no-untyped-def]
     tl.store(part, (total * scale).to(s.dtype.element_ty), (rows < M)[:, None])
 
 
-@triton.jit(do_not_specialize=["size", "scale"])
-def _add_parts_kernel(parts, s, size, scale, SPLITS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    elements = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = elements < size
-    splits = tl.arange(0, SPLITS).to(tl.int64)
-    tile = tl.load(parts + splits[:, None] * size + elements[None, :], inside[None, :], 0.0)
-    tl.store(s + elements, (tl.sum(tile, axis=0) * scale).to(s.dtype.element_ty), inside)
-
-
 def shrink(
     x: Tensor, lora_a: Tensor, threshold: int, seed: Tensor | None, config: ShrinkConfig | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -169,5 +161,5 @@ def shrink(
         num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
     if split:
-        _add_parts_kernel[(triton.cdiv(s.numel(), 256),)](parts, s, s.numel(), scale, config.splits, 256)
+        add_parts(Sum(parts, s, scale))
     return s, bits
