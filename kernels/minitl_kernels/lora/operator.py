@@ -4,8 +4,8 @@
                                                    │
                               saved for the backward pass: x, S, one bit per element
 
-In eager mode the path is called from an autograd function, which costs a third of what the operation registered with
-torch.library costs a call; while a graph is being captured (torch.compile, torch.export) the registered one is.
+In eager mode the path is called from an autograd function, which costs less a call than the operation registered with
+torch.library; while a graph is being captured (torch.compile, torch.export) the registered one is.
 """
 
 from typing import Any

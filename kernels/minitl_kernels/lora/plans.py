@@ -29,8 +29,8 @@ GRAD_XS: tuple[GradX, ...] = ("product", "cublas")
 # The single kernel multiplies by A in every tile of N, which is the cheaper way up to about so many outputs; more than
 # 16 columns of S would crowd its registers.
 SINGLE_RANK, SINGLE_OUT = 16, 2048
-# A Triton product that is 9% behind cuBLAS, the middle of what is published for Hopper, still wins up to this inner
-# size: its advantage over writing y twice is 367 / K of the product's time at 790 TFLOP/s and 4.3 TB/s.
+# What a product of its own saves over writing y twice is 367 / K of its time, at 790 TFLOP/s and 4.3 TB/s: 9% at this
+# size. Triton's are published as 3 to 12% behind cuBLAS on Hopper (facebookexperimental/triton, issues 210 and 1038).
 LARGEST_INNER = 4096
 
 
