@@ -54,6 +54,8 @@ from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
 CHIPS = (AMPERE, HOPPER, BLACKWELL)
+# RTX 4090 and 5090: less than half the shared memory. The kernels must run there, and may spill a few bytes.
+DESKTOP = (Chip(89, 101_376, 128), Chip(120, 101_376, 170))
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 TENSOR_MEMORY = 512  # columns
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -84,10 +86,12 @@ class Row(NamedTuple):
     shared: int  # bytes of one program
     limit: int
     tensor_memory: int  # columns
+    tolerated: int = 0  # bytes that may be spilled
 
     @property
     def fits(self) -> bool:
-        return self.spilled == 0 and self.shared <= self.limit and self.tensor_memory <= TENSOR_MEMORY
+        spills = self.spilled > self.tolerated
+        return not spills and self.shared <= self.limit and self.tensor_memory <= TENSOR_MEMORY
 
 
 Launch = tuple[str, Callable[[], object]]  # a configuration's name, and the call that launches it
@@ -282,7 +286,8 @@ def _inspect(compiled: Any, case: Case, config: str) -> Row:
     registers, stack = (int(re.findall(rf"{name}:(\d+)", listing)[0]) for name in ("REG", "STACK"))
     spilled = _spilled(compiled.asm["ptx"]) if stack else 0  # what is spilled lies on the stack, but not it alone
     memory = getattr(compiled.metadata, "tmem_size", None) or 0
-    return Row(str(case), compiled.name, config, registers, spilled, compiled.metadata.shared, case.chip.shared, memory)
+    shared, tolerated = compiled.metadata.shared, 32 if case.chip in DESKTOP else 0
+    return Row(str(case), compiled.name, config, registers, spilled, shared, case.chip.shared, memory, tolerated)
 
 
 def _spilled(ptx: str) -> int:
@@ -312,6 +317,11 @@ ALL = [
     for dtype in DTYPES
     for rank in (16, 64, 256)
     for shape in (TALL, ODD, *((EIGHTS, TALL_ODD) if dtype == torch.bfloat16 else ()))
+] + [
+    Case(chip, torch.bfloat16, rank, shape, candidates=False)
+    for chip in DESKTOP
+    for rank in (16, 64, 256)
+    for shape in (TALL, TALL_ODD)
 ]
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -91,7 +92,7 @@ def _check_rank(name: str, r: object) -> None:
 
 
 def _check_alpha(name: str, alpha: object) -> None:
-    if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not math.isfinite(alpha):
+    if not _is_number(alpha) or not abs(alpha) <= sys.float_info.max:  # type: ignore[arg-type]
         raise InputError(f"LoraConfig: {name} must be a finite number, got {alpha!r}")
 
 

@@ -37,6 +37,8 @@ KINDS = {
     "lora_magnitude_vector": "",
 }
 
+MOST_LISTED = 20  # tensors that do not fit
+
 log = logging.getLogger("minitl")
 
 
@@ -58,8 +60,9 @@ def save_adapter(model: Model, folder: str | Path, name: str = "default") -> Non
 def load_adapter(model: Model, folder: str | Path, name: str = "default") -> None:
     """Place the adapter of `folder`, written here or by PEFT, on `model` under `name`, and make it the active one.
 
-    Strict both ways: CheckpointError lists every tensor that is missing, unexpected or mis-shaped; it is raised, with
-    the model untouched, for damaged files too, and for settings that are not supported. InputError: the name is taken.
+    Strict both ways: CheckpointError lists the first tensors that are missing, unexpected or mis-shaped; it is raised,
+    with the model untouched, for damaged files too, and for settings that are not supported. InputError: the name is
+    taken.
     """
     check_free(model, name)
     folder = Path(folder)
@@ -136,8 +139,10 @@ def _match(
         wanted = expected[ours][::-1] if model.key_map.is_transposed(ours) else expected[ours]
         problems.append(f"{_published_key(model, places, ours)}: missing, shape {list(wanted)} in the model")
     if problems:
-        listed = "\n  ".join(sorted(problems))
-        raise CheckpointError(f"{file}: the adapter does not fit this model:\n  {listed}")
+        listed = sorted(problems)[:MOST_LISTED]
+        if len(problems) > len(listed):
+            listed.append(f"… and {len(problems) - len(listed)} more")
+        raise CheckpointError(f"{file}: the adapter does not fit this model:\n  " + "\n  ".join(listed))
     return sources
 
 

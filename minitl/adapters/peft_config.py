@@ -37,9 +37,11 @@ FIELDS = {
     "alpha_pattern": "alpha_pattern",
 }
 
-# Fields that say nothing of what the adapter computes, or (fan_in_fan_out) what the key map knows.
+# Fields that say nothing of what the adapter computes, but where its base comes from: kept.
+ORIGIN = ("auto_mapping", "revision")
+
+# Others that say nothing of it, or (fan_in_fan_out) what the key map knows: written anew.
 NEUTRAL = {
-    "auto_mapping",
     "base_model_name_or_path",
     "fan_in_fan_out",
     "inference_mode",
@@ -47,7 +49,6 @@ NEUTRAL = {
     "peft_type",
     "peft_version",
     "qalora_group_size",
-    "revision",
     "runtime_config",
     "task_type",
 }
@@ -81,7 +82,7 @@ INITS = (True, False, None, "gaussian", "orthogonal")
 
 
 def read_config(values: Mapping[str, Any], file: Path) -> tuple[LoraConfig, dict[str, Any]]:
-    """The LoraConfig of a parsed adapter_config.json, and the fields that are not known: reported, and to be kept.
+    """The LoraConfig of a parsed adapter_config.json, and fields to keep: the base's, and unknown ones, reported.
 
     CheckpointError names a field that is missing, wrong, or changes the outputs in a way that is not known here.
     """
@@ -99,9 +100,9 @@ def read_config(values: Mapping[str, Any], file: Path) -> tuple[LoraConfig, dict
         )
     known = {*FIELDS.values(), *NEUTRAL, *UNSUPPORTED, "init_lora_weights"}
     extra = {field: value for field, value in values.items() if field not in known}
-    if any(extra.values()):
-        names = ", ".join(sorted(field for field, value in extra.items() if value))
-        log.warning("%s: unknown fields, kept but without effect: %s", file, names)
+    unknown = sorted(field for field, value in extra.items() if value and field not in ORIGIN)
+    if unknown:
+        log.warning("%s: unknown fields, kept but without effect: %s", file, ", ".join(unknown))
     given = {ours: values[theirs] for ours, theirs in FIELDS.items() if theirs in values}
     for name in ("rank_pattern", "alpha_pattern"):
         given[name] = given.get(name) or None

@@ -81,8 +81,9 @@ def use_adapter(model: Model, name: str | Sequence[str | None] | None) -> None:
         minitl.use_adapter(model, ["german", None, "german"])
         model(ids)  # [3, length]
 
-    InputError: no adapter of that name, an empty list, or an adapter is merged. While adapters are mixed: a batch with
-    another number of rows, `forward_unpadded`, which reads them in another order, and `merge_lora`.
+    InputError: no adapter of that name, neither name nor list, an empty list, or an adapter is merged. While adapters
+    are mixed: a batch with another number of rows, `forward_unpadded`, which reads them in another order, and
+    `merge_lora`.
     """
     adapters = adapters_of(model)
     if adapters.merged:
@@ -92,6 +93,8 @@ def use_adapter(model: Model, name: str | Sequence[str | None] | None) -> None:
             adapter_of(model, name)
         _activate(model, adapters, name)
         return
+    if isinstance(name, bytes) or not isinstance(name, Iterable):
+        raise InputError(f"use_adapter takes a name, a list of names or None, got {name!r}")
     names = list(name)
     if not names:
         raise InputError("use_adapter was given no name: a list has one for each row of the batch, None for the base")

@@ -63,6 +63,19 @@ def _add_lora_options(parser: argparse.ArgumentParser) -> None:
             "(query value, c_attn, attention.query); or all-linear; or one regular expression, in quotes, over whole "
             "published paths ('.*layer\\.[01]\\..*query') (default: all-linear)",
         ),
+        group.add_argument("--dora", action="store_true", default=None, help="learn the size of each row apart"),
+        group.add_argument(
+            "--rslora", action="store_true", default=None, help="scale by alpha / sqrt(rank) instead of alpha / rank"
+        ),
+        group.add_argument(
+            "--bias", choices=("none", "all", "lora_only"), help="biases that learn too (default: none)"
+        ),
+        group.add_argument(
+            "--modules-to-save",
+            nargs="+",
+            metavar="NAME",
+            help="modules that learn in full and are saved with the adapter; a classifier's head always is",
+        ),
         group.add_argument(
             "--lora-plus-ratio",
             type=float,
@@ -197,6 +210,10 @@ def _strategy(args: argparse.Namespace) -> "Strategy":
             alpha=given.get("alpha", 32),
             dropout=given.get("dropout", 0.1),
             target_modules=_targets(given.get("target_modules", ["all-linear"])),
+            modules_to_save=given.get("modules_to_save"),
+            bias=given.get("bias", "none"),
+            use_rslora=given.get("rslora", False),
+            use_dora=given.get("dora", False),
         )
         ratio = given.get("lora_plus_ratio")
         return Strategy("lora", lora=config, lora_plus=None if ratio is None else LoraPlus(ratio))

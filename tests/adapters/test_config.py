@@ -13,6 +13,7 @@ from minitl.errors import InputError
         ("r", 2.0),
         ("r", True),
         ("alpha", float("nan")),
+        ("alpha", 10**400),
         ("alpha", "16"),
         ("dropout", 1.0),
         ("dropout", -0.1),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from minitl import LoraConfig, add_lora, load_adapter, load_model, new_model, save_adapter, save_model, use_adapter
-from minitl.adapters.files import CONFIG, WEIGHTS
+from minitl.adapters.files import CONFIG, MOST_LISTED, WEIGHTS
 from minitl.checkpoints.digest import FILE_NAME
 from minitl.errors import CheckpointError, InputError
 from minitl.models.base import Model
@@ -207,6 +208,16 @@ def test_an_adapter_of_a_base_of_another_size_lists_the_shapes_that_differ(tmp_p
         load_adapter(wide, tmp_path)
 
 
+def test_of_many_tensors_that_do_not_fit_the_first_are_listed(tmp_path: Path) -> None:
+    saved(tmp_path, target_modules="all-linear")
+    wide = new_model({**CONFIGS["bert"], "hidden_size": 24}, "sequence-classification")
+    with pytest.raises(CheckpointError, match="does not fit") as error:
+        load_adapter(wide, tmp_path)
+    _, *listed, more = str(error.value).splitlines()
+    assert len(listed) == MOST_LISTED
+    assert re.fullmatch(r"  … and \d+ more", more)
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -249,14 +260,17 @@ def test_empty_settings_of_other_methods_are_fine_and_unknown_ones_are_reported_
 ) -> None:
     model = saved(tmp_path)
     edit_config(tmp_path, use_dora=False, rank_pattern={}, layers_to_transform=None, peft_version="9", of_tomorrow=3)
+    edit_config(tmp_path, revision="v2")
     again = tiny("bert", "sequence-classification")
     with caplog.at_level(logging.WARNING, "minitl"):
         load_adapter(again, tmp_path)
     assert "of_tomorrow" in caplog.text
     assert "peft_version" not in caplog.text
+    assert "revision" not in caplog.text
     assert torch.equal(outputs(again), outputs(model))
     save_adapter(again, tmp_path / "again")
-    assert json.loads((tmp_path / "again" / CONFIG).read_text())["of_tomorrow"] == 3
+    kept = json.loads((tmp_path / "again" / CONFIG).read_text())
+    assert (kept["of_tomorrow"], kept["revision"]) == (3, "v2")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no weights", "no config", "pickle", "not json", "no rank"])

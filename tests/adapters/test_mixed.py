@@ -158,6 +158,8 @@ def test_what_cannot_be_mixed_is_refused() -> None:
         use_adapter(model, ["a", "other"])
     with pytest.raises(InputError, match="no name"):
         use_adapter(model, [])
+    with pytest.raises(InputError, match="a list of names or None, got 3"):
+        use_adapter(model, 3)  # type: ignore[arg-type]
     use_adapter(model, NAMES)
     with pytest.raises(InputError, match="mixed in one batch"):
         merge_lora(model)

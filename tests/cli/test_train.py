@@ -240,11 +240,26 @@ def test_lora_plus_is_an_option_that_is_written_down(tiny: Path, reviews: Path, 
     assert files[0] != files[1]
 
 
+def test_the_adapters_kind_is_chosen_by_options_and_stands_in_its_file(tiny: Path, reviews: Path, tmp_path: Path):
+    options = ("--dora", "--rslora", "--bias", "lora_only", "--modules-to-save", "pooler", "--target-modules", "query")
+    assert train(tiny, reviews, tmp_path / "out", "--strategy", "lora", *options) == 0
+    config = json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())
+    assert (config["use_dora"], config["use_rslora"], config["bias"]) == (True, True, "lora_only")
+    assert set(config["modules_to_save"]) == {"classifier", "bert.pooler"}
+    with safe_open(tmp_path / "out" / "adapter" / "adapter_model.safetensors", "pt") as file:
+        names = set(file.keys())
+    kinds = {name.rpartition("query.")[2] for name in names if ".layer.0." in name}
+    assert kinds == {"lora_A.weight", "lora_B.weight", "lora_magnitude_vector", "base_layer.bias"}
+    assert main(["predict", str(tmp_path / "out"), "A film to remember."]) == 0
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
         (["--max-length", "5000"], "--max-length 5000: expected 1 to "),
         (["--rank", "4"], "--rank: only of use with --strategy lora"),
+        (["--dora", "--bias", "all"], "--dora and --bias: only of use with --strategy lora"),
+        (["--strategy", "lora", "--modules-to-save", "puler"], "no module of this bert model is called 'puler'"),
         (["--target-modules", "query"], "--target-modules: only of use with --strategy lora"),
         (["--lora-plus-ratio", "16"], "--lora-plus-ratio: only of use with --strategy lora"),
         (["--strategy", "lora", "--lora-plus-ratio", "0.5"], "ratio must be a finite number of at least 1, got 0.5"),

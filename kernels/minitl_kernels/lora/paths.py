@@ -9,6 +9,7 @@ A path is a module of three functions: forward, backward, saved_shapes.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -63,9 +64,16 @@ def path_name(device: torch.device, dtype: torch.dtype, r: int) -> str:
         return "plain"
     if device.type == "cpu":
         return "cpu"
-    if device.type == "cuda" and HAS_TRITON and r <= LARGEST_RANK:
+    if device.type == "cuda" and r <= LARGEST_RANK and HAS_TRITON and triton_serves(device):
         return "cuda"
     return "plain"
+
+
+@torch.compiler.assume_constant_result  # a graph's device does not change
+@lru_cache
+def triton_serves(device: torch.device) -> bool:
+    """Whether the kernels are for this CUDA device: one of NVIDIA's, of compute capability 8.0 or later."""
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def path_called(name: str) -> Path:

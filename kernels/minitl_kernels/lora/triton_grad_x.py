@@ -78,12 +78,20 @@ FLOAT32 = (
 
 
 def grad_x_configs(dtype: torch.dtype, wide: bool, described: bool, chip: Chip) -> Iterator[GradXConfig]:
-    """The configurations worth timing: `wide` where dY and W are `vectorised`, `described` where `aligned`."""
+    """The configurations that `chip` can run: `wide` where dY and W are `vectorised`, `described` where `aligned`."""
     for config in FLOAT32 if dtype == torch.float32 else HALF:
         m, k, n = config.block_m, config.block_k, config.block_n
+        if shared_bytes(config, dtype.itemsize) > chip.shared:
+            continue
         fits = registers(m * k, (m + k) * n, config.warps, wide) <= MOST_REGISTERS
         if described and chip.tma if config.tma else fits:
             yield config
+
+
+def shared_bytes(config: GradXConfig, itemsize: int) -> int:
+    """An upper bound of the shared memory that a program needs: tiles in flight, and the prologue's beside them."""
+    tiles = config.stages * config.block_n + config.block_r
+    return (config.block_m + config.block_k) * tiles * itemsize + 256
 
 
 def default_grad_x_config(grad_y: Tensor, weight: Tensor) -> GradXConfig:

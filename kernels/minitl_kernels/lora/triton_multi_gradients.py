@@ -31,7 +31,7 @@ from minitl_kernels.lora.triton_parts import Sum, add_parts
 FUSED_RANKS = 32  # the most padded ranks at which dS and dB share a pass over dY
 
 
-class SumsConfig(NamedTuple):
+class UnitConfig(NamedTuple):
     """Rows taken in at a time, columns whose sums are held, warps, tiles in flight."""
 
     block_m: int
@@ -40,17 +40,17 @@ class SumsConfig(NamedTuple):
     stages: int
 
 
-def default_config(wide: Tensor, units: int, padded: int) -> SumsConfig:
+def default_config(wide: Tensor, units: int, padded: int) -> UnitConfig:
     """The rule, as nothing is tuned: as many columns as registers allow and as leave every multiprocessor some work."""
     if wide.dtype == torch.float32:
-        return SumsConfig(32, 64, 4, 2) if padded <= 64 else SumsConfig(16, 64, 8, 2)
+        return UnitConfig(32, 64, 4, 2) if padded <= 64 else UnitConfig(16, 64, 8, 2)
     chip = chip_of(wide.device)
     block_c = 256 if padded <= 32 and chip.capability >= 90 else 128 if padded <= 128 else 64
     if chip.tensor_memory and padded <= 128:
         block_c //= 2  # where sums lie in tensor memory, fewer registers are left for the rest
     while block_c > 64 and triton.cdiv(wide.shape[1], block_c) * units < chip.multiprocessors:
         block_c //= 2
-    return SumsConfig(64 if padded <= 128 else 32, block_c, 8, 3)
+    return UnitConfig(64 if padded <= 128 else 32, block_c, 8, 3)
 
 
 @triton.jit(do_not_specialize=["M", "count"])

@@ -31,7 +31,7 @@ DEEPEST = 1536
 
 
 @dataclass(frozen=True)
-class ProductConfig:
+class GatheredConfig:
     """The tile, the depth taken in at a time, warps, tiles in flight, and ranks of the update at a time."""
 
     block_m: int
@@ -42,12 +42,19 @@ class ProductConfig:
     block_r: int
 
 
-def default_config(left: Tensor, columns: int) -> ProductConfig:
+def default_config(left: Tensor, columns: int) -> GatheredConfig:
     """The rule, as nothing is tuned: the widest tile that columns fill and registers hold."""
     if left.dtype == torch.float32:
-        return ProductConfig(64, 64, 32, 4, 2, 16)
-    wide = columns >= 256 and chip_of(left.device).capability >= 90
-    return ProductConfig(128, 256 if wide else 128, 64, 8, 3, 32)
+        return GatheredConfig(64, 64, 32, 4, 2, 16)
+    chip = chip_of(left.device)
+    wide = columns >= 256 and chip.capability >= 90
+    configs = [GatheredConfig(128, block_c, 64, 8, stages, 32) for block_c, stages in ((256, 3), (128, 3), (128, 2))]
+    return next(config for config in configs[0 if wide else 1 :] if shared_bytes(config) <= chip.shared)
+
+
+def shared_bytes(config: GatheredConfig) -> int:
+    """An upper bound of the shared memory that a program in half precision needs: tiles in flight, and the update's."""
+    return 2 * (config.block_m + config.block_c) * (config.stages * config.block_d + config.block_r) + 256
 
 
 def pays(left: Tensor, columns: int) -> bool:
@@ -62,7 +69,7 @@ def pays(left: Tensor, columns: int) -> bool:
 
 def product(
     left: Tensor, weight: Tensor, bias: Tensor | None, s: Tensor, right: Tensor, bits: Tensor | None,
-    table: Tensor, routes: Routes, scaled: bool, config: ProductConfig | None = None,
+    table: Tensor, routes: Routes, scaled: bool, config: GatheredConfig | None = None,
 ) -> Tensor:  # fmt: skip
     """left · weight + factor · mask ∘ (S Rᵢ) + bias, [M, C], in the left side's dtype, contiguous.
 

@@ -10,7 +10,7 @@ to run. The ranges exist to occupy the chip: a product whose output is a few ran
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -58,10 +58,20 @@ def sums_configs(dtype: torch.dtype, padded: int, wide: bool, chip: Chip) -> Ite
     table = HALF if dtype != torch.float32 else FLOAT32 if wide else FLOAT32_UNALIGNED
     # Before sm_90 the operands of a product pass through registers too, and so do tiles that come element by element.
     most = MOST_REGISTERS if wide and chip.tma else MOST_REGISTERS // 2
-    for held, step, warps, stages, smallest, largest in table:
-        if smallest <= padded <= largest and registers(held * padded, held * step, warps, wide) <= most:
-            for waves in (2, 1):
-                yield SumsConfig(held, step, waves, warps, stages)
+    usable = [
+        SumsConfig(held, step, 2, warps, stages)
+        for held, step, warps, stages, smallest, largest in table
+        if smallest <= padded <= largest and registers(held * padded, held * step, warps, wide) <= most
+    ]
+    fitting = [config for config in usable if shared_bytes(config, dtype.itemsize, padded) <= chip.shared]
+    for config in fitting or usable[-1:]:  # the bound is far from reached by the smallest
+        yield from (config, replace(config, waves=1))
+
+
+def shared_bytes(config: SumsConfig, itemsize: int, padded: int) -> int:
+    """An upper bound of the shared memory that a program needs."""
+    tiles = config.stages * config.step * (config.held + padded) * itemsize
+    return tiles + (config.held + config.step) * padded * 4 + 256
 
 
 @lru_cache(maxsize=4096)

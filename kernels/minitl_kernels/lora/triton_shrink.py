@@ -56,6 +56,7 @@ def shrink_configs(m: int, k: int, dtype: torch.dtype, rank: int, wide: bool, ch
     `wide` where x and A are `vectorised`; an address for each element of x takes registers, and large tiles spill.
     """
     padded = padded_rank(rank)
+    usable = []
     for config in CONFIGS:
         elements = (config.block_m + padded) * config.block_k
         registers = elements // (32 * config.warps) * (2 if dtype == torch.float32 else 1)
@@ -64,8 +65,10 @@ def shrink_configs(m: int, k: int, dtype: torch.dtype, rank: int, wide: bool, ch
             continue
         if chip.tensor_memory and config.block_m >= 64:
             continue  # accumulators in tensor memory want the mask in another layout: it would be drawn four times
-        if registers <= 72 and shared_bytes(config, dtype.itemsize, rank) <= chip.shared:
-            yield replace(config, splits=_splits(m, k, config, chip))
+        if registers <= 72:
+            usable.append(replace(config, splits=_splits(m, k, config, chip)))
+    fitting = [config for config in usable if shared_bytes(config, dtype.itemsize, rank) <= chip.shared]
+    yield from fitting or usable[-1:]  # the bound is far from reached by the smallest
 
 
 def _splits(m: int, k: int, config: ShrinkConfig, chip: Chip) -> int:
