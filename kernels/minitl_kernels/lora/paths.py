@@ -70,9 +70,13 @@ def path_name(device: torch.device, dtype: torch.dtype, r: int) -> str:
 
 
 @torch.compiler.assume_constant_result  # a graph's device does not change
-@lru_cache
 def triton_serves(device: torch.device) -> bool:
     """Whether the kernels are for this CUDA device: one of NVIDIA's, of compute capability 8.0 or later."""
+    return _served(device)
+
+
+@lru_cache
+def _served(device: torch.device) -> bool:
     return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
