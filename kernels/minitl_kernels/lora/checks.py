@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ def check_inputs(x: Tensor, weight: Tensor, bias: Tensor | None, lora_a: Tensor,
 
 def check_base(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     """That x, W and b make a linear layer."""
+    _check_tensors(x=x, weight=weight, **({} if bias is None else {"bias": bias}))
     if x.dim() < 1 or weight.dim() != 2 or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"x must be [..., in] and weight [out, in], got {list(x.shape)} and {list(weight.shape)}")
     if bias is not None and bias.shape != weight.shape[:1]:
@@ -30,6 +32,7 @@ def check_base(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 def check_update(x: Tensor, weight: Tensor, lora_a: Tensor, lora_b: Tensor) -> None:
     """That A and B make an update of W."""
+    _check_tensors(lora_a=lora_a, lora_b=lora_b)
     out, inn = weight.shape
     if lora_a.dim() != 2 or lora_b.dim() != 2 or lora_a.shape[1] != inn or lora_b.shape[0] != out:
         found = f"{list(lora_a.shape)} and {list(lora_b.shape)}"
@@ -46,6 +49,12 @@ def check_update(x: Tensor, weight: Tensor, lora_a: Tensor, lora_b: Tensor) -> N
         warnings.warn(
             f"rank {r} is beyond that of a [{out}, {inn}] weight: it costs more and says no more", stacklevel=4
         )
+
+
+def _check_tensors(**tensors: object) -> None:
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got a {type(tensor).__name__}")
 
 
 def check_types(x: Tensor, weight: Tensor, bias: Tensor | None, lora_a: Tensor, lora_b: Tensor) -> None:
@@ -68,6 +77,8 @@ def autocast_type(x: Tensor) -> torch.dtype | None:
 
 
 def check_scaling(scaling: float) -> None:
-    """ValueError unless `scaling` is a finite number."""
+    """TypeError unless `scaling` is a number, ValueError unless it is finite."""
+    if not isinstance(scaling, Real):
+        raise TypeError(f"scaling must be a number, got {scaling!r}")
     if not math.isfinite(scaling):
         raise ValueError(f"scaling must be finite, got {scaling}")

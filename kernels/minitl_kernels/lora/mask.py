@@ -7,6 +7,7 @@ that it has a fast generator for, other devices by counting, for their blocks co
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -18,7 +19,9 @@ DRAWS = 1 << 16
 
 
 def threshold_of(p: float) -> int:
-    """The draws below which an element is dropped. ValueError unless 0 <= p < 1."""
+    """The draws below which an element is dropped. TypeError where p is no number, ValueError unless 0 <= p < 1."""
+    if not isinstance(p, Real):
+        raise TypeError(f"dropout_p must be a number, got {p!r}")
     if not 0.0 <= p < 1.0:
         raise ValueError(f"dropout_p must lie in [0, 1), got {p}")
     return min(round(p * DRAWS), DRAWS - 1)
@@ -50,9 +53,22 @@ def seed_tensor(seed: int | Tensor | None, device: torch.device) -> Tensor:
 
 def draw_keep(seed: Tensor, rows: int, columns: int, threshold: int) -> Tensor:
     """The mask [rows, columns] of the seed's device, bool, True where an element is kept."""
+    if torch.compiler.is_compiling():
+        return registered_keep(seed, rows, columns, threshold)
     if seed.device.type == "cpu":
         return cpu_keep(seed, rows, columns, threshold)
     return philox_keep(seed, rows, columns, threshold)
+
+
+@torch.library.custom_op("minitl::lora_keep", mutates_args=())
+def registered_keep(seed: Tensor, rows: int, columns: int, threshold: int) -> Tensor:
+    """`draw_keep` as one operation: a graph cannot look at the seed's value, which a processor draws by."""
+    return draw_keep(seed, rows, columns, threshold)
+
+
+@registered_keep.register_fake
+def _(seed: Tensor, rows: int, columns: int, threshold: int) -> Tensor:  # noqa: ARG001
+    return torch.empty((rows, columns), dtype=torch.bool, device=seed.device)
 
 
 def dropout_mask(seed: int | Tensor, shape: Sequence[int], p: float, device: torch.device | str = "cpu") -> Tensor:

@@ -97,7 +97,7 @@ def lora_linear_multi(
     thresholds = _thresholds(dropout_p, len(lora_as), training)
     seed = seed_tensor(seed, x.device) if any(thresholds) else None
     adapters = Adapters(list(lora_as), list(lora_bs), [float(s) for s in scalings], thresholds)
-    rows = x.reshape(-1, x.shape[-1])  # [M, in]: a view wherever the leading dimensions allow one
+    rows = x.reshape(x.shape[:-1].numel(), x.shape[-1])  # [M, in]: a view wherever the leading dimensions allow one
     if x.numel() == 0 or weight.numel() == 0 or (weight.requires_grad and torch.is_grad_enabled()):
         if not torch.compiler.is_compiling():  # a graph cannot look
             _check_range(ids, len(lora_as))
@@ -146,6 +146,8 @@ def _check(
             check_scaling(scaling)
         except (TypeError, ValueError) as error:
             raise type(error)(f"adapter {i}: {error}") from None
+    if not isinstance(adapter_ids, Tensor):
+        raise TypeError(f"adapter_ids must be a tensor, got {adapter_ids!r}")
     if adapter_ids.dtype != torch.int64 or adapter_ids.device != x.device:
         raise TypeError(f"adapter_ids must be int64 on {x.device}, got {adapter_ids.dtype} on {adapter_ids.device}")
     rows, entries = x.shape[:-1].numel(), x.shape[0] if x.dim() > 1 else 1
@@ -162,7 +164,7 @@ def _thresholds(dropout_p: float | Sequence[float], count: int, training: bool) 
     ps = [dropout_p] * count if isinstance(dropout_p, int | float) else list(dropout_p)
     if len(ps) != count:
         raise ValueError(f"dropout_p must be one number or one for each of {count} adapters, got {len(ps)}")
-    return [threshold_of(p) if training else 0 for p in ps]
+    return [threshold_of(p) * training for p in ps]
 
 
 def _path_called(name: str) -> Path:

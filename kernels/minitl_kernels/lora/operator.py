@@ -1,8 +1,9 @@
 """`lora_linear`: the front of the operator, one for all paths.
 
-    checks ─► autocast ─► rows [M, in] ─► seed ─► path ─► y [..., out]
-                                                   │
-                              saved for the backward pass: x, S, one bit per element
+    checks ─► autocast ─► seed ─► rows [M, in] ─► path ─► y [..., out]
+                             │                     │
+                             │        saved for the backward pass: x, S, one bit per element
+                             └─ where W learns too, or x is empty: PyTorch's own operations
 
 In eager mode the path is called from an autograd function, which costs less a call than the operation registered with
 torch.library; while a graph is being captured (torch.compile, torch.export) the registered one is.
@@ -57,7 +58,7 @@ def lora_linear(
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
         lora_a, lora_b = (t if t.dtype == torch.float32 else t.to(dtype) for t in (lora_a, lora_b))
     check_types(x, weight, bias, lora_a, lora_b)
-    threshold = threshold_of(dropout_p) if training else 0
+    threshold = threshold_of(dropout_p) * training
     seed = seed_tensor(seed, x.device) if threshold else None
     if x.numel() == 0 or weight.numel() == 0 or (weight.requires_grad and torch.is_grad_enabled()):
         return compose(Inputs(x, weight, bias, lora_a, lora_b, scaling, threshold, seed))

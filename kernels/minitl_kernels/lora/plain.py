@@ -1,9 +1,11 @@
 """`lora_linear` in plain PyTorch: what every other path computes, on any device and in any type.
 
-    S = x̂ Aᵀ        x̂ = dropout(x)                  dS = s · dY B           dB = s · dYᵀ S       db = Σ dY
-    y = x Wᵀ + b + s · S Bᵀ                          dX = dY W + mask(dS A)  dA = dSᵀ x̂
+    x̂ = mask ∘ x,  scale = 1 / (1 - p)               dS = s · dY B           dB = s · dYᵀ S       db = Σ dY
+    S = scale · x̂ Aᵀ                                 dX = dY W + scale · mask ∘ (dS A)
+    y = x Wᵀ + b + s · S Bᵀ                          dA = scale · dSᵀ x̂
 
-The update is added where y and dX lie, so that nothing of their size is made twice.
+In the code S is `s`, and the factor s `scaling`. The update is added where y and dX lie, so that nothing of their size
+is made twice.
 """
 
 import torch

@@ -7,9 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from minitl_kernels import force_path, lora_linear
+from minitl_kernels.lora.cuda import _cut
 from minitl_kernels.lora.philox import philox_keep
 from minitl_kernels.lora.plans import FORWARDS, GRAD_XS, Plan, Problem, can_be_single, force_plan, plan_for, rule
-from minitl_kernels.lora.triton_common import dot_precision
+from minitl_kernels.lora.triton_common import HOPPER, dot_precision
+from minitl_kernels.lora.triton_tiles import product_configs
 from torch import Tensor
 
 from tests.kernels.lora.conftest import Place
@@ -134,6 +136,17 @@ def test_the_rule_has_a_plan_that_can_be_for_every_problem(
     with force_plan(Plan("cublas", "product")):
         assert plan_for(x, weight, r, threshold) == Plan("cublas", "product")
     assert plan_for(x, weight, r, threshold) == plan
+
+
+@pytest.mark.parametrize("tma", [True, False])
+def test_a_plans_descriptors_are_given_up_for_operands_that_they_cannot_describe(tma: bool) -> None:
+    config = next(
+        config for config in product_configs(torch.float16, "ieee", 16, HOPPER, True, True) if config.tma == tma
+    )
+    plan, whole = Plan("expand", "product", {"expand": config}), torch.zeros(16, 72, dtype=torch.float16)
+    assert _cut(plan, "expand", whole, whole[:, :64]) is config
+    assert _cut(plan, "expand", whole, whole[:, 1:65]) is (None if tma else config)
+    assert _cut(plan, "grad_x", whole) is None
 
 
 @pytest.mark.parametrize(("precision", "exact"), [("tf32", False), ("ieee", True)])

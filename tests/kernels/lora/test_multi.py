@@ -213,6 +213,7 @@ BAD: dict[str, tuple[Case, type[Exception], str]] = {
     "id too small": ({"adapter_ids": torch.tensor([0, 1, -2, 0])}, ValueError, r"\[-1, 2\), got -2"),
     "too few ids": ({"adapter_ids": torch.tensor([0, 1])}, ValueError, r"adapter_ids must be \[4\].*got \[2\]"),
     "ids of two dimensions": ({"adapter_ids": torch.zeros(4, 1, dtype=torch.int64)}, ValueError, "adapter_ids"),
+    "ids that are no tensor": ({"adapter_ids": [0, 1, 0, 1]}, TypeError, r"adapter_ids must be a tensor, got \[0, 1"),
     "ids that are no int64": ({"adapter_ids": torch.zeros(4)}, TypeError, "adapter_ids must be int64"),
     "a list too short": ({"scalings": [1.0]}, ValueError, "got 2, 2 and 1"),
     "no adapters": ({"lora_as": [], "lora_bs": [], "scalings": []}, ValueError, "got 0, 0 and 0"),
@@ -240,3 +241,26 @@ def test_bad_input_is_refused_by_name(name: str, learns: bool) -> None:
     given["weight"].requires_grad_(learns)
     with pytest.raises(kind, match=message):
         lora_linear_multi(**given | change)
+
+
+@pytest.mark.filterwarnings("ignore:adapter|rank")
+@pytest.mark.parametrize(("columns", "out"), [(0, 7), (10, 0)])
+def test_a_layer_without_features_is_fine(columns: int, out: int) -> None:
+    given = case([0, 1, -1], [3, 2], columns, out)
+    y = lora_linear_multi(**given, dropout_p=0.1, training=True)
+    torch.testing.assert_close(y, torch.nn.functional.linear(given["x"], given["weight"], given["bias"]))
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_weight_that_learns_compiles_as_one_graph(backend: str) -> None:
+    def call(given: Case) -> Tensor:
+        return lora_linear_multi(**given, dropout_p=0.3, training=True, seed=5)
+
+    found = []
+    for function in (call, torch.compile(call, fullgraph=True, backend=backend)):
+        given = case([0, 1, -1, 1], [3, 2])
+        given["weight"].requires_grad_()
+        y = function(given)
+        y.square().sum().backward()
+        found.append((y.detach(), given["weight"].grad, given["lora_as"][0].grad))
+    torch.testing.assert_close(*found)

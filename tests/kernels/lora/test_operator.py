@@ -281,8 +281,26 @@ def test_where_the_weight_learns_too_it_gets_its_gradient(p: float) -> None:
     torch.testing.assert_close(given["weight"].grad, given["x"].detach().sum(0).expand(7, 16))
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_weight_that_learns_compiles_as_one_graph(backend: str, dynamic: bool) -> None:
+    plain, compiled = inputs(9, 64, 7, 3), inputs(9, 64, 7, 3)
+
+    def run(**tensors: Tensor) -> Tensor:
+        return lora_linear(**tensors, scaling=1.5, dropout_p=0.3, training=True, seed=5).square().sum()
+
+    for tensors in (plain, compiled):
+        tensors["weight"].requires_grad_()
+    run(**plain).backward()
+    torch.compile(run, fullgraph=True, backend=backend, dynamic=dynamic)(**compiled).backward()
+    for name, tensor in plain.items():
+        torch.testing.assert_close(compiled[name].grad, tensor.grad)
+
+
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x": torch.ones(3, 4, dtype=torch.int64)}, TypeError, "x must hold floating-point numbers, got torch.int64"),
+    ({"x": [[1.0]]}, TypeError, "x must be a tensor, got a list"),
+    ({"lora_a": None}, TypeError, "lora_a must be a tensor, got a NoneType"),
     ({"weight": torch.ones(5, 4, dtype=torch.int32)}, TypeError, "weight must hold"),
     ({"lora_a": torch.ones(2, 4, dtype=torch.int32)}, TypeError, "lora_a must hold"),
     ({"x": torch.ones(3, 5)}, ValueError, r"got \[3, 5\] and \[5, 4\]"),
@@ -297,6 +315,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x": torch.ones(3, 4, dtype=torch.float64)}, TypeError, "must have one type"),
     ({"lora_a": torch.ones(2, 4, dtype=torch.float16)}, TypeError, "lora_a must be torch.float32"),
     ({"scaling": float("inf")}, ValueError, "scaling must be finite"),
+    ({"scaling": "1"}, TypeError, "scaling must be a number, got '1'"),
+    ({"dropout_p": None}, TypeError, "dropout_p must be a number, got None"),
+    ({"dropout_p": float("nan")}, ValueError, r"dropout_p must lie in \[0, 1\), got nan"),
     ({"dropout_p": 1.0, "training": True}, ValueError, r"dropout_p must lie in \[0, 1\), got 1.0"),
     ({"dropout_p": 0.5, "training": True, "seed": 1.0}, TypeError, "seed must be an int"),
     ({"dropout_p": 0.5, "training": True, "seed": torch.ones(2)}, ValueError, "0-d int64 tensor on cpu"),

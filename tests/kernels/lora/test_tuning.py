@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from minitl_kernels.lora import tuning
+import triton
+from minitl_kernels.lora import tuned, tuning
 from minitl_kernels.lora.plans import FORWARDS, GRAD_XS, Plan, Problem
 from minitl_kernels.lora.triton_parts import SumsConfig
 from minitl_kernels.lora.triton_shrink import ShrinkConfig
@@ -60,6 +61,20 @@ def test_tables_come_back(tmp_path: Path) -> None:
     write_table(path, {PROBLEM: PLAN})
     assert read_table(path) == {PROBLEM: PLAN}
     assert [file.name for file in path.parent.iterdir()] == ["table.json"]
+
+
+def test_a_plan_that_was_written_is_taken_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setenv("MINITL_KERNELS_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H200 (80 GB)")
+    monkeypatch.setattr(tuned, "table_path_of", tuned.table_path_of.__wrapped__)  # which remembers no folder
+    path = tuned.table_path(gpu)
+    assert path.name == f"lora-nvidia-h200-80-gb-torch{torch.__version__}-triton{triton.__version__}.json"
+    assert tuned.tuned_plan(PROBLEM, gpu) is None
+    write_table(path, {PROBLEM: PLAN})
+    assert tuned.tuned_plan(PROBLEM, gpu) == PLAN
+    write_table(path, {})
+    assert tuned.tuned_plan(PROBLEM, gpu) is None
 
 
 @pytest.mark.parametrize(
