@@ -23,7 +23,8 @@ class LoraConfig:
                     uniform ("attention.query", "feed_forward.up"); "all-linear" for every linear layer but the output
                     layer and a task's own head; another string is a regular expression over whole published paths;
                     None = query and value, or the one projection that holds both
-    modules_to_save modules trained and saved in full beside it; a classification head always is
+    modules_to_save modules trained and saved in full beside it; a classification head always is. Of a table that both
+                    stacks of an encoder-decoder read, PEFT would train a copy that neither reads; here both read it
     bias            which biases are trained and saved: "none", "all", or those of the adapted layers, "lora_only"
     use_rslora      scale by alpha / √r instead, which keeps the update's size at high rank (Kalajdzievski 2023)
     use_dora        learn the size of each row of W + s · BA beside its direction (`minitl.adapters.dora`)
@@ -115,4 +116,4 @@ def _is_number(value: object) -> bool:
 
 
 def _is_names(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
+    return isinstance(value, (list, tuple)) and all(isinstance(name, str) and name for name in value)

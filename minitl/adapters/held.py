@@ -54,7 +54,7 @@ def adapters_of(model: Model) -> Adapters:
 def adapter_of(model: Model, name: str) -> Adapter:
     """The adapter `name`; InputError lists those there are."""
     held = adapters_of(model).held
-    if name not in held:
+    if not isinstance(name, str) or name not in held:
         raise InputError(f"no adapter is called {name!r}; there are: {', '.join(held)}")
     return held[name]
 

@@ -23,14 +23,14 @@ class LowRank(nn.Module):
 
     def __init__(self, config: LoraConfig, weight: Tensor) -> None:
         super().__init__()
-        wide, narrow = weight.shape  # out, in
+        out, inn = weight.shape
         self.scaling, self.dropout_p = config.scaling, config.dropout
-        self.lora_A = nn.Parameter(torch.empty(config.r, narrow, dtype=torch.float32, device=weight.device))
-        self.lora_B = nn.Parameter(torch.zeros(wide, config.r, dtype=torch.float32, device=weight.device))
+        self.lora_A = nn.Parameter(torch.empty(config.r, inn, dtype=torch.float32, device=weight.device))
+        self.lora_B = nn.Parameter(torch.zeros(out, config.r, dtype=torch.float32, device=weight.device))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # as nn.Linear begins
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """xWᵀ + b + s · dropout(x)AᵀBᵀ in x's type: [..., in] -> [..., out]."""
+        """xWᵀ + b + s · dropout(x)AᵀBᵀ in x's type, or autocast's: [..., in] -> [..., out]."""
         return lora_linear(x, weight, bias, self.lora_A, self.lora_B, self.scaling, self.dropout_p, self.training)
 
     def merged(self, weight: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ def merge_lora(model: Model, keep_base: bool = True) -> None:
         if keep_base:
             adapters.kept[f"{path}.weight"] = base
         layer.active = None
+        layer.adapters[adapters.active].requires_grad_(False)  # it no longer acts, so it cannot learn
     adapters.merged = True
 
 
@@ -65,7 +66,9 @@ def unmerge_lora(model: Model) -> None:
         swap(model, name, parameter)
     adapters.kept.clear()
     for path in adapter.places:
-        _layer(model, path).active = adapters.active
+        layer = _layer(model, path)
+        layer.active = adapters.active
+        layer.adapters[adapters.active].requires_grad_()
     adapters.merged = False
 
 

@@ -116,7 +116,7 @@ def mix(model: Model, adapters: Adapters, names: Sequence[str | None]) -> None:
         if isinstance(layer, nn.Embedding) and not isinstance(layer, Embedding):
             raise InputError(f"{path} is read as a whole, not row by row: adapters that have their own cannot be mixed")
         rows = _parted(layer, path, adapters, reading, base)
-        layer.add_module(CHILD, rows)
+        layer.add_module(CHILD, rows.train(layer.training))
         layer.__dict__["forward"] = rows
     for path in dict.fromkeys(path for adapter in chosen.values() for path in adapter.places):
         for name, update in _updates(model.get_submodule(path)).items():

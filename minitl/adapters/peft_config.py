@@ -8,6 +8,7 @@ from typing import Any
 from minitl.adapters.config import LoraConfig
 from minitl.adapters.held import Adapter
 from minitl.adapters.targets import shortest_names, shortest_saved
+from minitl.checkpoints.hub import full_name
 from minitl.errors import CheckpointError, InputError
 from minitl.models.base import Model
 
@@ -124,7 +125,7 @@ def config_values(model: Model, adapter: Adapter) -> dict[str, Any]:
         **adapter.extra,
         "peft_type": "LORA",
         "task_type": TASK_TYPES.get(model.task),
-        "base_model_name_or_path": model.source,
+        "base_model_name_or_path": model.source and full_name(model.source),
         "inference_mode": True,
         "r": config.r,
         "lora_alpha": config.alpha,

@@ -47,8 +47,10 @@ def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
 
     Only the adapter and the head of a classification task are then trained; a language model's head stays frozen.
     InputError: the name is taken, a target, a pattern or a module to save matches nothing, a table has grown by rows
-    that learn (see `add_tokens`), or adapters are merged.
+    that learn (see `add_tokens`), or adapters are merged or mixed.
     """
+    if not isinstance(config, LoraConfig):
+        raise InputError(f"add_lora takes a LoraConfig, got {config!r}")
     check_free(model, name)
     targets = find_targets(model, config.target_modules)
     by_name = find_saved(model, config.modules_to_save or [])
@@ -93,7 +95,7 @@ def use_adapter(model: Model, name: str | Sequence[str | None] | None) -> None:
             adapter_of(model, name)
         _activate(model, adapters, name)
         return
-    if isinstance(name, bytes) or not isinstance(name, Iterable):
+    if isinstance(name, bytes | Mapping) or not isinstance(name, Iterable):
         raise InputError(f"use_adapter takes a name, a list of names or None, got {name!r}")
     names = list(name)
     if not names:
@@ -192,7 +194,9 @@ def own_names(model: Model, config: LoraConfig, places: Iterable[str], saved: It
 
 def check_free(model: Model, name: str) -> None:
     """InputError unless an adapter may be placed under `name`."""
-    adapters = getattr(model, ATTRIBUTE, None)
+    if not isinstance(model, Model):
+        raise InputError(f"adapters sit on the models of load_model and new_model, got a {type(model).__name__}")
+    adapters: Adapters | None = getattr(model, ATTRIBUTE, None)
     # nn.Module refuses the names of what it has itself, an instance's attributes too.
     if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
         raise InputError(
@@ -208,6 +212,8 @@ def check_free(model: Model, name: str) -> None:
         raise InputError(f"an adapter called {name!r} is placed already; choose another name, or remove_lora first")
     if adapters is not None and adapters.merged:
         raise InputError(f"the adapter {adapters.active!r} is merged into the weights; call unmerge_lora first")
+    if adapters is not None and adapters.rows is not None:
+        raise InputError("adapters are mixed in one batch; use_adapter chooses one, or None, before another is placed")
 
 
 def _activate(model: Model, adapters: Adapters, name: str | None) -> None:

@@ -52,6 +52,12 @@ def resolve(source: str | Path, *, revision: str | None = None) -> Path:
     return at_hand(source, revision) or _pull(*_hub_id(source, revision))
 
 
+def full_name(source: str) -> str:
+    """The hub id behind a short name; any other source is its own."""
+    known = manifest().get(source)
+    return source if known is None else known["id"]
+
+
 def at_hand(source: str | Path, revision: str | None = None) -> Path | None:
     """What `resolve` gives for a hub id or a short name without asking the hub; None where that is nothing."""
     hub_id, named = _hub_id(source, revision)

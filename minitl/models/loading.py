@@ -141,13 +141,15 @@ def save_model(model: Model, folder: str | Path, tokenizer: Any = None, *, max_s
     folder      config.json, model.safetensors (or shards and their index), SHA256SUMS, and the tokenizer's files
     tokenizer   from `load_tokenizer`; None = weights and configuration only
 
-    A failure leaves `folder` as it was. InputError where the model carries adapters: merge or remove them first.
+    A failure leaves `folder` as it was. InputError where the model carries adapters, merged or not: remove_lora first.
     """
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.stored():
         published = model.key_map.to_published(name)
-        if published is None or ".adapters." in name:
-            raise InputError(f"{name} has no published name; merge or remove adapters before saving the model")
+        if ".adapters." in name:
+            raise InputError(f"{name} is an adapter's: remove_lora, after merge_lora if it is to stay, before saving")
+        if published is None:
+            raise InputError(f"{name} has no published name, and a checkpoint no place for it")
         value = tensor.detach()
         tensors[published] = value.t() if model.key_map.is_transposed(name) else value
     config = model.config

@@ -32,6 +32,9 @@ class LoraPlus:
     embedding_rate: float = 1e-6
 
     def __post_init__(self) -> None:
+        for name in ("ratio", "embedding_rate"):
+            if not isinstance(getattr(self, name), int | float):
+                raise InputError(f"LoRA+: {name} must be a number, got {getattr(self, name)!r}")
         if not (math.isfinite(self.ratio) and self.ratio >= 1):
             raise InputError(f"LoRA+: ratio must be a finite number of at least 1, got {self.ratio!r}")
         if not (math.isfinite(self.embedding_rate) and self.embedding_rate > 0):

@@ -26,7 +26,7 @@ class Strategy:
     lora_plus: LoraPlus | None = None
 
     def __post_init__(self) -> None:
-        if self.name == "lora" and self.lora is None:
+        if self.name.lower() == "lora" and self.lora is None:
             raise InputError('strategy "lora" needs its adapters: Strategy("lora", lora=LoraConfig(r=16, alpha=32))')
         if self.lora_plus is not None and self.lora is None:
             raise InputError(f"strategy {self.name!r}: lora_plus sets the rates of adapters, and there is no lora")

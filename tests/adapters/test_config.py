@@ -20,6 +20,7 @@ from minitl.errors import InputError
         ("bias", "some"),
         ("target_modules", [3]),
         ("modules_to_save", "classifier"),
+        ("modules_to_save", [""]),
         ("use_rslora", "yes"),
         ("use_dora", 1),
         ("rank_pattern", ["query"]),

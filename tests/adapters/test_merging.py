@@ -129,6 +129,30 @@ def test_values_that_are_not_finite_are_not_merged(where: str) -> None:
     use_adapter(model, None)  # still possible: nothing is merged
 
 
+def test_a_model_that_was_halved_while_merged_is_unmerged_in_half_precision() -> None:
+    model = adapted("bert", "backbone")
+    base = {name: value.detach().half() for name, value in model.named_parameters() if ".lora" not in name}
+    merge_lora(model)
+    model.half()
+    unmerge_lora(model)
+    found = dict(model.named_parameters())
+    assert all(
+        found[name].dtype == torch.float16 and torch.equal(found[name], value)
+        for name, value in base.items()
+        if ".adapters." not in name
+    )
+
+
+def test_what_is_merged_no_longer_learns() -> None:
+    model = adapted("bert", "backbone")
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    merge_lora(model)
+    updates = [parameter for name, parameter in model.named_parameters() if ".adapters." in name]
+    assert not any(parameter.requires_grad for parameter in updates)
+    unmerge_lora(model)
+    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == learning
+
+
 def test_the_order_of_merging_and_unmerging_is_checked(tmp_path: Path) -> None:
     model = adapted("bert", "backbone")
     with pytest.raises(InputError, match="no adapter is merged"):
@@ -150,6 +174,6 @@ def test_the_order_of_merging_and_unmerging_is_checked(tmp_path: Path) -> None:
 
 def test_a_model_with_adapters_is_not_saved_as_a_checkpoint(tmp_path: Path) -> None:
     model = adapted("bert", "backbone")
-    with pytest.raises(InputError, match="merge or remove"):
+    with pytest.raises(InputError, match="remove_lora, after merge_lora"):
         save_model(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()

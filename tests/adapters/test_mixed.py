@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from minitl import LoraConfig, add_lora, generate, load_adapter, merge_lora, remove_lora, save_adapter, use_adapter
+from minitl.adapters.mixed import Reading, _CheckedRows
 from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.models.unpadding import forward_unpadded
@@ -142,6 +143,40 @@ def test_dropouts_of_the_adapters_act_in_training_alone() -> None:
     assert torch.equal(outputs_of(model.eval(), ROWS), still)
 
 
+def test_rows_with_updates_alone_drop_nothing_in_a_model_that_does_not_train() -> None:
+    model = tiny("bert", "sequence-classification").eval()
+    for name in ("a", "b"):
+        add_lora(model, LoraConfig(r=3, dropout=0.5, target_modules=["query"]), name)
+        train_a_little(model)
+    model.eval()
+    names, expected = ["a", "b"] * 3, []
+    for i, name in enumerate(names):
+        use_adapter(model, name)
+        expected.append(outputs_of(model, ROWS[i : i + 1]))
+    use_adapter(model, names)
+    torch.testing.assert_close(outputs_of(model, ROWS), torch.cat(expected), rtol=1e-5, atol=1e-5)
+    model.train()
+    use_adapter(model, names)
+    assert not torch.allclose(outputs_of(model, ROWS), torch.cat(expected), rtol=1e-3, atol=1e-3)
+
+
+def test_beams_are_as_many_for_each_text() -> None:
+    class Cached:
+        length = 3
+
+    class Echo:
+        def encode(self, input_ids: Tensor, **_: object) -> Tensor:
+            return input_ids
+
+    reading = Reading(["a", None, "b"])
+    checked = _CheckedRows(Echo(), reading)  # type: ignore[arg-type]
+    beams = torch.zeros(6, 1)
+    assert checked(beams, cache=Cached()) is beams
+    assert reading.continuations == 2
+    with pytest.raises(InputError, match="7 rows"):
+        checked(torch.zeros(7, 1), cache=Cached())
+
+
 def test_another_number_of_rows_is_refused_with_both_numbers() -> None:
     model = three_adapters("gpt2", "causal-lm")
     use_adapter(model, NAMES)
@@ -160,9 +195,15 @@ def test_what_cannot_be_mixed_is_refused() -> None:
         use_adapter(model, [])
     with pytest.raises(InputError, match="a list of names or None, got 3"):
         use_adapter(model, 3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"no adapter is called \['a'\]"):
+        use_adapter(model, [["a"]])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="a list of names or None"):
+        use_adapter(model, {"a": 1})  # type: ignore[arg-type]
     use_adapter(model, NAMES)
     with pytest.raises(InputError, match="mixed in one batch"):
         merge_lora(model)
+    with pytest.raises(InputError, match="before another is placed"):
+        add_lora(model, LoraConfig(), "d")
     with pytest.raises(InputError, match="rows in another order"):
         forward_unpadded(model, ROWS, torch.ones_like(ROWS))
     use_adapter(model, "a")
@@ -183,13 +224,17 @@ def test_mixing_leaves_no_trace(tmp_path: Path) -> None:
     expected = outputs(model)
     use_adapter(model, NAMES)
     save_adapter(model, tmp_path, "b")  # possible meanwhile
-    twin = copy.deepcopy(model)
-    assert torch.equal(outputs_of(twin, ROWS), outputs_of(model, ROWS))
+    twin, mixed = copy.deepcopy(model), outputs_of(model, ROWS)
+    assert torch.equal(outputs_of(twin, ROWS), mixed)
     train_a_little(twin)
     use_adapter(model, "b")
     assert torch.equal(outputs(model), expected)
     assert [name for name, _ in model.named_parameters()] == names
     use_adapter(model, NAMES)
+    with pytest.raises(InputError, match="before another is placed"):
+        load_adapter(model, tmp_path, "again")
+    assert torch.equal(outputs_of(model, ROWS), mixed)  # as they were
+    use_adapter(model, None)
     load_adapter(model, tmp_path, "again")
     assert torch.equal(outputs(model), expected)
     use_adapter(model, NAMES)

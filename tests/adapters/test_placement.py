@@ -167,6 +167,8 @@ def test_mistakes_in_names_and_order_are_refused() -> None:
         with pytest.raises(InputError, match="cannot be an adapter's name"):
             add_lora(model, LoraConfig(), name=name)
     add_lora(model, LoraConfig())
+    with pytest.raises(InputError, match=r"takes a LoraConfig, got \{'r': 8\}"):
+        add_lora(model, {"r": 8}, "other")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'default' is placed already"):
         add_lora(model, LoraConfig())
     with pytest.raises(InputError, match="'other'; there are: default"):
