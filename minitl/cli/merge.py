@@ -32,6 +32,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def run(args: argparse.Namespace) -> int:
     from minitl.adapters import load_adapter, merge_lora, remove_lora
+    from minitl.adapters.files import CONFIG
     from minitl.checkpoints.weights import read_json
     from minitl.errors import InputError
     from minitl.models.loading import load_model, save_model
@@ -43,7 +44,11 @@ def run(args: argparse.Namespace) -> int:
     if facts and facts["strategy"] != "lora":
         raise InputError(f"{args.adapter} holds a model trained by {facts['strategy']}: there is no adapter to merge")
     folder = args.adapter / result_folder("lora") if facts else args.adapter
-    noted = read_json(folder / "adapter_config.json") if (folder / "adapter_config.json").exists() else {}
+    if not (folder / CONFIG).exists():
+        raise InputError(f"{args.adapter} holds no adapter: neither {CONFIG} nor the {FACTS} of a finished training")
+    if (args.destination / "config.json").exists() or (args.destination / FACTS).exists():
+        raise InputError(f"{args.destination} holds a checkpoint or a training already: name another folder")
+    noted = read_json(folder / CONFIG)
     base = args.base or facts.get("base") or noted.get("base_model_name_or_path")
     if not base:
         raise InputError(f"{args.adapter} does not say what its base is: name it with --base")

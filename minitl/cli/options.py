@@ -101,7 +101,9 @@ def result_folder(strategy: str) -> str:
 def read_model(source: str) -> tuple["Model", "Tokenizer", dict[str, Any]]:
     """A model, its tokenizer, and what FACTS says where `minitl train` wrote the folder: an empty dict elsewhere."""
     from minitl.adapters import load_adapter
+    from minitl.adapters.files import CONFIG
     from minitl.checkpoints.weights import read_json
+    from minitl.errors import InputError
     from minitl.models.loading import load_model
     from minitl.tokenization import load_tokenizer
 
@@ -114,6 +116,8 @@ def read_model(source: str) -> tuple["Model", "Tokenizer", dict[str, Any]]:
         load_adapter(model, folder / result_folder("lora"))
         model.eval()
     else:
+        if not facts and (folder / CONFIG).exists() and not (folder / "config.json").exists():
+            raise InputError(f"{source} holds an adapter and no model: `minitl merge` makes one of both")
         source = str(folder / result_folder(facts["strategy"])) if facts else source
         model = load_model(source)
     return model, load_tokenizer(source), facts

@@ -187,6 +187,12 @@ def test_an_adapter_is_merged_into_the_base_that_it_names_and_brings_its_head(
         answers.append(capsys.readouterr().out.split("\t")[1])
     assert float(answers[0]) == pytest.approx(float(answers[1]), abs=2e-4)
     assert "untrained" not in caplog.text
+    assert main(["merge", str(tmp_path / "out" / "adapter"), str(tmp_path / "merged"), *task]) == 1
+    assert "merged holds a checkpoint or a training already" in capsys.readouterr().err
+    assert main(["merge", str(tmp_path / "merged"), str(tmp_path / "m")]) == 1
+    assert "merged holds no adapter: neither adapter_config.json nor" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path / "out" / "adapter"), "A text."]) == 1
+    assert "holds an adapter and no model" in capsys.readouterr().err
     assert main(["merge", str(tmp_path / "nowhere"), str(tmp_path / "m")]) == 1
     assert "nowhere: no such folder" in capsys.readouterr().err
 
