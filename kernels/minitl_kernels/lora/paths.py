@@ -69,10 +69,14 @@ def path_name(device: torch.device, dtype: torch.dtype, r: int) -> str:
     return "plain"
 
 
-@torch.compiler.assume_constant_result  # a graph's device does not change
 def triton_serves(device: torch.device) -> bool:
     """Whether the kernels are for this CUDA device: one of NVIDIA's, of compute capability 8.0 or later."""
     return _served(device)
+
+
+# A graph's device does not change, so its answer is a constant. This is what torch.compiler.assume_constant_result
+# sets, whose import takes the whole compiler along: seconds.
+triton_serves._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @lru_cache
