@@ -68,8 +68,6 @@ def _classification(args: argparse.Namespace, dataset: "Dataset") -> str:
 
 
 def _prompted(args: argparse.Namespace, dataset: "Dataset") -> str:
-    import torch
-
     from minitl.tasks.sequence_classification import SequenceClassification
 
     names = dataset.label_names
@@ -82,7 +80,7 @@ def _prompted(args: argparse.Namespace, dataset: "Dataset") -> str:
     task.check(dataset.test, "test")
     answers = classifier.scores([example.text for example in dataset.test])
     order = [classifier.labels.index(name) for name in names]
-    scores = task.score(answers[:, order], torch.tensor([example.label for example in dataset.test]))
+    scores = task.score(answers[:, order], dataset.test)
     return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
 
 

@@ -154,9 +154,8 @@ def _model(arm: Arm, source: str, labels: list[str]) -> Model:
 def _test(model: Model, test: list[Example], task: SequenceClassification, settings: Settings) -> dict[str, Any]:
     started = time.perf_counter()
     answers = predict(model, test, task=task, batch_size=settings.eval_batch_size)
-    targets = torch.tensor([int(example.label) for example in test if example.label is not None])
     return {
-        **task.score(answers, targets),
+        **task.score(answers, test),
         "test_seconds": time.perf_counter() - started,
         "predicted": answers.argmax(-1).tolist(),
     }

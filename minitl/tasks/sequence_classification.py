@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minitl.data import Example
-from minitl.errors import DataError
 from minitl.nn.output import Output
+from minitl.tasks.task import NO_TARGET, Task, TrainingBatch
+from minitl.tasks.texts import LabelledRow, labelled_rows
 from minitl.tokenization import Tokenizer
 
 
-class SequenceClassification:
+class SequenceClassification(Task[Example, LabelledRow]):
     """loss = -log softmax(logits)[label], summed over the batch.
 
     tokenizer    from `load_tokenizer`
@@ -29,41 +30,39 @@ class SequenceClassification:
         self.label_names = list(label_names)
         self.max_length = max_length
 
-    def check(self, examples: Sequence[Example], where: str) -> None:
-        if not examples:
-            raise DataError(f"the {where} split is empty")
-        classes = len(self.label_names)
-        for i, example in enumerate(examples):
-            if not isinstance(example.label, int) or not 0 <= example.label < classes:
-                raise DataError(
-                    f"{where} example {i}: label {example.label!r} is not one of 0 to {classes - 1} "
-                    f"({', '.join(self.label_names)})"
-                )
+    def check_example(self, example: Example) -> str | None:
+        last = len(self.label_names) - 1
+        if isinstance(example.label, int) and 0 <= example.label <= last:
+            return None
+        return f"label {example.label!r} is not one of 0 to {last} ({', '.join(self.label_names)})"
 
-    def lengths(self, examples: Sequence[Example]) -> list[int]:
-        rows = self.tokenizer.encode(*self._texts(examples), max_length=self.max_length)
-        return [len(row) for row in rows]
+    def encode(self, examples: Sequence[Example]) -> list[LabelledRow]:
+        return labelled_rows(self.tokenizer, examples, self.max_length)
 
-    def collate(self, examples: Sequence[Example]) -> tuple[Mapping[str, Tensor], Tensor]:
-        """Inputs [batch, length] and class indices [batch]; an unlabelled example's is -1."""
-        inputs = self.tokenizer(*self._texts(examples), max_length=self.max_length)
-        labels = [-1 if example.label is None else int(example.label) for example in examples]
-        return inputs, torch.tensor(labels)
+    def collate(self, items: Sequence[LabelledRow]) -> TrainingBatch:
+        """ "labels": class indices [batch]; NO_TARGET for an unlabelled example."""
+        labels = [NO_TARGET if item.label is None else int(item.label) for item in items]
+        return TrainingBatch(self.tokenizer.pad([item.row for item in items]), {"labels": torch.tensor(labels)})
 
-    def loss(self, output: Output, targets: Tensor) -> tuple[Tensor, int]:
+    def loss(self, output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
         assert output.logits is not None
-        return F.cross_entropy(output.logits.float(), targets, reduction="sum"), len(targets)
+        return F.cross_entropy(output.logits.float(), targets["labels"], reduction="sum"), len(targets["labels"])
 
-    def answers(self, output: Output) -> Tensor:
+    def answers(self, output: Output, batch: TrainingBatch) -> Tensor:  # noqa: ARG002
         """Class probabilities [batch, classes], float32."""
         assert output.logits is not None
         return output.logits.float().softmax(-1)
 
-    def score(self, answers: Tensor, targets: Tensor) -> dict[str, float]:
-        """accuracy and F1, both from 0 to 1."""
+    def predictions(self, answers: Sequence[Tensor], items: Sequence[LabelledRow]) -> Tensor:  # noqa: ARG002
+        """Class probabilities [examples, classes]."""
+        return torch.stack(list(answers)) if answers else torch.empty(0, len(self.label_names))
+
+    def score(self, predictions: Any, examples: Sequence[Example]) -> dict[str, float]:
+        """accuracy and F1, both from 0 to 1; predictions: probabilities [examples, classes]."""
         from sklearn.metrics import accuracy_score, f1_score
 
-        predicted, labels = answers.argmax(-1).numpy(), targets.numpy()
+        predicted = torch.as_tensor(predictions).argmax(-1).tolist()
+        labels = [example.label for example in examples]
         average = "binary" if len(self.label_names) == 2 else "macro"
         return {
             "accuracy": float(accuracy_score(labels, predicted)),
@@ -71,10 +70,4 @@ class SequenceClassification:
         }
 
     def describe(self) -> dict[str, Any]:
-        return {"task": self.name, "labels": self.label_names, "max_length": self.max_length}
-
-    def _texts(self, examples: Sequence[Example]) -> tuple[list[str], list[str] | None]:
-        texts = [example.text for example in examples]
-        if all(example.pair is None for example in examples):
-            return texts, None
-        return texts, [example.pair or "" for example in examples]
+        return {"task": "sequence-classification", "labels": self.label_names, "max_length": self.max_length}

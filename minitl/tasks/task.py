@@ -1,37 +1,90 @@
-"""What the loop asks of a task. A task knows texts, labels, loss and metric; it knows nothing of optimisers."""
+"""What the loop asks of a task. A task knows examples, loss and metric; it knows nothing of optimisers.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+examples ─ encode ─► items ─ collate ─► batch ─ model ─► Output ─ loss ───► sum over targets, their number
+ (once, ahead of         │                                │
+  the loop)              │ a text may be cut in several   └── answers ─► one an item ─ predictions ─► one an
+                         └ items, as a long one in windows                                            example ─► score
+"""
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import torch
 from torch import Tensor
 
-from minitl.data import Example
+from minitl.errors import DataError
 from minitl.nn.output import Output
 
+NO_TARGET = -100  # a place from which nothing is to be learnt: `cross_entropy`'s ignore_index
 
-class Task(Protocol):
+
+class Item(Protocol):
+    """What the model reads in one row, ready but for padding."""
+
+    @property
+    def length(self) -> int:
+        """Tokens, for batches of similar length."""
+
+
+class TrainingBatch(NamedTuple):
+    """The model's inputs by their names, and the targets by the task's; the first dimension is that of the items."""
+
+    inputs: Mapping[str, Tensor]
+    targets: Mapping[str, Tensor]
+
+    def to(self, device: torch.device) -> "TrainingBatch":
+        """The same on `device`."""
+        return TrainingBatch(*({name: tensor.to(device) for name, tensor in part.items()} for part in self))
+
+
+E = TypeVar("E")  # the examples a task is taught by
+I = TypeVar("I", bound=Item)  # noqa: E741 - what it makes of them
+
+
+class Task(ABC, Generic[E, I]):
     """One way of turning examples into a loss and a score."""
 
     name: str  # the head it needs: "sequence-classification", …
     metric: str  # the key of `score` by which the best epoch is chosen; higher is better
 
-    def check(self, examples: Sequence[Example], where: str) -> None:
-        """Raise DataError where an example cannot be learnt from; `where` names the split."""
+    @abstractmethod
+    def check_example(self, example: E) -> str | None:
+        """Why the example cannot be learnt from, or None."""
 
-    def lengths(self, examples: Sequence[Example]) -> list[int]:
-        """Tokens of each example, for batches of similar length."""
+    @abstractmethod
+    def encode(self, examples: Sequence[E]) -> list[I]:
+        """Tokenise, once ahead of the loop; in the order of the examples. Labels may be missing."""
 
-    def collate(self, examples: Sequence[Example]) -> tuple[Mapping[str, Tensor], Tensor]:
-        """A batch: the model's inputs, and the targets [batch, ...]."""
+    @abstractmethod
+    def collate(self, items: Sequence[I]) -> TrainingBatch:
+        """Pad and stack; what is random (masks, say) is drawn here, from torch's generator."""
 
-    def loss(self, output: Output, targets: Tensor) -> tuple[Tensor, int]:
+    @abstractmethod
+    def loss(self, output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
         """The summed loss of a batch (a scalar tensor), and how many targets it sums over."""
 
-    def answers(self, output: Output) -> Tensor:
-        """What `score` needs of a batch's output, [batch, ...]."""
+    @abstractmethod
+    def answers(self, output: Output, batch: TrainingBatch) -> Iterable[Any]:
+        """What the model says of each item; on any device."""
 
-    def score(self, answers: Tensor, targets: Tensor) -> dict[str, float]:
+    def predictions(self, answers: Sequence[Any], items: Sequence[I]) -> Any:  # noqa: ARG002
+        """What it says of each example, in a sequence: the answers, where examples are not cut into several items."""
+        return answers
+
+    @abstractmethod
+    def score(self, predictions: Any, examples: Sequence[E]) -> dict[str, float]:
         """Metrics over a whole split, by a library."""
 
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What identifies the task in logs and in a resumed run."""
+
+    def check(self, examples: Sequence[E], where: str) -> None:
+        """Raise DataError where an example cannot be learnt from; `where` names the split."""
+        if not examples:
+            raise DataError(f"the {where} split is empty")
+        for i, example in enumerate(examples):
+            problem = self.check_example(example)
+            if problem is not None:
+                raise DataError(f"{where} example {i}: {problem}")

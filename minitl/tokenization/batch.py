@@ -1,10 +1,12 @@
 """A batch of encoded texts: padded tensors, with the way back to the words and characters they came from."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Encoding
 from torch import Tensor
@@ -12,6 +14,22 @@ from torch import Tensor
 from minitl.errors import InputError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One text, or pair of texts, as ids with special tokens, not padded: what is kept where many are tokenised ahead.
+
+    ids        int32 [length]
+    type_ids   uint8 [length]; None for families that have none
+    """
+
+    ids: npt.NDArray[np.int32]
+    type_ids: npt.NDArray[np.uint8] | None = None
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
 
 
 class Batch(dict[str, Tensor]):
@@ -47,19 +65,18 @@ class Batch(dict[str, Tensor]):
         return padding + row if self._padding_side == "left" else row + padding
 
 
-def collate(
-    encodings: Sequence[Encoding],
-    rows: Sequence[list[int]],
+def padded(
+    ids: Sequence[npt.ArrayLike],
+    type_ids: Sequence[npt.ArrayLike] | None,
     length: int | None,
     pad_token_id: int | None,
     padding_side: str,
-    token_types: bool,
-) -> Batch:
-    """Pad the ids `rows` of encodings to `length` (None: to the longest) and stack them.
+) -> dict[str, Tensor]:
+    """Pad rows of ids, and of token types where there are any, to `length` (None: to the longest) and stack them.
 
     Raises InputError where a row is longer than `length`, or where padding is needed and there is no pad token.
     """
-    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))  # type: ignore[arg-type]
     longest = int(lengths.max(initial=0))
     if length is None:
         length = longest
@@ -71,12 +88,12 @@ def collate(
     columns = np.arange(length)
     real = columns >= length - lengths[:, None] if padding_side == "left" else columns < lengths[:, None]
 
-    def stacked(values: Sequence[list[int]], filler: int) -> Tensor:
+    def stacked(values: Sequence[npt.ArrayLike], filler: int) -> Tensor:
         table = np.full(real.shape, filler, dtype=np.int64)
         table[real] = np.concatenate(values) if longest else 0  # row by row, as boolean indexing goes
         return torch.from_numpy(table)  # [batch, length]
 
-    tensors = {"input_ids": stacked(rows, pad_token_id or 0), "attention_mask": torch.from_numpy(real.astype(np.int64))}
-    if token_types:
-        tensors["token_type_ids"] = stacked([encoding.type_ids for encoding in encodings], 0)
-    return Batch(tensors, encodings, padding_side)
+    tensors = {"input_ids": stacked(ids, pad_token_id or 0), "attention_mask": torch.from_numpy(real.astype(np.int64))}
+    if type_ids is not None:
+        tensors["token_type_ids"] = stacked(type_ids, 0)
+    return tensors

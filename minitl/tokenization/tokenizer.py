@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from tokenizers import AddedToken, Encoding, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
 from minitl.checkpoints.atomic import write_json, write_text
 from minitl.errors import InputError
-from minitl.tokenization.batch import Batch, collate
+from minitl.tokenization.batch import Batch, Row, padded
 from minitl.tokenization.languages import Languages
 from minitl.tokenization.settings import ROLES
 
@@ -115,6 +116,30 @@ class Tokenizer:
         encodings = self._encode(texts, pairs, limit, offsets=False, language=self._spoken(as_target))
         return [self._ids(encoding) for encoding in encodings]
 
+    def rows(
+        self,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
+        max_length: int | None = None,
+        as_target: bool = False,
+    ) -> list[Row]:
+        """What `__call__` puts in each row, not padded and in little memory: for many texts ahead of a training."""
+        limit = self._limit(max_length, pairs is not None, truncation=True)
+        return [
+            self._row(encoding)
+            for encoding in self._encode(texts, pairs, limit, offsets=False, language=self._spoken(as_target))
+        ]
+
+    def pad(self, rows: Sequence[Row], length: int | None = None) -> dict[str, Tensor]:
+        """Rows as the tensors that a model reads, padded to the longest or to `length`."""
+        ids = [row.ids for row in rows]
+        type_ids = [row.type_ids for row in rows if row.type_ids is not None] if self.token_types else None
+        return padded(ids, type_ids, length, self.pad_token_id, self.padding_side)
+
+    def _row(self, encoding: Encoding) -> Row:
+        type_ids = np.array(encoding.type_ids, dtype=np.uint8) if self.token_types else None
+        return Row(np.array(self._ids(encoding), dtype=np.int32), type_ids)
+
     def _limit(self, max_length: int | None, paired: bool, truncation: bool) -> int | None:
         """The length to truncate to, or None."""
         limit = max_length if max_length is not None else self.model_max_length
@@ -188,8 +213,10 @@ class Tokenizer:
     def _collate(self, encodings: list[Encoding], length: int | None, padding: Padding) -> Batch:
         if padding is False and len({len(encoding) for encoding in encodings}) > 1:
             raise InputError("rows of different lengths make no tensor: use padding=True, or one text at a time")
-        rows = [self._ids(encoding) for encoding in encodings]
-        return collate(encodings, rows, length, self.pad_token_id, self.padding_side, self.token_types)
+        ids = [self._ids(encoding) for encoding in encodings]
+        type_ids = [encoding.type_ids for encoding in encodings] if self.token_types else None
+        tensors = padded(ids, type_ids, length, self.pad_token_id, self.padding_side)
+        return Batch(tensors, encodings, self.padding_side)
 
     def _padded_length(self, max_length: int | None, padding: Padding) -> int | None:
         """The length that `padding` asks for, or None where the longest row decides; checks the sides on the way."""

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from minitl.data import Example, length_grouped_batches
+from minitl.data import length_grouped_batches
 from minitl.errors import Diverged, InputError, Interrupted
 from minitl.models.base import Model
 from minitl.tasks.task import Task
 from minitl.training.evaluation import run_over
-from minitl.training.feeds import FeatureFeed, Feed, TextFeed
+from minitl.training.feeds import FeatureFeed, Feed
 from minitl.training.interrupt import stop_between_steps
 from minitl.training.log import History, Listener, Step, Validation
 from minitl.training.memory import PeakMemory
@@ -49,10 +49,10 @@ class Result:
 
 def fit(
     model: Model,
-    train: Sequence[Example],
-    validation: Sequence[Example] | None = None,
+    train: Sequence[Any],
+    validation: Sequence[Any] | None = None,
     *,
-    task: Task,
+    task: Task[Any, Any],
     settings: Settings | None = None,
     strategy: Strategy = FULL,
     folder: str | Path | None = None,
@@ -104,9 +104,9 @@ class _Training:
     def __init__(
         self,
         model: Model,
-        task: Task,
-        train: Sequence[Example],
-        validation: Sequence[Example] | None,
+        task: Task[Any, Any],
+        train: Sequence[Any],
+        validation: Sequence[Any] | None,
         settings: Settings,
         strategy: Strategy,
         folder: Path | None,
@@ -116,8 +116,9 @@ class _Training:
         self.optimizer = make_optimizer(model, settings, _may_learn(model, strategy), strategy.lora_plus)
         self.learning = learning(self.optimizer, model)
         self.feed = _feed(model, task, train, strategy, settings)
+        self.validation = validation
         self.validation_feed = _feed(model, task, validation, strategy, settings) if validation else None
-        batches = math.ceil(len(train) / settings.batch_size)
+        batches = math.ceil(len(self.feed.items) / settings.batch_size)
         self.windows_per_epoch = math.ceil(batches / settings.accumulation)
         self.steps = settings.epochs * self.windows_per_epoch
         self.rate = make_schedule(settings, self.steps)
@@ -145,8 +146,8 @@ class _Training:
         progress, total, count = self.progress, 0.0, 0
         for batch in window:
             with _autocast(self.model, self.settings):
-                output, targets = self.feed(batch)
-                loss, targets_in_batch = self.task.loss(output, targets)
+                output, read = self.feed(batch)
+                loss, targets_in_batch = self.task.loss(output, read.targets)
             loss.backward()
             total, count = total + loss.item(), count + targets_in_batch
         self._stop_unless_finite("loss", total, progress.step + 1)
@@ -178,13 +179,11 @@ class _Training:
         """Evaluate, remember the weights if they are the best so far, and save the state if it is time."""
         progress, validation = self.progress, None
         progress.epoch, progress.window = progress.epoch + 1, 0
-        if self.validation_feed is not None:
+        if self.validation is not None and self.validation_feed is not None:
             with _autocast(self.model, self.settings):
-                answers, targets, loss = run_over(
-                    self.model, self.validation_feed, self.task, self.settings.eval_batch_size
-                )
+                predictions, loss = run_over(self.model, self.validation_feed, self.task, self.settings.eval_batch_size)
             self._stop_unless_finite("validation loss", loss, progress.step)
-            metrics = self.task.score(answers, targets)
+            metrics = self.task.score(predictions, self.validation)
             validation = Validation(progress.step, progress.epoch, loss, metrics)
             progress.history.validations.append(validation)
             # Small splits often tie in accuracy; then the lower loss is the better model.
@@ -248,11 +247,11 @@ class _Training:
                 self.model.get_parameter(name).copy_(value)
 
 
-def _feed(model: Model, task: Task, examples: Sequence[Example], strategy: Strategy, settings: Settings) -> Feed:
+def _feed(model: Model, task: Task[Any, Any], examples: Sequence[Any], strategy: Strategy, settings: Settings) -> Feed:
     device = next(model.parameters()).device
     if strategy.backbone_is_constant:
         return FeatureFeed(model, task, examples, device, settings.eval_batch_size)
-    return TextFeed(model, task, examples, device)
+    return Feed(model, task, examples, device)
 
 
 def _may_learn(model: Model, strategy: Strategy) -> set[str]:
@@ -263,7 +262,7 @@ def _may_learn(model: Model, strategy: Strategy) -> set[str]:
     return names
 
 
-def _check(model: Model, task: Task, train: Sequence[Example], validation: Sequence[Example] | None) -> None:
+def _check(model: Model, task: Task[Any, Any], train: Sequence[Any], validation: Sequence[Any] | None) -> None:
     if model.task != task.name:
         raise InputError(f"the task {task.name} needs a model with that head; this one's is {model.task}")
     task.check(train, "training")
@@ -273,15 +272,15 @@ def _check(model: Model, task: Task, train: Sequence[Example], validation: Seque
 
 def _identity(
     model: Model,
-    task: Task,
+    task: Task[Any, Any],
     settings: Settings,
     strategy: Strategy,
-    train: Sequence[Example],
-    validation: Sequence[Example] | None,
+    train: Sequence[Any],
+    validation: Sequence[Any] | None,
 ) -> dict[str, Any]:
     """What an interrupted training must share with the one that goes on from it."""
 
-    def digest(examples: Sequence[Example] | None) -> int:
+    def digest(examples: Sequence[Any] | None) -> int:
         return zlib.crc32(repr(list(examples or [])).encode("utf-8", "surrogatepass"))
 
     return {

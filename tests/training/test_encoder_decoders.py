@@ -16,6 +16,8 @@ from minitl.errors import Interrupted
 from minitl.models.base import Model
 from minitl.nn.output import Output
 from minitl.tasks.sequence_classification import SequenceClassification
+from minitl.tasks.task import Task, TrainingBatch
+from minitl.tasks.texts import LabelledRow, labelled_rows
 from minitl.training import FROZEN, FULL, Settings, Strategy, evaluate
 from tests.training.test_fit import Listening
 
@@ -35,7 +37,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-class Naming:
+class Naming(Task[Example, LabelledRow]):
     """A model reads a text, and writes whether it is "good" or "bad"."""
 
     name = "seq2seq-lm"
@@ -46,32 +48,29 @@ class Naming:
         good, bad = (self.tokenizer.encode([word])[0][1] for word in ("good", "bad"))
         self.words = torch.tensor([bad, good])
 
-    def check(self, examples: Sequence[Example], where: str) -> None:
-        """Nothing can be wrong here."""
+    def check_example(self, example: Example) -> str | None:  # noqa: ARG002
+        return None
 
-    def lengths(self, examples: Sequence[Example]) -> list[int]:
-        return [len(row) for row in self.tokenizer.encode([example.text for example in examples])]
+    def encode(self, examples: Sequence[Example]) -> list[LabelledRow]:
+        return labelled_rows(self.tokenizer, examples, 16)
 
-    def collate(self, examples: Sequence[Example]) -> tuple[Mapping[str, Tensor], Tensor]:
-        batch = self.tokenizer([example.text for example in examples])
-        start = torch.full((len(examples), 1), SIZES["decoder_start_token_id"])
-        inputs = {
-            "input_ids": batch["input_ids"],
-            "attention_mask": batch["attention_mask"],
-            "decoder_input_ids": start,
-        }
-        return inputs, self.words[[int(example.label or 0) for example in examples]]
+    def collate(self, items: Sequence[LabelledRow]) -> TrainingBatch:
+        start = torch.full((len(items), 1), SIZES["decoder_start_token_id"])
+        batch = self.tokenizer.pad([item.row for item in items])
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")} | {"decoder_input_ids": start}
+        return TrainingBatch(inputs, {"words": self.words[[int(item.label or 0) for item in items]]})
 
-    def loss(self, output: Output, targets: Tensor) -> tuple[Tensor, int]:
+    def loss(self, output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
         assert output.logits is not None
-        return F.cross_entropy(output.logits[:, 0], targets, reduction="sum"), len(targets)
+        return F.cross_entropy(output.logits[:, 0], targets["words"], reduction="sum"), len(targets["words"])
 
-    def answers(self, output: Output) -> Tensor:
+    def answers(self, output: Output, batch: TrainingBatch) -> Tensor:  # noqa: ARG002
         assert output.logits is not None
-        return output.logits[:, 0]
+        return output.logits[:, 0].argmax(-1)
 
-    def score(self, answers: Tensor, targets: Tensor) -> dict[str, float]:
-        return {"accuracy": float((answers.argmax(-1) == targets).float().mean())}
+    def score(self, predictions: Sequence[Tensor], examples: Sequence[Example]) -> dict[str, float]:
+        right = [word == self.words[int(e.label or 0)] for word, e in zip(predictions, examples, strict=True)]
+        return {"accuracy": sum(map(float, right)) / len(right)}
 
     def describe(self) -> dict[str, Any]:
         return {"task": self.name}
@@ -133,24 +132,24 @@ def test_a_resumed_training_equals_an_unbroken_one(
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_cached_features_are_read_where_the_text_ends(tiny: Path, examples: list[Example], family: str) -> None:
     """A frozen backbone trains the head alike, whether its output is kept or computed anew."""
-    from minitl.training.feeds import FeatureFeed, TextFeed
+    from minitl.training.feeds import FeatureFeed, Feed
 
     class Trailing(SequenceClassification):
         """As in mBART, something follows the end token."""
 
-        def collate(self, examples: Sequence[Example]) -> tuple[Mapping[str, Tensor], Tensor]:
-            batch, targets = super().collate(examples)
+        def collate(self, items: Sequence[LabelledRow]) -> TrainingBatch:
+            batch, targets = super().collate(items)
             ids, mask = batch["input_ids"], batch["attention_mask"]
             ids = F.pad(ids, (0, 1)).scatter(1, mask.sum(-1, keepdim=True), 7)
-            return {"input_ids": ids, "attention_mask": F.pad(mask, (1, 0), value=1)}, targets
+            return TrainingBatch({"input_ids": ids, "attention_mask": F.pad(mask, (1, 0), value=1)}, targets)
 
     task = Trailing(load_tokenizer(tiny), ["negative", "positive"])
     model = new_model(CONFIGS[family], "sequence-classification", num_labels=2)
     device = torch.device("cpu")
     kept = FeatureFeed(model, task, examples, device, batch_size=5)([3, 0, 7])
-    anew = TextFeed(model, task, examples, device)([3, 0, 7])
+    anew = Feed(model, task, examples, device)([3, 0, 7])
     torch.testing.assert_close(kept[0].logits, anew[0].logits, rtol=0, atol=1e-5)
-    assert torch.equal(kept[1], anew[1])
+    assert torch.equal(kept[1].targets["labels"], anew[1].targets["labels"])
     before = stored(model)
     fit(model, examples, task=task, settings=QUICK, strategy=FROZEN)
     learned = {name for name, value in stored(model).items() if not torch.equal(value, before[name])}

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -375,7 +375,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
 ):
     losses = task.loss
 
-    def infinite_slope(output: Output, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
+    def infinite_slope(output: Output, targets: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
         loss, count = losses(output, targets)
         assert output.logits is not None
         return loss + (output.logits - output.logits.detach()).abs().sum().sqrt(), count  # adds 0; its slope is 0/0
