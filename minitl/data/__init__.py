@@ -2,7 +2,17 @@
 
 from minitl.data.batching import batches_by_length, length_grouped_batches
 from minitl.data.datasets import load_dataset
-from minitl.data.examples import Dataset, Example
+from minitl.data.examples import Dataset, Example, TaggedSentence
 from minitl.data.splits import sample
+from minitl.data.tagged import load_tagged
 
-__all__ = ["Dataset", "Example", "batches_by_length", "length_grouped_batches", "load_dataset", "sample"]
+__all__ = [
+    "Dataset",
+    "Example",
+    "TaggedSentence",
+    "batches_by_length",
+    "length_grouped_batches",
+    "load_dataset",
+    "load_tagged",
+    "sample",
+]

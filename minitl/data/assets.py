@@ -130,12 +130,17 @@ ASSETS: dict[str, Files | Archive] = {
 
 def find_asset(name: str) -> tuple[Files | Archive, Path] | str:
     """The declared set and the folder that holds its files, or why there is none, in words."""
-    folder = os.environ.get(VARIABLE)
-    if not folder:
-        return f"{VARIABLE} (unset)"
+    data = assets_folder()
+    if isinstance(data, str):
+        return f"{VARIABLE} ({data})"
     asset = ASSETS.get(name)
     if asset is None:
         return f"{VARIABLE} (it knows {', '.join(ASSETS)})"
-    data = Path(folder).expanduser() / "data"
     absent = [path for path in asset.paths() if not (data / path).is_file()]
     return f"{VARIABLE} ({data / absent[0]} is absent)" if absent else (asset, data)
+
+
+def assets_folder() -> Path | str:
+    """The folder data/ of MINITL_ASSETS, or "unset"."""
+    folder = os.environ.get(VARIABLE)
+    return Path(folder).expanduser() / "data" if folder else "unset"

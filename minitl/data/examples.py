@@ -1,6 +1,7 @@
-"""What every data set becomes: examples of a text, perhaps a second one, and perhaps a label."""
+"""What every data set becomes: examples, one kind for each kind of task."""
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 
 @dataclass(frozen=True)
@@ -12,13 +13,24 @@ class Example:
     label: int | float | None = None  # a class index; a score (float) for regression; None = unlabelled
 
 
+@dataclass(frozen=True)
+class TaggedSentence:
+    """Words, and a tag for each; None = untagged."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...] | None = None
+
+
+E = TypeVar("E")
+
+
 @dataclass
-class Dataset:
+class Dataset(Generic[E]):
     """A data set in three splits, any of which may be empty."""
 
     name: str
     origin: str  # where it was found: a path, "embedded", or "hub:ID@revision"
-    train: list[Example]
-    validation: list[Example]
-    test: list[Example]
-    label_names: list[str] | None  # the name of each class index; None for regression and for unlabelled sets
+    train: list[E]
+    validation: list[E]
+    test: list[E]
+    label_names: list[str] | None  # of each class index, or the tags; None for regression and unlabelled sets

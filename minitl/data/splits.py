@@ -7,12 +7,14 @@ proportion of the pool, to within rounding. Prefixes of one order are nested, he
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
-from minitl.data.examples import Example
 from minitl.errors import InputError
 
+E = TypeVar("E")
 
-def sample(examples: Sequence[Example], n: int, seed: int, stratified: bool = True) -> list[Example]:
+
+def sample(examples: Sequence[E], n: int, seed: int, stratified: bool = True) -> list[E]:
     """Draw n examples without replacement, with the class proportions of the pool (where labels are classes).
 
     For one seed and one pool samples are nested: sample(50) is the beginning of sample(100).
@@ -23,7 +25,7 @@ def sample(examples: Sequence[Example], n: int, seed: int, stratified: bool = Tr
     return [examples[index] for index in _order(examples, seed, stratified)[:n]]
 
 
-def cut_off(examples: list[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
+def cut_off(examples: list[E], fraction: float, seed: int) -> tuple[list[E], list[E]]:
     """Cut `fraction` of the examples off, stratified: (what remains, in its order; what was cut off).
 
     A positive fraction cuts at least one example off and leaves at least one; of a single example nothing is cut.
@@ -39,12 +41,12 @@ def cut_off(examples: list[Example], fraction: float, seed: int) -> tuple[list[E
     return [example for at, example in enumerate(examples) if at not in taken], [examples[at] for at in chosen]
 
 
-def _order(examples: Sequence[Example], seed: int, stratified: bool) -> list[int]:
+def _order(examples: Sequence[Any], seed: int, stratified: bool) -> list[int]:
     """Every index once, shuffled; stratified, with the classes evenly interleaved."""
     rng = random.Random(seed)
     groups: dict[int | None, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
-        label = example.label
+        label = getattr(example, "label", None)
         groups[label if stratified and isinstance(label, int) else None].append(index)
     places: list[tuple[float, float, int]] = []
     for label in sorted(groups, key=lambda label: -1 if label is None else label):

@@ -91,6 +91,10 @@ class Tokenizer:
         Every word is read as following a space, as in running text. Arguments as in `__call__`.
         """
         length = self._padded_length(max_length, padding)
+        encodings = self._encode_words(words, self._limit(max_length, False, truncation))
+        return self._collate(encodings, length, padding)
+
+    def _encode_words(self, words: Sequence[Sequence[str]], limit: int | None) -> list[Encoding]:
         check_list("words", words)
         for row, text in enumerate(words):
             if (
@@ -100,9 +104,7 @@ class Tokenizer:
             ):
                 raise InputError(f"words[{row}] must be a list of strings, found {text!r:.60}")
         inputs = [list(text) for text in words]
-        limit = self._limit(max_length, False, truncation)
-        encodings = self._run(inputs, limit, offsets=True, language=self._spoken(False), words=True)
-        return self._collate(encodings, length, padding)
+        return self._run(inputs, limit, offsets=True, language=self._spoken(False), words=True)
 
     def encode(
         self,
@@ -129,6 +131,13 @@ class Tokenizer:
             self._row(encoding)
             for encoding in self._encode(texts, pairs, limit, offsets=False, language=self._spoken(as_target))
         ]
+
+    def word_rows(
+        self, words: Sequence[Sequence[str]], max_length: int | None = None, truncation: bool = True
+    ) -> list[tuple[Row, list[int | None]]]:
+        """What `encode_words` puts in each row, as `rows` gives it, and for each token the index of its word."""
+        encodings = self._encode_words(words, self._limit(max_length, False, truncation))
+        return [(self._row(encoding), encoding.word_ids) for encoding in encodings]
 
     def pad(self, rows: Sequence[Row], length: int | None = None) -> dict[str, Tensor]:
         """Rows as the tensors that a model reads, padded to the longest or to `length`."""
