@@ -2,17 +2,20 @@
 
 from minitl.data.batching import batches_by_length, length_grouped_batches
 from minitl.data.datasets import load_dataset
-from minitl.data.examples import Dataset, Example, TaggedSentence
+from minitl.data.examples import Dataset, Example, Question, TaggedSentence
+from minitl.data.questions import load_questions
 from minitl.data.splits import sample
 from minitl.data.tagged import load_tagged
 
 __all__ = [
     "Dataset",
     "Example",
+    "Question",
     "TaggedSentence",
     "batches_by_length",
     "length_grouped_batches",
     "load_dataset",
+    "load_questions",
     "load_tagged",
     "sample",
 ]

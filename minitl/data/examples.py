@@ -21,6 +21,16 @@ class TaggedSentence:
     tags: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True)
+class Question:
+    """A question on a text, and what of the text answers it."""
+
+    question: str
+    context: str
+    answers: tuple[tuple[str, int], ...] | None = None  # (text, its first character); () = not answered there; None = ?
+    id: str = ""
+
+
 E = TypeVar("E")
 
 

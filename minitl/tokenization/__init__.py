@@ -5,8 +5,8 @@ Read in this order: `loading` (which files of a folder are used), `settings` (wh
 `tokenizer` and `batch` (what the rest of the library calls).
 """
 
-from minitl.tokenization.batch import Batch, Row
+from minitl.tokenization.batch import Batch, Row, Window
 from minitl.tokenization.loading import load_tokenizer
 from minitl.tokenization.tokenizer import Tokenizer
 
-__all__ = ["Batch", "Row", "Tokenizer", "load_tokenizer"]
+__all__ = ["Batch", "Row", "Tokenizer", "Window", "load_tokenizer"]

@@ -32,6 +32,19 @@ class Row:
         return len(self.ids)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """A question and a part of the text that it asks of, in one row.
+
+    first      place of the text's first token in the row
+    offsets    int32 [tokens of the text, 2]: where each begins and ends, in characters of the whole text
+    """
+
+    row: Row
+    first: int
+    offsets: npt.NDArray[np.int32]
+
+
 class Batch(dict[str, Tensor]):
     """`input_ids`, `attention_mask` and, for families that have them, `token_type_ids`: int64 [batch, length].
 

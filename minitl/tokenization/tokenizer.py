@@ -13,7 +13,7 @@ from torch import Tensor
 
 from minitl.checkpoints.atomic import write_json, write_text
 from minitl.errors import InputError
-from minitl.tokenization.batch import Batch, Row, padded
+from minitl.tokenization.batch import Batch, Row, Window, padded
 from minitl.tokenization.languages import Languages
 from minitl.tokenization.settings import ROLES
 
@@ -138,6 +138,48 @@ class Tokenizer:
         """What `encode_words` puts in each row, as `rows` gives it, and for each token the index of its word."""
         encodings = self._encode_words(words, self._limit(max_length, False, truncation))
         return [(self._row(encoding), encoding.word_ids) for encoding in encodings]
+
+    def windows(
+        self, questions: Sequence[str], texts: Sequence[str], max_length: int, overlap: int
+    ) -> list[list[Window]]:
+        """Each question before each part of its text: windows of `max_length` tokens, special ones included, of which
+        neighbours share `overlap`. A question that takes more than half of a window is cut.
+
+        InputError where `overlap` leaves no room to go on.
+        """
+        check_strings("questions", questions)
+        check_strings("texts", texts)
+        if len(questions) != len(texts):
+            raise InputError(f"{len(questions)} questions and {len(texts)} texts: expected as many of each")
+        specials = self._backend.num_special_tokens_to_add(True)
+        most = max_length // 2 - specials
+        if most < 1 or not 0 <= overlap < max_length - specials - most:
+            raise InputError(f"windows of {max_length} tokens that share {overlap} have no room for question and text")
+        short = self._cut_short(questions, most)
+        with self._lock:
+            self._set_language(self.source_language)
+            self._backend.enable_truncation(max_length, stride=overlap, strategy="only_second")
+            try:
+                encodings = self._backend.encode_batch(_without_surrogates(list(zip(short, texts, strict=True))))
+            finally:
+                self._backend.no_truncation()
+        return [[self._window(part) for part in (encoding, *encoding.overflowing)] for encoding in encodings]
+
+    def _cut_short(self, texts: Sequence[str], most: int) -> list[str]:
+        """The texts, none longer than `most` tokens."""
+        with self._lock:
+            self._set_truncation(None)
+            encodings = self._backend.encode_batch(_without_surrogates(list(texts)), add_special_tokens=False)
+        return [
+            text if len(encoding) <= most else text[: encoding.offsets[most - 1][1]]
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    def _window(self, encoding: Encoding) -> Window:
+        places = [place for place, sequence in enumerate(encoding.sequence_ids) if sequence == 1]
+        offsets = [encoding.offsets[place] for place in places]
+        first = places[0] if places else 0
+        return Window(self._row(encoding), first, np.array(offsets, dtype=np.int32).reshape(-1, 2))
 
     def pad(self, rows: Sequence[Row], length: int | None = None) -> dict[str, Tensor]:
         """Rows as the tensors that a model reads, padded to the longest or to `length`."""

@@ -1,0 +1,125 @@
+"""Questions on a text that holds the answer, or does not: files in SQuAD's format, by name or path.
+
+    {"data": [{"paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "is_impossible": false,
+                                                      "answers": [{"text": …, "answer_start": 17}]}]}]}]}
+
+Published test files often have their answers blanked out: such questions are unlabelled.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from minitl.checkpoints.weights import read_json
+from minitl.data.assets import assets_folder
+from minitl.data.examples import Dataset, Question
+from minitl.data.hub import SPLIT_NAMES
+from minitl.data.splits import cut_off
+from minitl.errors import DataError, InputError
+
+# Sets of MINITL_ASSETS: the file of each split. The development files of TyDi and all of XQuAD have no answers there.
+QUESTIONS: dict[str, dict[str, str]] = {
+    **{f"tydiqa-{code}": {"train": f"tydiqa/tydiqa.goldp.{code}.train.json"} for code in ("en", "ko", "sw")},
+    **{
+        f"tydiqa-{code}-blank": {"test": f"tydiqa/tydiqa.goldp.{code}.dev.json"}
+        for code in ["ar", "bn", "en", "fi", "id", "ko", "ru", "sw", "te"]
+    },
+    **{f"xquad-{code}-blank": {"test": f"xquad/xquad.{code}.json"} for code in ("en", "de", "es")},
+}
+
+
+def load_questions(
+    name: str | Path, *, validation_fraction: float = 0.1, test_fraction: float = 0.1, seed: int = 0
+) -> Dataset[Question]:
+    """Find the questions `name` and load all of them.
+
+    A .json file, which becomes the training split, a folder with files named train, validation (dev, valid, val) and
+    test, or a set known by name under the folder that MINITL_ASSETS names (`QUESTIONS`).
+
+    A training split without test has `test_fraction` cut off, then one without validation `validation_fraction`, drawn
+    with `seed`: by texts, so that no text is in two splits.
+
+    DataError: nothing is found (listing what was tried), a file is damaged or empty, or an answer is not at its offset.
+    """
+    paths, origin = _find(str(name))
+    splits = {split: list(_questions(path)) for split, path in paths.items()}
+    train, validation, test = (splits.get(split, []) for split in ("train", "validation", "test"))
+    if not test:
+        train, test = _cut_by_context(train, test_fraction, seed)
+    if not validation:
+        train, validation = _cut_by_context(train, validation_fraction, seed)
+    return Dataset(str(name), origin, train, validation, test, None)
+
+
+def _find(name: str) -> tuple[dict[str, Path], str]:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        found = {s: file for s, stems in SPLIT_NAMES.items() for t in stems if (file := path / f"{t}.json").is_file()}
+        if not found:
+            raise DataError(f"{path}: no question file in this folder; expected train.json, validation.json, test.json")
+        return found, str(path)
+    if path.exists():
+        return {"train": path}, str(path)
+    data = assets_folder()
+    if isinstance(data, Path) and name in QUESTIONS:
+        found = {split: data / file for split, file in QUESTIONS[name].items()}
+        absent = [file for file in found.values() if not file.is_file()]
+        if not absent:
+            return found, str(next(iter(found.values())))
+        tried = f"{absent[0]} is absent"
+    else:
+        tried = f"it knows {', '.join(QUESTIONS)}" if isinstance(data, Path) else data
+    raise DataError(
+        f"no set of questions {name!r} was found; tried: a file or folder of that name ({path.absolute()} is absent); "
+        f"MINITL_ASSETS ({tried})"
+    )
+
+
+def _questions(path: Path) -> Iterator[Question]:
+    count = 0
+    for i, article in enumerate(_list(read_json(path, DataError), "data", str(path))):
+        for j, paragraph in enumerate(_list(article, "paragraphs", f"{path}, data[{i}]")):
+            place = f"{path}, data[{i}].paragraphs[{j}]"
+            context = _string(paragraph, "context", place)
+            for entry in _list(paragraph, "qas", place):
+                count += 1
+                yield _question(entry, context, place)
+    if not count:
+        raise DataError(f"{path}: the data set is empty: it has no questions")
+
+
+def _question(entry: Any, context: str, place: str) -> Question:
+    question = _string(entry, "question", place)
+    place = f"{place}, question {entry.get('id', question)!r}"
+    answers = []
+    for answer in [] if entry.get("is_impossible") else _list(entry, "answers", place):
+        text, start = _string(answer, "text", place), answer.get("answer_start")
+        if not isinstance(start, int) or context[start : start + len(text)] != text:
+            found = context[start : start + len(text)] if isinstance(start, int) else ""
+            raise DataError(
+                f"{place}: the answer {text!r} is not at its offset {start!r}, where the text has {found!r}"
+            )
+        answers.append((text, start))
+    blank = bool(answers) and not any(text for text, _ in answers)
+    return Question(question, context, None if blank else tuple(answers), str(entry.get("id", "")))
+
+
+def _list(value: Any, field: str, place: str) -> list[Any]:
+    if not isinstance(value, dict) or not isinstance(value.get(field), list):
+        raise DataError(f"{place}: expected an object whose field {field!r} is a list")
+    return value[field]
+
+
+def _string(value: Any, field: str, place: str) -> str:
+    if not isinstance(value, dict) or not isinstance(value.get(field), str):
+        raise DataError(f"{place}: expected an object whose field {field!r} is a string")
+    return value[field]
+
+
+def _cut_by_context(questions: list[Question], fraction: float, seed: int) -> tuple[list[Question], list[Question]]:
+    """`cut_off` of texts, with all questions on them."""
+    if not 0 <= fraction < 1:
+        raise InputError(f"a fraction to cut off must be at least 0 and below 1, not {fraction}")
+    kept, _ = cut_off(list(dict.fromkeys(question.context for question in questions)), fraction, seed)
+    stays = set(kept)
+    return [q for q in questions if q.context in stays], [q for q in questions if q.context not in stays]
