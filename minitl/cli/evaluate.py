@@ -2,14 +2,15 @@
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from minitl.cli.options import add_data_options, read_classifier, read_data
+from minitl.cli.options import add_data_options, read_data, read_trained
 from minitl.cli.prompts import add_prompt_options, check_prompt_options, read_prompt_classifier
 from minitl.errors import DataError, InputError
 
 if TYPE_CHECKING:
-    from minitl.data import Dataset
+    from minitl.data import Dataset, Example
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,7 +24,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--task",
         choices=["classification", "similarity"],
         default="classification",
-        help="classification: accuracy, F1 and loss of a trained classifier, or accuracy and F1 by a prompt (default); "
+        help="classification: the scores of a trained head, whatever it was taught, or accuracy and F1 of a classifier "
+        "by a prompt (default); "
         "similarity: Spearman's rank correlation · 100 between cosines of sentence vectors and human scores",
     )
     parser.add_argument(
@@ -43,33 +45,54 @@ def run(args: argparse.Namespace) -> int:
     check_prompt_options(args)
     if args.labels and args.task != "classification":
         raise InputError("--labels: only of use with --task classification")
-    dataset = read_data(args, validation_fraction=0)
+    by_task = {"classification": _prompted if args.labels else _trained, "similarity": _similarity}
+    print(by_task[args.task](args))
+    return 0
+
+
+def _read_texts(args: argparse.Namespace) -> "tuple[Dataset[Example], str]":
+    """The data set whose test split is to be measured, and what it is called."""
+    return _judged(read_data(args, validation_fraction=0))
+
+
+def _judged(dataset: "Dataset[Any]") -> "tuple[Dataset[Any], str]":
     split = " test"
     if not dataset.test and not dataset.validation:  # a single file, all of it
         dataset, split = replace(dataset, train=[], test=dataset.train), ""
     if not dataset.test:
         raise DataError(f"{dataset.origin}: has no test split")
-    by_task = {"classification": _prompted if args.labels else _classification, "similarity": _similarity}
-    scores = by_task[args.task](args, dataset)
-    print(f"{dataset.name}{split}, {len(dataset.test)} examples: {scores}")
-    return 0
+    return dataset, f"{dataset.name}{split}, {len(dataset.test)} examples"
 
 
-def _classification(args: argparse.Namespace, dataset: "Dataset") -> str:
+def _trained(args: argparse.Namespace) -> str:
+    from minitl.tasks.kinds import Texts
     from minitl.training import evaluate
 
-    model, task = read_classifier(args.model, args.max_length)
-    if dataset.label_names != model.config.labels:
-        raise DataError(
-            f"{dataset.origin}: its labels are {dataset.label_names}, the model's are {model.config.labels}"
-        )
+    model, task, kind = read_trained(args.model, args.max_length)
+    names = ("text", "pair", "label") if kind.data is Texts else ()
+    for name in ("text", "pair", "label"):
+        if getattr(args, name) is not None and name not in names:
+            raise InputError(f"--{name}: the data of this model's task, {task.name}, has no such columns")
+    given = {name: getattr(args, name) for name in names}
+    where = kind.data(args.data, **given, validation_fraction=0.0)
+    if Path(args.data).is_file() and hasattr(where, "test_fraction"):
+        where = replace(where, test_fraction=0.0)
+    dataset, called = _judged(kind.load(where))
+    labels = getattr(task, "label_names", None)
+    if kind.data is Texts and dataset.label_names != labels:
+        raise DataError(f"{dataset.origin}: its labels are {dataset.label_names}, the model's are {labels}")
     scores = evaluate(model, dataset.test, task=task)
+    return f"{called}: {_listed(scores)}"
+
+
+def _listed(scores: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
 
 
-def _prompted(args: argparse.Namespace, dataset: "Dataset") -> str:
+def _prompted(args: argparse.Namespace) -> str:
     from minitl.tasks.sequence_classification import SequenceClassification
 
+    dataset, called = _read_texts(args)
     names = dataset.label_names
     if names is None or sorted(names) != sorted(args.labels):
         raise DataError(f"{dataset.origin}: its labels are {names or 'none'}, --labels are {args.labels}")
@@ -80,11 +103,10 @@ def _prompted(args: argparse.Namespace, dataset: "Dataset") -> str:
     task.check(dataset.test, "test")
     answers = classifier.scores([example.text for example in dataset.test])
     order = [classifier.labels.index(name) for name in names]
-    scores = task.score(answers[:, order], dataset.test)
-    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    return f"{called}: {_listed(task.score(answers[:, order], dataset.test))}"
 
 
-def _shots(args: argparse.Namespace, dataset: "Dataset", names: list[str]) -> list[tuple[str, str]]:
+def _shots(args: argparse.Namespace, dataset: "Dataset[Example]", names: list[str]) -> list[tuple[str, str]]:
     """The examples that the prompt shows, as (text, label)."""
     from minitl.data import sample
 
@@ -107,14 +129,15 @@ def _shots(args: argparse.Namespace, dataset: "Dataset", names: list[str]) -> li
     return shown
 
 
-def _similarity(args: argparse.Namespace, dataset: "Dataset") -> str:
+def _similarity(args: argparse.Namespace) -> str:
     from minitl.models.sentence import load_sentence_encoder
     from minitl.tasks.similarity import sts_spearman
 
+    dataset, called = _read_texts(args)
     pairs, scores = [], []
     for i, example in enumerate(dataset.test):
         if example.pair is None or example.label is None:
             raise DataError(f"{dataset.origin}, test example {i}: expected two texts and a score")
         pairs.append((example.text, example.pair))
         scores.append(float(example.label))
-    return f"Spearman {sts_spearman(load_sentence_encoder(args.model), pairs, scores):.2f}"
+    return f"{called}: Spearman {sts_spearman(load_sentence_encoder(args.model), pairs, scores):.2f}"

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from minitl.checkpoints.weights import read_json
     from minitl.errors import InputError
     from minitl.models.loading import load_model, save_model
+    from minitl.tasks.kinds import KINDS
     from minitl.tokenization import load_tokenizer
 
     if not args.adapter.is_dir():
@@ -52,9 +53,12 @@ def run(args: argparse.Namespace) -> int:
     base = args.base or facts.get("base") or noted.get("base_model_name_or_path")
     if not base:
         raise InputError(f"{args.adapter} does not say what its base is: name it with --base")
-    task = args.task or ("sequence-classification" if facts else TASKS.get(noted.get("task_type") or ""))
+    task = args.task or TASKS.get(noted.get("task_type") or "")
+    head = KINDS[facts["task"]].head_options(facts["labels"]) if facts else {}
+    if args.labels:
+        head = {"labels": args.labels}
     with quietly():
-        model = load_model(base, task, labels=args.labels or facts.get("labels"))
+        model = load_model(base, task, **head)
     load_adapter(model, folder)
     merge_lora(model, keep_base=False)
     remove_lora(model)

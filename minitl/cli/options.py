@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minitl.data import Dataset
     from minitl.models.base import Model
-    from minitl.tasks.sequence_classification import SequenceClassification
+    from minitl.tasks.kinds import Kind
+    from minitl.tasks.task import Task
     from minitl.tokenization import Tokenizer
 
-FACTS = "training.json"  # what `minitl train` leaves beside the model or the adapter: base, labels, settings, scores
+# What `minitl train` leaves beside the model or the adapter: base, labels, scores; and all that was chosen.
+FACTS, RECIPE = "training.json", "recipe.toml"
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +63,7 @@ def text_length(model: "Model", asked: int | None, usual: int = 128) -> int:
 
     limit = model.position_limit
     if asked is not None and (asked < 1 or (limit is not None and asked > limit)):
-        raise InputError(f"--max-length {asked}: expected 1 to {limit or 'any number'}, this model's positions")
+        raise InputError(f"max_length {asked}: expected 1 to {limit or 'any number'}, this model's positions")
     length = usual if asked is None else asked
     return length if limit is None else min(length, limit)
 
@@ -105,14 +107,15 @@ def read_model(source: str) -> tuple["Model", "Tokenizer", dict[str, Any]]:
     from minitl.checkpoints.weights import read_json
     from minitl.errors import InputError
     from minitl.models.loading import load_model
+    from minitl.tasks.kinds import KINDS
     from minitl.tokenization import load_tokenizer
 
     folder = Path(source)
     facts = read_json(folder / FACTS) if (folder / FACTS).exists() else {}
     if facts.get("strategy") == "lora":
-        source = facts["base"]
+        source, kind = facts["base"], KINDS[facts["task"]]
         with quietly():
-            model = load_model(source, "sequence-classification", labels=facts["labels"])
+            model = load_model(source, kind.head, **kind.head_options(facts["labels"]))
         load_adapter(model, folder / result_folder("lora"))
         model.eval()
     else:
@@ -123,19 +126,22 @@ def read_model(source: str) -> tuple["Model", "Tokenizer", dict[str, Any]]:
     return model, load_tokenizer(source), facts
 
 
-def read_classifier(source: str, max_length: int | None = None) -> tuple["Model", "SequenceClassification"]:
-    """A trained sequence classifier and its task: what `minitl train` wrote into `source`, or a checkpoint with a head.
+def read_trained(source: str, max_length: int | None = None) -> tuple["Model", "Task[Any, Any]", "Kind"]:
+    """A trained model and its task: what `minitl train` wrote into `source`, or a checkpoint with a head.
 
-    Texts are cut to `max_length` tokens; None = as in the training, else 128. Raises InputError where the checkpoint
-    holds no trained classifier.
+    Texts are cut to `max_length` tokens; None = as in the training, else as is usual. Raises InputError where the
+    checkpoint holds no trained head.
     """
     from minitl.errors import InputError
-    from minitl.tasks.sequence_classification import SequenceClassification
+    from minitl.tasks.kinds import KINDS
 
     model, tokenizer, facts = read_model(source)
-    if model.task != "sequence-classification":
-        raise InputError(
-            f"{source} is a {model.task} checkpoint, without a trained classifier: `minitl train` makes one"
-        )
-    length = text_length(model, max_length, facts.get("max_length", 128))
-    return model, SequenceClassification(tokenizer, model.config.labels, length)
+    scores = model.config.problem_type == "regression" or len(model.config.labels) == 1
+    usual = {kind.head: kind for name, kind in KINDS.items() if (name == "regression") <= scores}
+    kind = KINDS[facts["task"]] if facts else usual.get(model.task)
+    if kind is None:
+        raise InputError(f"{source} is a {model.task} checkpoint, without a trained head: `minitl train` makes one")
+    options = dict(facts.get("options", {}))
+    length = text_length(model, max_length, options.get("max_length", kind.usual_length))
+    labels = facts["labels"] if facts else None if kind.num_labels else model.config.labels
+    return model, kind.make(tokenizer, labels, kind.options(**options | {"max_length": length})), kind

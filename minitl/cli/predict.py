@@ -1,29 +1,28 @@
-"""`minitl predict`: label texts with a trained classifier, or by asking a language model."""
+"""`minitl predict`: what a trained model says of texts; or a language model, asked by a prompt."""
 
 import argparse
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from minitl.cli.options import read_classifier, read_lines
+from minitl.cli.options import read_lines, read_trained
 from minitl.cli.prompts import add_prompt_options, check_prompt_options, read_prompt_classifier
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from minitl.errors import InputError
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser(
         "predict",
-        help="label texts with a trained classifier, or without training by a prompt",
-        description="Print label, probability and text, separated by tabs, one line a text. With --labels, any "
-        "language model or entailment classifier does: give the texts before the options, or on standard input.",
+        help="what a trained model says of texts, or without training a prompt",
+        description="Print one line a text, parted by tabs: of a classifier label, probability and text; of a score "
+        "the score and the text; of --question the answer and its score. A tagger's words come one a line with their "
+        "tags, the text being cut at its spaces. With --labels, any language model or entailment classifier does: give "
+        "the texts before the options, or on standard input.",
     )
     parser.add_argument("model", help="a folder that `minitl train` wrote, or a checkpoint folder or hub id")
-    parser.add_argument(
-        "texts", nargs="*", metavar="TEXT", help="texts to label (default: one a line from standard input)"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, with every label's probability")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: one a line from standard input)")
+    parser.add_argument("--question", help="what the texts are to answer")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, with all that the model says")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument(
         "--max-length",
@@ -37,27 +36,60 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def run(args: argparse.Namespace) -> int:
     check_prompt_options(args)
     texts = args.texts or read_lines(None)
-    labels, answers = _by_prompt(args, texts) if args.labels else _by_training(args, texts)
-    for text, row in zip(texts, answers.tolist(), strict=True):
-        probabilities = dict(zip(labels, row, strict=True))
-        best = max(probabilities, key=probabilities.__getitem__)
-        if args.json:
-            print(json.dumps({"text": text, "label": best, "probabilities": probabilities}, ensure_ascii=False))
-        else:
-            print(f"{best}\t{probabilities[best]:.4f}\t{text}")
+    for plain, values in _by_prompt(args, texts) if args.labels else _by_training(args, texts):
+        print(json.dumps(values, ensure_ascii=False) if args.json else plain)
     return 0
 
 
-def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> "tuple[list[str], Tensor]":
-    """The labels and the probabilities [texts, labels]."""
-    from minitl.data import Example
+Line = tuple[str, dict[str, Any]]  # as text, and for --json
+
+
+def _by_prompt(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Line]:
+    classifier = read_prompt_classifier(args, batch_size=args.batch_size)
+    return _classes(texts, classifier.scores(texts).exp(), classifier.labels)
+
+
+def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Line]:
+    from minitl.data import Example, Question, TaggedSentence
     from minitl.training import predict
 
-    model, task = read_classifier(args.model, args.max_length)
-    answers = predict(model, [Example(text) for text in texts], task=task, batch_size=args.batch_size)
-    return task.label_names, answers
+    model, task, _ = read_trained(args.model, args.max_length)
+    name = task.describe()["task"]
+    if (args.question is not None) != (name == "question-answering"):
+        raise InputError("--question: only of use with a model that answers questions, which needs one")
+    as_examples: dict[str, tuple[Callable[[str], Any], Callable[[Sequence[str], Any], Iterator[Line]]]] = {
+        "sequence-classification": (Example, lambda texts, said: _classes(texts, said, task.label_names)),  # type: ignore[attr-defined]
+        "regression": (Example, _scores),
+        "token-classification": (lambda text: TaggedSentence(tuple(text.split())), _tags),
+        "question-answering": (lambda text: Question(args.question, text), _answers),
+    }
+    make, show = as_examples[name]
+    return show(texts, predict(model, [make(text) for text in texts], task=task, batch_size=args.batch_size))
 
 
-def _by_prompt(args: argparse.Namespace, texts: Sequence[str]) -> "tuple[list[str], Tensor]":
-    classifier = read_prompt_classifier(args, batch_size=args.batch_size)
-    return classifier.labels, classifier.scores(texts).exp()
+def _classes(texts: Sequence[str], answers: Any, labels: Sequence[str]) -> Iterator[Line]:
+    for text, row in zip(texts, answers.tolist(), strict=True):
+        probabilities = dict(zip(labels, row, strict=True))
+        best = max(probabilities, key=probabilities.__getitem__)
+        yield (
+            f"{best}\t{probabilities[best]:.4f}\t{text}",
+            {"text": text, "label": best, "probabilities": probabilities},
+        )
+
+
+def _scores(texts: Sequence[str], scores: Sequence[float]) -> Iterator[Line]:
+    for text, score in zip(texts, scores, strict=True):
+        yield f"{score:.4f}\t{text}", {"text": text, "score": score}
+
+
+def _tags(texts: Sequence[str], sentences: Sequence[Sequence[str]]) -> Iterator[Line]:
+    for text, tags in zip(texts, sentences, strict=True):
+        words = text.split()
+        pairs = zip(words, tags, strict=True)
+        yield "".join(f"{word}\t{tag}\n" for word, tag in pairs), {"words": words, "tags": list(tags)}
+
+
+def _answers(texts: Sequence[str], answers: Sequence[Any]) -> Iterator[Line]:
+    for text, found in zip(texts, answers, strict=True):
+        values = {"text": text, "answer": found.text, "start": found.start, "score": found.score}
+        yield f"{found.text}\t{found.score:.4f}", values | {"no_answer": found.no_answer}

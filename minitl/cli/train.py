@@ -1,89 +1,148 @@
-"""`minitl train`: fine-tune a checkpoint on labelled texts."""
+"""`minitl train`: teach a checkpoint a task, by a recipe in a TOML file or by options."""
 
 import argparse
 import re
 import signal
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minitl.cli.options import FACTS, add_data_options, device, read_data, result_folder, text_length
-from minitl.errors import DataError, Diverged, InputError, Interrupted
+from minitl.cli.options import FACTS, RECIPE, device, result_folder, text_length
+from minitl.errors import Diverged, InputError, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from minitl.models.base import Model
-    from minitl.tasks.sequence_classification import SequenceClassification
     from minitl.tokenization import Tokenizer
-    from minitl.training import Settings, Strategy
     from minitl.training.fit import Result
-
-STRATEGIES = ("full", "frozen", "gradual", "lora")
+    from minitl.training.recipe import Recipe
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser(
         "train",
-        help="fine-tune a checkpoint on your own data",
-        description="Fine-tune a text classifier; a tenth of the data is held out to choose the best epoch where there "
-        "is no validation split. Writes OUT/model or OUT/adapter, OUT/training.json and the logs. "
-        "Called again after an interruption, it goes on where it was.",
+        help="teach a checkpoint a task",
+        description="Fine-tune a checkpoint, by a recipe (a TOML file: `minitl train task.toml --set "
+        "training.learning_rate=1e-4`) or by options. A tenth of the data is held out to choose the best epoch where "
+        "there is no validation split. Writes OUT/model or OUT/adapter, OUT/recipe.toml, OUT/training.json and the "
+        "logs. Called again after an interruption, it goes on where it was.",
     )
-    parser.add_argument("model", help="a checkpoint folder or hub id")
-    add_data_options(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the result")
-    parser.add_argument("--strategy", choices=STRATEGIES, default="full", help="what learns (default: full)")
-    parser.add_argument("--epochs", type=int, default=3, help="passes over the data (default: 3)")
-    parser.add_argument("--batch-size", type=int, default=32, help="(default: 32)")
-    parser.add_argument("--accumulation", type=int, default=1, help="batches per optimiser step")
-    parser.add_argument("--learning-rate", type=float, help="default: 5e-5; 5e-4 for lora, 1e-2 for frozen")
-    parser.add_argument("--schedule", choices=("linear", "cosine", "constant"), default="linear")
-    parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps (default: 0.1)")
-    parser.add_argument("--weight-decay", type=float, default=0.01)
-    parser.add_argument("--max-length", type=int, help="tokens a text is cut to (default: 128, or all it can read)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 over float32 weights")
-    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
+    parser.add_argument("model", metavar="MODEL|RECIPE", help="a checkpoint folder or hub id, or a recipe.toml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the recipe, such as training.epochs=5"
+    )
     parser.add_argument("--restart", action="store_true", help="begin anew instead of going on with an interrupted one")
-    _add_lora_options(parser)
-    parser.set_defaults(run=run)
+    options = [
+        parser.add_argument("--out", help="folder for the result"),
+        parser.add_argument(
+            "--task",
+            choices=("classification", "regression", "token-classification", "question-answering"),
+            help="(default: classification)",
+        ),
+        *_data_options(parser),
+        *_training_options(parser),
+        *_lora_options(parser),
+    ]
+    parser.set_defaults(run=run, recipe_options=[option.dest for option in options])
 
 
-def _add_lora_options(parser: argparse.ArgumentParser) -> None:
+def _data_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    return [
+        parser.add_argument("--data", dest="data.source", help="a data set: a name, a file or folder, or a hub id"),
+        parser.add_argument("--text", dest="data.text", help="column of the text (default: a usual name)"),
+        parser.add_argument("--pair", dest="data.pair", help="column of the second text, where there are pairs"),
+        parser.add_argument("--label", dest="data.label", help="column of the label (default: a usual name)"),
+        parser.add_argument(
+            "--max-length",
+            dest="options.max_length",
+            type=int,
+            help="tokens a text is cut to, or of a window (default: 128, of a window 384, or all the model can read)",
+        ),
+    ]
+
+
+def _training_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    return [
+        parser.add_argument(
+            "--strategy",
+            dest="strategy.name",
+            choices=("full", "frozen", "gradual", "lora"),
+            help="what learns (default: full)",
+        ),
+        parser.add_argument("--epochs", dest="training.epochs", type=int, help="passes over the data (default: 3)"),
+        parser.add_argument("--batch-size", dest="training.batch_size", type=int, help="(default: 32)"),
+        parser.add_argument(
+            "--accumulation", dest="training.accumulation", type=int, help="batches per optimiser step (default: 1)"
+        ),
+        parser.add_argument(
+            "--learning-rate",
+            dest="training.learning_rate",
+            type=float,
+            help="default: 5e-5; 5e-4 for lora, 1e-2 for frozen",
+        ),
+        parser.add_argument("--schedule", dest="training.schedule", choices=("linear", "cosine", "constant")),
+        parser.add_argument("--warmup", dest="training.warmup", type=float, help="share of the steps (default: 0.1)"),
+        parser.add_argument("--weight-decay", dest="training.weight_decay", type=float, help="(default: 0.01)"),
+        parser.add_argument("--seed", dest="training.seed", type=int, help="(default: 0)"),
+        parser.add_argument(
+            "--bf16",
+            dest="training.autocast",
+            action="store_const",
+            const="bfloat16",
+            help="matrix products in bfloat16 over float32 weights",
+        ),
+        parser.add_argument("--device", dest="model.device", type=device, help="cpu or cuda (default: cpu)"),
+    ]
+
+
+def _lora_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     group = parser.add_argument_group("with --strategy lora")
-    options = (
-        group.add_argument("--rank", type=int, help="of the updates (default: 16)"),
-        group.add_argument("--alpha", type=float, help="strength of the updates (default: 32)"),
-        group.add_argument("--dropout", type=float, help="on the updates' input (default: 0.1)"),
+    return [
+        group.add_argument("--rank", dest="strategy.rank", type=int, help="of the updates (default: 16)"),
+        group.add_argument("--alpha", dest="strategy.alpha", type=float, help="strength of the updates (default: 32)"),
+        group.add_argument("--dropout", dest="strategy.dropout", type=float, help="on their input (default: 0.1)"),
         group.add_argument(
             "--target-modules",
+            dest="strategy.target_modules",
             nargs="+",
             metavar="NAME",
             help="layers with an update: names, published or uniform, each for every layer whose path ends with it "
             "(query value, c_attn, attention.query); or all-linear; or one regular expression, in quotes, over whole "
             "published paths ('.*layer\\.[01]\\..*query') (default: all-linear)",
         ),
-        group.add_argument("--dora", action="store_true", default=None, help="learn the size of each row apart"),
-        group.add_argument(
-            "--rslora", action="store_true", default=None, help="scale by alpha / sqrt(rank) instead of alpha / rank"
-        ),
-        group.add_argument(
-            "--bias", choices=("none", "all", "lora_only"), help="biases that learn too (default: none)"
-        ),
         group.add_argument(
             "--modules-to-save",
+            dest="strategy.modules_to_save",
             nargs="+",
             metavar="NAME",
             help="modules that learn in full and are saved with the adapter; a classifier's head always is",
         ),
         group.add_argument(
+            "--bias",
+            dest="strategy.bias",
+            choices=("none", "all", "lora_only"),
+            help="biases that learn too (default: none)",
+        ),
+        group.add_argument(
+            "--dora", dest="strategy.dora", action="store_const", const=True, help="learn the size of each row apart"
+        ),
+        group.add_argument(
+            "--rslora",
+            dest="strategy.rslora",
+            action="store_const",
+            const=True,
+            help="scale by alpha / sqrt(rank) instead of alpha / rank",
+        ),
+        group.add_argument(
             "--lora-plus-ratio",
+            dest="strategy.lora_plus_ratio",
             type=float,
             metavar="RATIO",
             help="LoRA+: the rate of B is so many times that of A, 16 in the paper (default: the same rate)",
         ),
-    )
-    parser.set_defaults(lora_options=[option.dest for option in options])
+    ]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,23 +152,25 @@ def run(args: argparse.Namespace) -> int:
     from minitl.checkpoints.atomic import check_writable, write_json
     from minitl.cli.progress import Bars
     from minitl.models.loading import load_model
-    from minitl.tasks.sequence_classification import SequenceClassification
     from minitl.tokenization import load_tokenizer
     from minitl.training import discard_state, evaluate, fit
 
-    check_writable(args.out)
-    data = read_data(args)
-    if not data.label_names or len(data.label_names) < 2:
-        raise DataError(f"{args.data}: a classifier needs two labels or more, found {data.label_names or 'none'}")
-    if (args.out / FACTS).exists() and not args.restart:
-        raise InputError(f"{args.out} holds a finished training: name another --out, or replace it with --restart")
-    strategy = _strategy(args)
-    settings = _settings(args).with_rate(strategy.usual_rate)
-    torch.manual_seed(args.seed)
-    model = load_model(args.model, "sequence-classification", labels=data.label_names, device=args.device)
-    tokenizer = load_tokenizer(args.model)
-    task = SequenceClassification(tokenizer, data.label_names, text_length(model, args.max_length))
-    test = [example for example in data.test if example.label is not None]  # published test sets are often unlabelled
+    recipe = _recipe(args)
+    out, kind, strategy = Path(recipe.out), recipe.kind, recipe.learns
+    check_writable(out)
+    data = kind.load(recipe.data)
+    if (out / FACTS).exists() and not args.restart:
+        raise InputError(f"{out} holds a finished training: name another --out, or replace it with --restart")
+    recipe = replace(recipe, training=recipe.training.with_rate(strategy.usual_rate))
+    settings = recipe.training
+    torch.manual_seed(settings.seed)
+    head = kind.head_options(data.label_names)
+    model = load_model(recipe.model.source, kind.head, device=recipe.model.device, **head)
+    tokenizer = load_tokenizer(recipe.model.source)
+    length = text_length(model, recipe.options.max_length, kind.usual_length)
+    recipe = replace(recipe, options=replace(recipe.options, max_length=length))
+    task = kind.make(tokenizer, data.label_names, recipe.options)
+    test = [example for example in data.test if task.is_labelled(example)]  # some published ones are not
     if test:
         task.check(test, "test")
     console = Console()
@@ -122,105 +183,57 @@ def run(args: argparse.Namespace) -> int:
                 task=task,
                 settings=settings,
                 strategy=strategy,
-                folder=args.out,
-                listener=bars.training(f"{args.strategy} on {data.name}"),
+                folder=out,
+                listener=bars.training(f"{strategy.name} on {data.name}"),
                 resume=not args.restart,
             )
-        facts = _facts(args, task, settings, result)
+        facts = _facts(recipe, data.label_names, result)
         if test:
             facts["test"] = evaluate(model, test, task=task, batch_size=settings.eval_batch_size)
-        _save(model, tokenizer, args)
-        write_json(args.out / FACTS, facts)
-        discard_state(args.out)
+        _save(model, tokenizer, recipe)
+        _write_recipe(recipe)
+        write_json(out / FACTS, facts)
+        discard_state(out)
     except Interrupted as error:
         raise Interrupted(f"{error}; the same command goes on from there", error.signum) from error
     except KeyboardInterrupt as error:
         what = "interrupted; the same command goes on from the last state that was saved"
         raise Interrupted(what, signal.SIGINT) from error
     except Diverged as error:
-        where = _save(model, tokenizer, args)
-        discard_state(args.out)
+        where = _save(model, tokenizer, recipe)
+        discard_state(out)
         raise Diverged(f"{error}; those weights are in {where}") from error
-    _print(console, facts, args.out)
+    _print(console, facts, out)
     return 0
 
 
-def _print(console: "Console", facts: dict[str, Any], out: Path) -> None:
-    for split, named in (("validation", f"validation, epoch {facts['best_epoch']}"), ("test", "test")):
-        if facts.get(split):
-            console.print(f"{named}: " + "  ".join(f"{k} {v:.4f}" for k, v in facts[split].items()), highlight=False)
-    console.print(f"saved in {out}", highlight=False, soft_wrap=True)
+def _recipe(args: argparse.Namespace) -> "Recipe":
+    """The recipe of the file, or of the options, changed by the options and by --set."""
+    from minitl.training.recipe import assign, make_recipe, read_values
+
+    named = args.model.endswith(".toml")
+    values = read_values(args.model) if named else {"model": {"source": args.model}}
+    given = {key: value for key in args.recipe_options if (value := getattr(args, key)) is not None}
+    if "strategy.target_modules" in given:
+        given["strategy.target_modules"] = _targets(given["strategy.target_modules"])
+    for key, value in given.items():
+        table, _, name = key.rpartition(".")
+        (values.setdefault(table, {}) if table else values)[name] = value
+    for assignment in args.set:
+        assign(values, assignment)
+    for name, option in (("out", "--out"), ("data", "--data")):
+        if name not in values:
+            raise InputError(f"{option} is needed" + (f": {args.model} does not say it" if named else ""))
+    if not named:
+        _check_lora(given, values.get("strategy", {}).get("name"))
+    return make_recipe(values, args.model if named else "the options")
 
 
-def _facts(
-    args: argparse.Namespace, task: "SequenceClassification", settings: "Settings", result: "Result"
-) -> dict[str, Any]:
-    """What the folder remembers of the training, for `predict` and `merge` and whoever reads it."""
-    return {
-        "base": args.model,
-        "strategy": args.strategy,
-        "lora_plus_ratio": args.lora_plus_ratio,
-        "labels": task.label_names,
-        "max_length": task.max_length,
-        "settings": settings.to_dict(),
-        "best_epoch": result.best_epoch,
-        "validation": result.metrics,
-        "seconds": result.seconds,
-        "peak_memory_bytes": result.peak_memory,
-    }
-
-
-def _save(model: "Model", tokenizer: "Tokenizer", args: argparse.Namespace) -> Path:
-    """Save what was trained: OUT/adapter where that is LoRA, else OUT/model."""
-    from minitl.adapters import save_adapter
-    from minitl.models.loading import save_model
-
-    folder: Path = args.out / result_folder(args.strategy)
-    if args.strategy == "lora":
-        save_adapter(model, folder)
-    else:
-        save_model(model, folder, tokenizer)
-    return folder
-
-
-def _settings(args: argparse.Namespace) -> "Settings":
-    from minitl.training import Settings
-
-    return Settings(
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        accumulation=args.accumulation,
-        learning_rate=args.learning_rate,
-        weight_decay=args.weight_decay,
-        warmup=args.warmup,
-        schedule=args.schedule,
-        autocast="bfloat16" if args.bf16 else "float32",
-        seed=args.seed,
-    )
-
-
-def _strategy(args: argparse.Namespace) -> "Strategy":
-    from minitl.adapters import LoraConfig
-    from minitl.training import FROZEN, FULL, GRADUAL, LoraPlus, Strategy
-
-    given = {name: getattr(args, name) for name in args.lora_options if getattr(args, name) is not None}
-    if args.strategy == "lora":
-        config = LoraConfig(
-            r=given.get("rank", 16),
-            alpha=given.get("alpha", 32),
-            dropout=given.get("dropout", 0.1),
-            target_modules=_targets(given.get("target_modules", ["all-linear"])),
-            modules_to_save=given.get("modules_to_save"),
-            bias=given.get("bias", "none"),
-            use_rslora=given.get("rslora", False),
-            use_dora=given.get("dora", False),
-        )
-        ratio = given.get("lora_plus_ratio")
-        return Strategy("lora", lora=config, lora_plus=None if ratio is None else LoraPlus(ratio))
-    if given:
-        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise InputError(f"{options}: only of use with --strategy lora")
-    return {"full": FULL, "frozen": FROZEN, "gradual": GRADUAL}[args.strategy]
+def _check_lora(given: Iterable[str], strategy: str | None) -> None:
+    options = [key.removeprefix("strategy.").replace("_", "-") for key in given if key.startswith("strategy.")]
+    options = [f"--{name}" for name in options if name != "name"]
+    if options and strategy != "lora":
+        raise InputError(f"{' and '.join(options)}: only of use with --strategy lora")
 
 
 def _targets(words: list[str]) -> list[str] | str:
@@ -228,3 +241,49 @@ def _targets(words: list[str]) -> list[str] | str:
     alone = words[0] if len(words) == 1 else None
     is_name = alone is not None and re.fullmatch(r"[\w.]+", alone)
     return words if alone is None or is_name else alone
+
+
+def _facts(recipe: "Recipe", labels: Sequence[str] | None, result: "Result") -> dict[str, Any]:
+    """What the folder remembers of the training, for `predict` and `merge` and whoever reads it."""
+    values = recipe.to_dict()
+    return {
+        "base": recipe.model.source,
+        "task": recipe.task,
+        "options": values["options"],
+        "strategy": recipe.strategy.name,
+        "labels": None if labels is None else list(labels),
+        "recipe": values,
+        "best_epoch": result.best_epoch,
+        "validation": result.metrics,
+        "seconds": result.seconds,
+        "peak_memory_bytes": result.peak_memory,
+    }
+
+
+def _write_recipe(recipe: "Recipe") -> None:
+    """OUT/recipe.toml: all that was chosen, also what was left to its default."""
+    import tomli_w
+
+    from minitl.checkpoints.atomic import write_text
+
+    write_text(Path(recipe.out) / RECIPE, tomli_w.dumps(recipe.to_dict()))
+
+
+def _save(model: "Model", tokenizer: "Tokenizer", recipe: "Recipe") -> Path:
+    """Save what was trained: OUT/adapter where that is LoRA, else OUT/model."""
+    from minitl.adapters import save_adapter
+    from minitl.models.loading import save_model
+
+    folder = Path(recipe.out) / result_folder(recipe.strategy.name)
+    if recipe.strategy.name == "lora":
+        save_adapter(model, folder)
+    else:
+        save_model(model, folder, tokenizer)
+    return folder
+
+
+def _print(console: "Console", facts: dict[str, Any], out: Path) -> None:
+    for split, named in (("validation", f"validation, epoch {facts['best_epoch']}"), ("test", "test")):
+        if facts.get(split):
+            console.print(f"{named}: " + "  ".join(f"{k} {v:.4f}" for k, v in facts[split].items()), highlight=False)
+    console.print(f"saved in {out}", highlight=False, soft_wrap=True)

@@ -93,6 +93,9 @@ class QuestionAnswering(Task[Question, QuestionWindow]):
                 return f"question {example.id!r}: the answer {text!r} is not at its offset {start}"
         return None
 
+    def is_labelled(self, example: Question) -> bool:
+        return example.answers is not None
+
     def encode(self, examples: Sequence[Question]) -> list[QuestionWindow]:
         questions, texts = [example.question.lstrip() for example in examples], [e.context for e in examples]
         windows = self.tokenizer.windows(questions, texts, self.max_length, self.overlap) if examples else []

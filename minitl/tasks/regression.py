@@ -33,6 +33,9 @@ class Regression(Task[Example, LabelledRow]):
             return None
         return f"label {example.label!r} is not a finite number"
 
+    def is_labelled(self, example: Example) -> bool:
+        return example.label is not None
+
     def encode(self, examples: Sequence[Example]) -> list[LabelledRow]:
         return labelled_rows(self.tokenizer, examples, self.max_length)
 

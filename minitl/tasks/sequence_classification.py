@@ -36,6 +36,9 @@ class SequenceClassification(Task[Example, LabelledRow]):
             return None
         return f"label {example.label!r} is not one of 0 to {last} ({', '.join(self.label_names)})"
 
+    def is_labelled(self, example: Example) -> bool:
+        return example.label is not None
+
     def encode(self, examples: Sequence[Example]) -> list[LabelledRow]:
         return labelled_rows(self.tokenizer, examples, self.max_length)
 

@@ -53,6 +53,10 @@ class Task(ABC, Generic[E, I]):
         """Why the example cannot be learnt from, or None."""
 
     @abstractmethod
+    def is_labelled(self, example: E) -> bool:
+        """Whether it says what is right; the examples of published test sets often do not."""
+
+    @abstractmethod
     def encode(self, examples: Sequence[E]) -> list[I]:
         """Tokenise, once ahead of the loop; in the order of the examples. Labels may be missing."""
 

@@ -63,6 +63,9 @@ class TokenClassification(Task[TaggedSentence, WordsRow]):
         unknown = next((tag for tag in example.tags if tag not in self._index), None)
         return None if unknown is None else f"tag {unknown!r} is not one of {', '.join(self.label_names)}"
 
+    def is_labelled(self, example: TaggedSentence) -> bool:
+        return example.tags is not None
+
     def encode(self, examples: Sequence[TaggedSentence]) -> list[WordsRow]:
         items = []
         whole = self.tokenizer.word_rows([sentence.words for sentence in examples], truncation=False)

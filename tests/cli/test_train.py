@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_predict_reads_standard_input(tiny: Path, reviews: Path, tmp_path: Path)
 
 def test_a_checkpoint_without_a_classifier_does_not_predict(tiny: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["predict", str(tiny), "a text"]) == 1
-    assert "is a backbone checkpoint, without a trained classifier" in capsys.readouterr().err
+    assert "is a backbone checkpoint, without a trained head" in capsys.readouterr().err
 
 
 def test_data_without_the_column_is_refused_and_nothing_is_written(
@@ -226,7 +227,7 @@ def test_the_defaults_are_those_of_the_library(
         out = tmp_path / strategy.name
         words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--strategy", strategy.name]
         assert main(words) == 0
-        settings = json.loads((out / "training.json").read_text())["settings"]
+        settings = json.loads((out / "training.json").read_text())["recipe"]["training"]
         assert settings == Settings().with_rate(strategy.usual_rate).to_dict()
     capsys.readouterr()
     with pytest.raises(SystemExit):
@@ -241,7 +242,8 @@ def test_lora_plus_is_an_option_that_is_written_down(tiny: Path, reviews: Path, 
     for name, options in (("alike", ()), ("plus", ("--lora-plus-ratio", "16"))):
         out = tmp_path / name
         assert train(tiny, reviews, out, "--strategy", "lora", *options) == 0
-        assert json.loads((out / "training.json").read_text())["lora_plus_ratio"] == (16 if options else None)
+        strategy = tomllib.loads((out / "recipe.toml").read_text())["strategy"]
+        assert strategy.get("lora_plus_ratio") == (16 if options else None)
         files.append((out / "adapter" / "adapter_model.safetensors").read_bytes())
     assert files[0] != files[1]
 
@@ -262,9 +264,9 @@ def test_the_adapters_kind_is_chosen_by_options_and_stands_in_its_file(tiny: Pat
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--max-length", "5000"], "--max-length 5000: expected 1 to "),
+        (["--max-length", "5000"], "max_length 5000: expected 1 to "),
         (["--rank", "4"], "--rank: only of use with --strategy lora"),
-        (["--dora", "--bias", "all"], "--dora and --bias: only of use with --strategy lora"),
+        (["--dora", "--bias", "all"], "--bias and --dora: only of use with --strategy lora"),
         (["--strategy", "lora", "--modules-to-save", "puler"], "no module of this bert model is called 'puler'"),
         (["--target-modules", "query"], "--target-modules: only of use with --strategy lora"),
         (["--lora-plus-ratio", "16"], "--lora-plus-ratio: only of use with --strategy lora"),

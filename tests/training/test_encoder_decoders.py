@@ -51,6 +51,9 @@ class Naming(Task[Example, LabelledRow]):
     def check_example(self, example: Example) -> str | None:  # noqa: ARG002
         return None
 
+    def is_labelled(self, example: Example) -> bool:
+        return example.label is not None
+
     def encode(self, examples: Sequence[Example]) -> list[LabelledRow]:
         return labelled_rows(self.tokenizer, examples, 16)
 

@@ -1,0 +1,149 @@
+"""The tasks by name: the data they read, the head they need, and how they are made.
+
+Each has two dataclasses, whose fields are the keys of a recipe: where its data comes from, and its own options.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from minitl.data import Dataset, load_dataset, load_questions, load_tagged
+from minitl.errors import DataError
+from minitl.tasks.question_answering import QuestionAnswering
+from minitl.tasks.regression import Regression
+from minitl.tasks.sequence_classification import SequenceClassification
+from minitl.tasks.task import Task
+from minitl.tasks.token_classification import TokenClassification
+from minitl.tokenization import Tokenizer
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Labelled texts or pairs of texts, see `minitl.data.load_dataset`."""
+
+    source: str
+    text: str | None = None
+    pair: str | None = None
+    label: str | None = None
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Tagged sentences, see `minitl.data.load_tagged`."""
+
+    source: str
+    column: str | int | None = None
+    validation_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions on texts, see `minitl.data.load_questions`."""
+
+    source: str
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
+class Length:
+    """max_length   tokens of a row, special tokens included; None = 128, or all that the model can read."""
+
+    max_length: int | None = None
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The options of `QuestionAnswering`; max_length None = 384, or all that the model can read."""
+
+    max_length: int | None = None
+    overlap: int = 128
+    longest: int = 30
+    may_be_none: bool = False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One task.
+
+    head          the head its model needs, as in `load_model`
+    data          the dataclass of where its data comes from
+    options       the dataclass of its options, of which all have max_length
+    usual_length  of its rows
+    load          the data set of a `data`
+    make          the task, for a tokenizer, the labels and options with a max_length
+    num_labels    outputs of a head that has no labels by name
+    """
+
+    head: str
+    data: type
+    options: type
+    usual_length: int
+    load: Callable[[Any], Dataset[Any]]
+    make: Callable[[Tokenizer, Sequence[str] | None, Any], Task[Any, Any]]
+    num_labels: int | None = None
+
+    def head_options(self, labels: Sequence[str] | None) -> dict[str, Any]:
+        """What `load_model` is told of the head."""
+        if labels is not None:
+            return {"labels": list(labels)}
+        return {} if self.num_labels is None else {"num_labels": self.num_labels}
+
+
+def _load_texts(where: Texts) -> Dataset[Any]:
+    options = {name: value for name, value in asdict(where).items() if name != "source"}
+    return load_dataset(where.source, **options)
+
+
+def _load_classes(where: Texts) -> Dataset[Any]:
+    data = _load_texts(where)
+    if not data.label_names or len(data.label_names) < 2:
+        found = data.label_names or "none by name: the task of scores is regression"
+        raise DataError(f"{where.source}: a classifier needs two labels or more, found {found}")
+    return data
+
+
+def _load_scores(where: Texts) -> Dataset[Any]:
+    data = _load_texts(where)
+    if data.label_names:
+        raise DataError(f"{where.source}: regression needs scores, found the labels {', '.join(data.label_names)}")
+    return data
+
+
+KINDS: dict[str, Kind] = {
+    "classification": Kind(
+        "sequence-classification",
+        Texts,
+        Length,
+        128,
+        _load_classes,
+        lambda tokenizer, labels, options: SequenceClassification(tokenizer, labels or (), options.max_length),
+    ),
+    "regression": Kind(
+        "sequence-classification",
+        Texts,
+        Length,
+        128,
+        _load_scores,
+        lambda tokenizer, _, options: Regression(tokenizer, options.max_length),
+        num_labels=1,
+    ),
+    "token-classification": Kind(
+        "token-classification",
+        Sentences,
+        Length,
+        128,
+        lambda w: load_tagged(w.source, column=w.column, validation_fraction=w.validation_fraction),
+        lambda tokenizer, labels, options: TokenClassification(tokenizer, labels or (), options.max_length),
+    ),
+    "question-answering": Kind(
+        "question-answering",
+        Questions,
+        Windows,
+        384,
+        lambda w: load_questions(w.source, validation_fraction=w.validation_fraction, test_fraction=w.test_fraction),
+        lambda tokenizer, _, options: QuestionAnswering(tokenizer, **asdict(options)),
+    ),
+}

@@ -1,0 +1,239 @@
+"""A training as one TOML file: what is taught to which model by which data, how, and where the result goes.
+
+    out = "runs/names"
+    task = "token-classification"
+
+    [model]                     [data]                  [strategy]            [training]
+    source = "roberta-base"     source = "wnut17"       name = "lora"         epochs = 3
+                                                        rank = 16             learning_rate = 5e-4
+    [options]
+    max_length = 128
+
+The keys of [data] and [options] are the task's (`minitl.tasks.kinds`), those of [strategy] the strategy's, those of
+[training] the fields of `Settings`. All is checked before anything is loaded.
+"""
+
+import difflib
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from minitl.adapters import LoraConfig
+from minitl.errors import InputError
+from minitl.tasks.kinds import KINDS, Kind
+from minitl.training.lora_plus import LoraPlus
+from minitl.training.settings import Settings
+from minitl.training.strategies import FROZEN, FULL, GRADUAL, Strategy
+
+TABLES = ("model", "data", "options", "strategy", "training")
+ALIASES = {"training.lr": "training.learning_rate"}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """source   a checkpoint folder or hub id
+    device   "cpu" or "cuda"
+    """
+
+    source: str
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A strategy without options."""
+
+    name: str = "full"
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The fields of `LoraConfig` and `LoraPlus` that a training chooses."""
+
+    name: str = "lora"
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.1
+    target_modules: list[str] | str = "all-linear"
+    modules_to_save: list[str] | None = None
+    bias: str = "none"
+    rslora: bool = False
+    dora: bool = False
+    lora_plus_ratio: float | None = None
+
+
+STRATEGIES: dict[str, type] = {"full": Plain, "frozen": Plain, "gradual": Plain, "lora": Lora}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked training."""
+
+    out: str
+    task: str
+    model: ModelPart
+    data: Any
+    options: Any
+    strategy: Plain | Lora
+    training: Settings
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.task]
+
+    @property
+    def learns(self) -> Strategy:
+        """The strategy that `fit` takes."""
+        part = self.strategy
+        if isinstance(part, Plain):
+            return {"full": FULL, "frozen": FROZEN, "gradual": GRADUAL}[part.name]
+        config = LoraConfig(
+            r=part.rank,
+            alpha=part.alpha,
+            dropout=part.dropout,
+            target_modules=part.target_modules,
+            modules_to_save=part.modules_to_save,
+            bias=part.bias,  # type: ignore[arg-type]  # checked there
+            use_rslora=part.rslora,
+            use_dora=part.dora,
+        )
+        ratio = part.lora_plus_ratio
+        return Strategy("lora", lora=config, lora_plus=None if ratio is None else LoraPlus(ratio))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As TOML has it: nested, without what is None."""
+        values = asdict(self)
+        return {
+            key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+            for key, value in values.items()
+        }
+
+
+def read_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
+    """The recipe in a TOML file, changed by assignments "training.epochs=5".
+
+    InputError names the file and the key that is unknown, with the nearest that is known, missing, or of a wrong type.
+    """
+    values = read_values(path)
+    for assignment in assignments:
+        assign(values, assignment)
+    return make_recipe(values, str(path))
+
+
+def read_values(path: str | Path) -> dict[str, Any]:
+    """What a TOML file holds, not checked; InputError where it is none."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from error
+
+
+def assign(values: dict[str, Any], assignment: str) -> None:
+    """Set one key, "table.key=value"; a value that is no TOML is a string."""
+    key, found, text = assignment.partition("=")
+    table, dot, name = key.strip().rpartition(".")
+    if not found or not name:
+        raise InputError(f"{assignment!r}: expected table.key=value, such as training.epochs=5")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    target = values.setdefault(table, {}) if dot else values
+    if not isinstance(target, dict):
+        raise InputError(f"{assignment!r}: {table} is no table")
+    target[name] = value
+
+
+def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
+    """A recipe from nested values; `where` names them in messages."""
+    values = _renamed(values)
+    _refuse_unknown(values, ["out", "task", *TABLES], where)
+    for table in TABLES:
+        if not isinstance(values.get(table, {}), Mapping):
+            raise InputError(f"{where}: {table} must be a table, got {values[table]!r}")
+    task = values.get("task", "classification")
+    if task not in KINDS:
+        raise InputError(f"{where}: task {task!r}{_nearest(str(task), list(KINDS))}: one of {', '.join(KINDS)}")
+    out = values.get("out")
+    if not isinstance(out, str) or not out:
+        raise InputError(f"{where}: out must name the folder of the result, got {out!r}")
+    name = values.get("strategy", {}).get("name", "full")
+    if name not in STRATEGIES:
+        known = ", ".join(STRATEGIES)
+        raise InputError(f"{where}: strategy.name {name!r}{_nearest(str(name), list(STRATEGIES))}: one of {known}")
+    kind, parts = KINDS[task], {table: values.get(table, {}) for table in TABLES}
+    recipe = Recipe(
+        out,
+        task,
+        read_part(ModelPart, parts["model"], f"{where}: model"),
+        read_part(kind.data, parts["data"], f"{where}: data"),
+        read_part(kind.options, parts["options"], f"{where}: options"),
+        read_part(STRATEGIES[name], parts["strategy"], f"{where}: strategy"),
+        read_part(Settings, parts["training"], f"{where}: training"),
+    )
+    _ = recipe.learns  # checks the values of the adapters
+    return recipe
+
+
+def read_part(part: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A dataclass from a table. InputError names a key that is unknown, missing or of another type."""
+    _refuse_unknown(values, [field.name for field in fields(part)], where)  # type: ignore[arg-type]
+    hints = get_type_hints(part)
+    for field in fields(part):  # type: ignore[arg-type]
+        if field.name in values:
+            if not _is(values[field.name], hints[field.name]):
+                raise InputError(f"{where}.{field.name} must be {_said(hints[field.name])}, got {values[field.name]!r}")
+        elif field.default is MISSING:
+            raise InputError(f"{where}.{field.name} is missing: {_said(hints[field.name])}")
+    try:
+        return part(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the full names of short keys."""
+    found = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+    for short, full in ALIASES.items():
+        table, _, name = short.partition(".")
+        if isinstance(found.get(table), dict) and name in found[table]:
+            found[table][full.partition(".")[2]] = found[table].pop(name)
+    return found
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in values:
+        if key not in known:
+            raise InputError(f"{where}: unknown key {key!r}{_nearest(key, known)}; there are {', '.join(known)}")
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _is(value: Any, hint: Any) -> bool:
+    """Whether a TOML value is of a type; whole numbers are numbers, truth values are not."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_is(value, one) for one in get_args(hint))
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_is(one, get_args(hint)[0]) for one in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return hint is not type(None) and isinstance(value, hint)
+
+
+def _said(hint: Any) -> str:
+    """A type in words."""
+    words = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_said(one) for one in get_args(hint) if one is not type(None))
+    return "a list of strings" if get_origin(hint) is list else words[hint]

@@ -1,0 +1,155 @@
+"""A recipe of each task, trained, measured and asked, as a user types it."""
+
+import json
+import random
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minitl.cli.main import main
+
+WORDS = ["film", "book", "food", "hotel", "was", "the", "a", "very"]
+
+
+def recipe(folder: Path, tiny: Path, task: str, data: Path, **tables: dict[str, Any]) -> Path:
+    training = {"epochs": 10, "batch_size": 8, "learning_rate": 5e-3} | tables.pop("training", {})
+    lines = [f"out = {json.dumps(str(folder / 'out'))}", f"task = {json.dumps(task)}"]
+    parts: dict[str, dict[str, Any]] = {"model": {"source": str(tiny)}, "data": {"source": str(data)}}
+    for name, table in (parts | {"training": training} | tables).items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    path = folder / "task.toml"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def tagged(tmp_path: Path) -> Path:
+    rng, folder = random.Random(0), tmp_path / "tagged"
+    folder.mkdir()
+    for split, count in (("train", 60), ("dev", 15), ("test", 15)):
+        sentences = []
+        for _ in range(count):
+            words = [*rng.choices(WORDS, k=5), "good"]
+            rng.shuffle(words)
+            sentences.append("".join(f"{word}\t{'B-praise' if word == 'good' else 'O'}\n" for word in words))
+        (folder / f"{split}.conll").write_text("\n".join(sentences))
+    return folder
+
+
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_tagging(tiny: Path, tagged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], strategy: str) -> None:
+    path = recipe(tmp_path, tiny, "token-classification", tagged, strategy={"name": strategy})
+    longer = ["--set", "training.lr=2e-2", "--set", "training.epochs=16"] if strategy == "lora" else []
+    assert main(["train", str(path), *longer]) == 0
+    facts = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert facts["test"]["f1"] > 0.9
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "out"), "--data", str(tagged)]) == 0
+    assert f"f1 {facts['test']['f1']:.4f}" in capsys.readouterr().out
+    assert main(["predict", str(tmp_path / "out"), "the good film"]) == 0
+    assert capsys.readouterr().out == "the\tO\ngood\tB-praise\nfilm\tO\n\n"
+    if strategy == "lora":
+        assert main(["merge", str(tmp_path / "out"), str(tmp_path / "merged")]) == 0
+        capsys.readouterr()
+        assert main(["predict", str(tmp_path / "merged"), "--json", "good film"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"words": ["good", "film"], "tags": ["B-praise", "O"]}
+
+
+def test_answering(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng, paragraphs = random.Random(0), []
+    for i in range(160):
+        words = [*rng.choices(WORDS, k=5), "good"]
+        rng.shuffle(words)
+        context = " ".join(words)
+        answers = [{"text": "good", "answer_start": context.index("good")}]
+        paragraphs.append({"context": context, "qas": [{"id": str(i), "question": "it", "answers": answers}]})
+    data = tmp_path / "questions.json"
+    data.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    path = recipe(tmp_path, tiny, "question-answering", data, options={"max_length": 24, "overlap": 4})
+    assert main(["train", str(path)]) == 0
+    facts = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert facts["test"]["f1"] > 0.9
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "out"), "--question", "it", "the good film"]) == 0
+    assert capsys.readouterr().out.startswith("good\t")
+    assert main(["evaluate", str(tmp_path / "out"), "--data", str(data)]) == 0  # a file is measured as a whole
+    assert "160 examples: loss" in capsys.readouterr().out
+    assert main(["predict", str(tmp_path / "out"), "the good film"]) == 1
+    assert "answers questions, which needs one" in capsys.readouterr().err
+
+
+def test_scoring(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random(0)
+    rows = [(n := rng.randint(0, 4), " ".join(["good"] * n + ["film"] * (5 - n))) for _ in range(120)]
+    data = tmp_path / "scores.csv"
+    data.write_text("text,score\n" + "\n".join(f"{text},{n + 0.5}" for n, text in rows))
+    path = recipe(tmp_path, tiny, "regression", data, training={"epochs": 25, "learning_rate": 3e-3})
+    assert main(["train", str(path), "--set", "data.test_fraction=0.2"]) == 0
+    facts = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert facts["test"]["spearman"] > 0.8
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "out"), "film film film film film", "good good good good film"]) == 0
+    low, high = (float(line.split("\t")[0]) for line in capsys.readouterr().out.splitlines())
+    assert low + 1 < high
+    assert main(["evaluate", str(tmp_path / "out"), "--data", str(data)]) == 0
+    assert "spearman" in capsys.readouterr().out
+
+
+def test_the_saved_recipe_gives_the_same_training(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = recipe(
+        tmp_path, tiny, "classification", reviews, training={"epochs": 2}, strategy={"name": "lora", "rank": 4}
+    )
+    assert main(["train", str(path), "--seed", "3"]) == 0
+    saved = tmp_path / "out" / "recipe.toml"
+    values = tomllib.loads(saved.read_text())
+    assert values["training"]["seed"] == 3
+    assert values["training"]["warmup"] == 0.1  # also what was left to its default
+    assert values["options"]["max_length"] == 32  # as many positions as there are
+    assert main(["train", str(saved), "--out", str(tmp_path / "again")]) == 0
+    files = [tmp_path / out / "adapter" / "adapter_model.safetensors" for out in ("out", "again")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("training.batch_sise=8", "task.toml: training: unknown key 'batch_sise', did you mean 'batch_size'?"),
+        ("training.epochs=two", "task.toml: training.epochs must be a whole number, got 'two'"),
+        ("training.epochs=0", "task.toml: training: epochs must be at least 1, got 0"),
+        ("training.clip=true", "task.toml: training.clip must be a number, got True"),
+        ("trainig.epochs=1", "task.toml: unknown key 'trainig', did you mean 'training'?"),
+        ("training=1", "task.toml: training must be a table, got 1"),
+        ("task=clasification", "task 'clasification', did you mean 'classification'?"),
+        ("strategy.name=lorra", "strategy.name 'lorra', did you mean 'lora'?"),
+        ("strategy.rank=4", "task.toml: strategy: unknown key 'rank'"),
+        ("data.column=1", "task.toml: data: unknown key 'column'"),
+        ("options.overlap=1", "task.toml: options: unknown key 'overlap'"),
+        ("model.device=3", "task.toml: model.device must be a string, got 3"),
+        ("out=", "task.toml: out must name the folder of the result, got ''"),
+        ("epochs", "'epochs': expected table.key=value"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_named_before_anything_is_loaded(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, complaint: str
+) -> None:
+    path = recipe(tmp_path, tiny, "classification", tmp_path / "absent.csv")
+    assert main(["train", str(path), "--set", change]) == 1
+    message = capsys.readouterr().err
+    assert complaint in message
+    assert message.count("\n") == 1
+
+
+def test_what_is_no_recipe_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.toml").write_text("out = [")
+    assert main(["train", str(tmp_path / "bad.toml")]) == 1
+    assert "bad.toml: not a TOML file" in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "no.toml")]) == 1
+    assert "no.toml: cannot be read: No such file" in capsys.readouterr().err
+    (tmp_path / "bare.toml").write_text('out = "x"')
+    assert main(["train", str(tmp_path / "bare.toml")]) == 1
+    assert "--data is needed" in capsys.readouterr().err
