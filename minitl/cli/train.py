@@ -38,7 +38,14 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         parser.add_argument("--out", help="folder for the result"),
         parser.add_argument(
             "--task",
-            choices=("classification", "regression", "token-classification", "question-answering"),
+            choices=(
+                "classification",
+                "regression",
+                "token-classification",
+                "question-answering",
+                "causal-lm",
+                "masked-lm",
+            ),
             help="(default: classification)",
         ),
         *_data_options(parser),

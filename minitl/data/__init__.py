@@ -4,6 +4,7 @@ from minitl.data.batching import batches_by_length, length_grouped_batches
 from minitl.data.datasets import load_dataset
 from minitl.data.examples import Dataset, Example, Question, TaggedSentence
 from minitl.data.questions import load_questions
+from minitl.data.raw import load_text
 from minitl.data.splits import sample
 from minitl.data.tagged import load_tagged
 
@@ -17,5 +18,6 @@ __all__ = [
     "load_dataset",
     "load_questions",
     "load_tagged",
+    "load_text",
     "sample",
 ]

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from minitl.data import Dataset, load_dataset, load_questions, load_tagged
+from minitl.data import Dataset, load_dataset, load_questions, load_tagged, load_text
 from minitl.errors import DataError
+from minitl.tasks.causal_lm import CausalLM
+from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.question_answering import QuestionAnswering
 from minitl.tasks.regression import Regression
 from minitl.tasks.sequence_classification import SequenceClassification
@@ -48,6 +50,15 @@ class Questions:
 
 
 @dataclass(frozen=True)
+class Raw:
+    """Unlabelled text, see `minitl.data.load_text`."""
+
+    source: str
+    text: str | None = None
+    validation_fraction: float = 0.05
+
+
+@dataclass(frozen=True)
 class Length:
     """max_length   tokens of a row, special tokens included; None = 128, or all that the model can read."""
 
@@ -62,6 +73,15 @@ class Windows:
     overlap: int = 128
     longest: int = 30
     may_be_none: bool = False
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The options of `MaskedLM`; max_length None = 128, or all that the model can read."""
+
+    max_length: int | None = None
+    share: float = 0.15
+    whole_words: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +132,10 @@ def _load_scores(where: Texts) -> Dataset[Any]:
     return data
 
 
+def _load_raw(where: Raw) -> Dataset[Any]:
+    return load_text(where.source, text=where.text, validation_fraction=where.validation_fraction)
+
+
 KINDS: dict[str, Kind] = {
     "classification": Kind(
         "sequence-classification",
@@ -137,6 +161,22 @@ KINDS: dict[str, Kind] = {
         128,
         lambda w: load_tagged(w.source, column=w.column, validation_fraction=w.validation_fraction),
         lambda tokenizer, labels, options: TokenClassification(tokenizer, labels or (), options.max_length),
+    ),
+    "causal-lm": Kind(
+        "causal-lm",
+        Raw,
+        Length,
+        128,
+        _load_raw,
+        lambda tokenizer, _, options: CausalLM(tokenizer, options.max_length),
+    ),
+    "masked-lm": Kind(
+        "masked-lm",
+        Raw,
+        Masks,
+        128,
+        _load_raw,
+        lambda tokenizer, _, options: MaskedLM(tokenizer, **asdict(options)),
     ),
     "question-answering": Kind(
         "question-answering",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import AddedToken, Encoding, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from torch import Tensor
@@ -138,6 +139,20 @@ class Tokenizer:
         """What `encode_words` puts in each row, as `rows` gives it, and for each token the index of its word."""
         encodings = self._encode_words(words, self._limit(max_length, False, truncation))
         return [(self._row(encoding), encoding.word_ids) for encoding in encodings]
+
+    def bare_rows(self, texts: Sequence[str]) -> list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
+        """The ids of whole texts without special tokens, and which of them begin a word as the tokenizer cuts words."""
+        check_strings("texts", texts)
+        with self._lock:
+            self._set_truncation(None)
+            encodings = self._backend.encode_batch(_without_surrogates(list(texts)), add_special_tokens=False)
+        rows = []
+        for encoding in encodings:
+            words = np.array([-1 if word is None else word for word in encoding.word_ids], dtype=np.int64)
+            begins = np.ones(len(words), dtype=bool)
+            begins[1:] = words[1:] != words[:-1]
+            rows.append((np.array(self._ids(encoding), dtype=np.int32), begins))
+        return rows
 
     def windows(
         self, questions: Sequence[str], texts: Sequence[str], max_length: int, overlap: int

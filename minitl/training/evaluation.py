@@ -28,14 +28,24 @@ def predict(model: Model, examples: Sequence[Any], *, task: Task[Any, Any], batc
     return run_over(model, feed, task, batch_size, want_loss=False)[0]
 
 
+SEED = 0  # of what tasks draw in an evaluation
+
+
 @torch.inference_mode()
 def run_over(
     model: Model, feed: Feed, task: Task[Any, Any], batch_size: int, want_loss: bool = True
 ) -> tuple[Any, float]:
     """The predictions in the order of the examples, on the CPU, and the mean loss (0 where it is not wanted).
 
-    Batches are cut by length, longest first; the model is in eval mode meanwhile.
+    Batches are cut by length, longest first; the model is in eval mode meanwhile. What a task draws is the same in each
+    evaluation, and the random state of the training is left as it was.
     """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return _run_over(model, feed, task, batch_size, want_loss)
+
+
+def _run_over(model: Model, feed: Feed, task: Task[Any, Any], batch_size: int, want_loss: bool) -> tuple[Any, float]:
     was_training = model.training
     model.eval()
     answers: list[Any] = [None] * len(feed.items)

@@ -151,6 +151,7 @@ class _Training:
             loss.backward()
             total, count = total + loss.item(), count + targets_in_batch
         self._stop_unless_finite("loss", total, progress.step + 1)
+        count = max(1, count)  # by chance nothing is to be said of a batch: masks are drawn
         # The mean over the window's targets, not of the batches' means: a short batch must not weigh like a full one.
         loss_per_target, norm = total / count, self._normalize(count)
         rate = self.rate(progress.step)
@@ -249,7 +250,7 @@ class _Training:
 
 def _feed(model: Model, task: Task[Any, Any], examples: Sequence[Any], strategy: Strategy, settings: Settings) -> Feed:
     device = next(model.parameters()).device
-    if strategy.backbone_is_constant:
+    if strategy.backbone_is_constant and not task.redraws:
         return FeatureFeed(model, task, examples, device, settings.eval_batch_size)
     return Feed(model, task, examples, device)
 

@@ -1,0 +1,69 @@
+"""Unlabelled text, for learning a language or a domain: documents of paragraphs, by name or path.
+
+.txt, .txt.xz                a paragraph a line, a blank line between documents
+any set of labelled texts    a document a row
+"""
+
+import lzma
+from pathlib import Path
+
+from minitl.data.assets import assets_folder
+from minitl.data.datasets import load_dataset
+from minitl.data.examples import Dataset, Example
+from minitl.data.splits import cut_off
+from minitl.data.tables import decode
+from minitl.errors import DataError
+
+NOVELS = {f"novels-{code}": f"text/novels-{code}.txt.xz" for code in ("eng", "deu", "fra", "spa")}
+
+
+def load_text(
+    name: str | Path, *, text: str | None = None, validation_fraction: float = 0.05, seed: int = 0
+) -> Dataset[Example]:
+    """Find the text `name` and load all of it: an `Example` for each document, its paragraphs parted by line breaks.
+
+    A .txt or .txt.xz file; the novels of MINITL_ASSETS (`NOVELS`); or the texts of any set of `load_dataset`, whose
+    column `text` may be named. `validation_fraction` of the documents is cut off, drawn with `seed`.
+
+    DataError: nothing is found (listing what was tried), or a file is damaged or empty.
+    """
+    path = Path(name).expanduser()
+    if path.is_file() and path.name.endswith((".txt", ".txt.xz")):
+        return _dataset(str(name), path, validation_fraction, seed)
+    data = assets_folder()
+    if str(name) in NOVELS:
+        if isinstance(data, Path) and (data / NOVELS[str(name)]).is_file():
+            return _dataset(str(name), data / NOVELS[str(name)], validation_fraction, seed)
+        tried = data if isinstance(data, str) else f"{data / NOVELS[str(name)]} is absent"
+        raise DataError(f"no text {name!r} was found; tried: MINITL_ASSETS ({tried})")
+    labelled = load_dataset(name, text=text, validation_fraction=validation_fraction, seed=seed)
+    train, validation, test = (
+        [Example(e.text) for e in split] for split in (labelled.train, labelled.validation, labelled.test)
+    )
+    return Dataset(labelled.name, labelled.origin, train, validation, test, None)
+
+
+def _dataset(name: str, path: Path, fraction: float, seed: int) -> Dataset[Example]:
+    documents = [Example(document) for document in _documents(path)]
+    if not documents:
+        raise DataError(f"{path}: the data set is empty: it has no text")
+    train, validation = cut_off(documents, fraction, seed)
+    return Dataset(name, str(path), train, validation, [], None)
+
+
+def _documents(path: Path) -> list[str]:
+    try:
+        content = path.read_bytes()
+        text = decode(lzma.decompress(content) if path.suffix == ".xz" else content, str(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (lzma.LZMAError, EOFError) as error:
+        raise DataError(f"{path}: not a readable xz archive: {error}") from error
+    documents, lines = [], []
+    for line in [*text.split("\n"), ""]:
+        if line.strip():
+            lines.append(line.strip())
+        elif lines:
+            documents.append("\n".join(lines))
+            lines = []
+    return documents
