@@ -5,7 +5,7 @@ import math
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from minitl.tasks.task import Task
 from minitl.training.evaluation import run_over
 from minitl.training.feeds import FeatureFeed, Feed
 from minitl.training.interrupt import stop_between_steps
+from minitl.training.lock import alone_in
 from minitl.training.log import History, Listener, Step, Validation
 from minitl.training.memory import PeakMemory
 from minitl.training.optimizer import make_optimizer, make_schedule, set_rate
@@ -71,15 +72,16 @@ def fit(
     resume     go on from the state in `folder` if there is one: the result is that of an unbroken run
 
     Raises DataError (an empty split, a label out of range), InputError (the wrong head, nothing that learns),
-    TrainingError (a state of another training), Diverged (a loss or gradient that is not finite: the model holds the
-    last good weights), Interrupted (Ctrl-C or SIGTERM: the state was saved).
+    TrainingError (a state of another training, a folder in which another process trains), Diverged (a loss or gradient
+    that is not finite: the model holds the last good weights), Interrupted (Ctrl-C or SIGTERM: the state was saved).
     """
     settings = (settings or Settings()).with_rate(strategy.usual_rate)
     _check(model, task, train, validation)
     torch.manual_seed(settings.seed)
     strategy.prepare(model)
-    with stop_between_steps() as stop:
-        run = _Training(model, task, train, validation, settings, strategy, None if folder is None else Path(folder))
+    where = None if folder is None else Path(folder)
+    with alone_in(where), stop_between_steps() as stop:
+        run = _Training(model, task, train, validation, settings, strategy, where)
         run.begin(resume, listener)
         while run.progress.epoch < settings.epochs:
             model.train()
@@ -288,7 +290,7 @@ def _identity(
         "model": {"source": model.source, "config": model.config.to_dict()},
         "task": task.describe(),
         "settings": settings.to_dict(),
-        "strategy": repr(strategy),
+        "strategy": asdict(strategy),
         "data": {"training": digest(train), "validation": digest(validation)},
     }
 

@@ -5,6 +5,7 @@ state.safetensors   what learns (model.*), its best version so far (best.*), Ada
 state.json          where in which epoch, the history, and what was being trained on what (checked on resume)
 """
 
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,10 +79,10 @@ def load_state(
     if not (folder / FACTS).exists():
         return None
     facts = read_json(folder / FACTS)
-    differing = [k for k in identity if facts["identity"].get(k) != identity[k]]
+    differing = _differences(facts["identity"], json.loads(json.dumps(identity)))
     if differing:
         raise TrainingError(
-            f"{folder} holds the state of a training that differs in {', '.join(differing)}: "
+            f"{folder} holds the state of a training that differs: {', '.join(differing)}: "
             "go on as it began, or begin anew (resume=False, --restart)"
         )
     weights = Weights({folder / TENSORS: None})
@@ -112,6 +113,16 @@ def load_state(
         facts["seconds"],
         facts["peak_memory"],
     )
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Where two nested values differ, as "settings.epochs was 3 and is 4"."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*before, *now])
+        return [d for key in keys for d in _differences(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))]
+    if name.startswith("data."):
+        return [] if before == now else [f"the {name.removeprefix('data.')} data"]  # by their digests
+    return [] if before == now else [f"{name} was {before!r} and is {now!r}"]
 
 
 def discard_state(folder: Path) -> None:

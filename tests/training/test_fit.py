@@ -222,7 +222,7 @@ def test_a_resumed_training_must_be_the_same_one(
         fit(classifier(), examples[:-1], task=task, settings=QUICK, folder=tmp_path, resume=True)
     other = classifier()
     other.source = "another/checkpoint"
-    with pytest.raises(TrainingError, match="differs in model"):
+    with pytest.raises(TrainingError, match="differs: model"):
         fit(other, examples, task=task, settings=QUICK, folder=tmp_path, resume=True)
 
 
