@@ -6,6 +6,7 @@
     <!-- benchmarks -->         the table of benchmarks/results/*.json
     <!-- lora -->               those of benchmarks/results/lora_*.json, with their plots,
                                 and studies/lora-accuracy.json
+    <!-- tasks -->              studies/tasks.json, each recipe with both sides' scores
     <!-- adapters -->           the tables of benchmarks/results/adapter_sizes.json
     <!-- end -->                where a table ends
 
@@ -27,7 +28,7 @@ from minitl.experiments.summary import Measured, read_study
 README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
 BLOCK = re.compile(
-    r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)|benchmarks|adapters) -->\n)"
+    r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)|benchmarks|adapters|tasks) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
@@ -146,6 +147,47 @@ def lora_accuracy_table(path: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+METRICS = {  # those shown of each task
+    "classification": ("accuracy", "f1"),
+    "regression": ("spearman", "pearson"),
+    "token-classification": ("f1", "accuracy"),
+    "question-answering": ("f1", "exact_match"),
+}
+
+
+def tasks_table(path: Path) -> str:
+    """Each recipe with what both loops reach on its test split."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "| task | data (train / validation / test) | recipe | metric % | minitl | transformers | times as fast |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        ours, theirs = row["sides"]["minitl"], row["sides"]["transformers"]
+        sizes = " / ".join(f"{size:,}" for size in row["sizes"])
+        shown = [name for name in METRICS[row["task"]] if name in ours[0]["test"]]
+        sides = []
+        for runs in (ours, theirs):
+            reached = [Measured(tuple(run["test"][name] for run in runs)) for name in shown]
+            sides.append("; ".join(with_spread(one.mean, one.spread) for one in reached))
+        ratios = sorted(b["seconds"] / a["seconds"] for a, b in zip(ours, theirs, strict=True))
+        lines.append(
+            f"| {row['task']} | {row['data']} ({sizes}) | [`{row['recipe']}`]({row['recipe']}) "
+            f"| {'; '.join(name.replace('_', ' ') for name in shown)} | {sides[0]} | {sides[1]} "
+            f"| {ratios[len(ratios) // 2]:.2f} |"
+        )
+    last = results["rows"][-1]
+    versions = last["versions"]
+    seeds = len(last["sides"]["minitl"])
+    lines += [
+        "",
+        f"Scores on the test split, mean ± standard deviation over {seeds} seeds; the same tokens, batches by length, "
+        f"rates, epochs and metric on both sides; `{results['command']}`, {last['machine']['cpu']}, transformers "
+        f"{versions['transformers']}, {last['date'][:10]}.",
+    ]
+    return "\n".join([*lines, ""])
+
+
 def adapter_table() -> str:
     return adapter_sizes.markdown(json.loads(adapter_sizes.RESULT.read_text(encoding="utf-8")))
 
@@ -162,6 +204,8 @@ def filled(page: str) -> str:
             body = peers_table(STUDIES / f"{found['peers']}.json", STUDIES / f"{found['peers']}-peers.json")
         elif found["lora"]:
             body = lora_tables()
+        elif found[2] == "tasks":
+            body = tasks_table(STUDIES / "tasks.json")
         elif found[2] == "adapters":
             body = adapter_table()
         else:

@@ -1,0 +1,65 @@
+"""Every recipe, trained by this library's loop and by the peers': `python -m benchmarks.tasks [RECIPE …]`.
+
+    recipes/*.toml ─► the same tokens, rates, batches, epochs and metric, in turns ─► results/studies/tasks.json
+
+What was measured of other recipes is kept. `benchmarks.readme` makes the table of the README from it.
+"""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.protocol import RESULTS, ROOT, environment, machine, peers_python, versions
+from minitl.checkpoints.atomic import write_json
+from minitl.training.recipe import Recipe, read_recipe
+
+RESULT = RESULTS / "studies" / "tasks.json"
+SEEDS = (0, 1, 2)
+PEER = "transformers"
+
+
+def teach(path: Path, seed: int, side: str) -> dict[str, Any]:
+    """One run in an environment of its own."""
+    python = peers_python() if side == PEER else sys.executable
+    command = [python, "-m", "benchmarks.workers.teach", str(path), str(seed), side]
+    answer: dict[str, Any] = json.loads(subprocess.check_output(command, cwd=ROOT, env=environment()))
+    print(path.stem, seed, side, answer, flush=True)
+    return answer | {"seed": seed}
+
+
+def compare_recipe(path: Path) -> dict[str, Any]:
+    """All runs of a recipe, the sides in turns."""
+    recipe: Recipe = read_recipe(path)
+    data = recipe.kind.load(recipe.data)
+    runs: dict[str, list[dict[str, Any]]] = {"minitl": [], PEER: []}
+    for seed in SEEDS:
+        for side, taken in runs.items():
+            taken.append(teach(path, seed, side))
+    return {
+        "recipe": str(path.relative_to(ROOT)),
+        "task": recipe.task,
+        "data": recipe.data.source,
+        "sizes": [len(data.train), len(data.validation), len(data.test)],
+        "model": recipe.model.source,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(peers_python()),
+        "sides": runs,
+    }
+
+
+def main() -> None:
+    chosen = [ROOT / name for name in sys.argv[1:]] or sorted((ROOT / "recipes").glob("*.toml"))
+    rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() else []
+    for path in chosen:
+        row = compare_recipe(path)
+        rows = sorted([*(r for r in rows if r["recipe"] != row["recipe"]), row], key=lambda r: str(r["recipe"]))
+        write_json(RESULT, {"command": "python -m benchmarks.tasks", "rows": rows})
+    print(RESULT)
+
+
+if __name__ == "__main__":
+    main()
