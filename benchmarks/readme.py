@@ -28,7 +28,8 @@ from minitl.experiments.summary import Measured, read_study
 README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
 BLOCK = re.compile(
-    r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)|benchmarks|adapters|tasks) -->\n)"
+    r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)"
+    r"|benchmarks|adapters|tasks) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )

@@ -55,6 +55,10 @@ def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Lin
 
     model, task, _ = read_trained(args.model, args.max_length)
     name = task.describe()["task"]
+    if name in ("causal-lm", "masked-lm"):
+        raise InputError(
+            f"{args.model} is a {name} model: `minitl generate` lets it write, --labels asks it by a prompt"
+        )
     if (args.question is not None) != (name == "question-answering"):
         raise InputError("--question: only of use with a model that answers questions, which needs one")
     as_examples: dict[str, tuple[Callable[[str], Any], Callable[[Sequence[str], Any], Iterator[Line]]]] = {

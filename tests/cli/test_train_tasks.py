@@ -97,6 +97,22 @@ def test_scoring(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "spearman" in capsys.readouterr().out
 
 
+def test_learning_a_language(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(" ".join(WORDS[i % 8] for i in range(start, start + 40)) for start in range(30)))
+    path = recipe(tmp_path, tiny, "masked-lm", text, options={"whole_words": True}, training={"learning_rate": 1e-2})
+    assert main(["evaluate", str(tiny), "--data", str(text)]) == 1  # which has no head
+    capsys.readouterr()
+    assert main(["train", str(path)]) == 0
+    facts = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert facts["validation"]["perplexity"] < 12  # of 24 words
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "out"), "--data", str(text)]) == 0
+    assert "perplexity" in capsys.readouterr().out
+    assert main(["predict", str(tmp_path / "out"), "a text"]) == 1
+    assert "is a masked-lm model: `minitl generate` lets it write" in capsys.readouterr().err
+
+
 def test_the_saved_recipe_gives_the_same_training(
     tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
