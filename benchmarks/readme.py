@@ -179,12 +179,12 @@ def tasks_table(path: Path) -> str:
         )
     last = results["rows"][-1]
     versions = last["versions"]
-    seeds = len(last["sides"]["minitl"])
+    counts = sorted({len(row["sides"]["minitl"]) for row in results["rows"]})
+    seeds = "one seed" if counts == [1] else f"mean ± standard deviation over {' or '.join(map(str, counts))} seeds"
     lines += [
         "",
-        f"Scores on the test split, mean ± standard deviation over {seeds} seeds; the same tokens, batches by length, "
-        f"rates, epochs and metric on both sides; `{results['command']}`, {last['machine']['cpu']}, transformers "
-        f"{versions['transformers']}, {last['date'][:10]}.",
+        f"Scores on the test split, {seeds}; the same tokens, batches by length, rates, epochs and metric on both sides; "
+        f"`{results['command']}`, {last['machine']['cpu']}, transformers {versions['transformers']}, {last['date'][:10]}.",
     ]
     return "\n".join([*lines, ""])
 

@@ -1,13 +1,15 @@
-"""Every recipe, trained by this library's loop and by the peers': `python -m benchmarks.tasks [RECIPE …]`.
+"""Every recipe, trained by this library's loop and by the peers': `python -m benchmarks.tasks [RECIPE …] [--seeds 0 1]`.
 
     recipes/*.toml ─► the same tokens, rates, batches, epochs and metric, in turns ─► results/studies/tasks.json
 
 What was measured of other recipes is kept. `benchmarks.readme` makes the table of the README from it.
 """
 
+import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,6 @@ from minitl.checkpoints.atomic import write_json
 from minitl.training.recipe import Recipe, read_recipe
 
 RESULT = RESULTS / "studies" / "tasks.json"
-SEEDS = (0, 1, 2)
 PEER = "transformers"
 
 
@@ -30,12 +31,12 @@ def teach(path: Path, seed: int, side: str) -> dict[str, Any]:
     return answer | {"seed": seed}
 
 
-def compare_recipe(path: Path) -> dict[str, Any]:
+def compare_recipe(path: Path, seeds: Sequence[int]) -> dict[str, Any]:
     """All runs of a recipe, the sides in turns."""
     recipe: Recipe = read_recipe(path)
     data = recipe.kind.load(recipe.data)
     runs: dict[str, list[dict[str, Any]]] = {"minitl": [], PEER: []}
-    for seed in SEEDS:
+    for seed in seeds:
         for side, taken in runs.items():
             taken.append(teach(path, seed, side))
     return {
@@ -52,10 +53,14 @@ def compare_recipe(path: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    chosen = [ROOT / name for name in sys.argv[1:]] or sorted((ROOT / "recipes").glob("*.toml"))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tasks", description="Train recipes by both loops.")
+    parser.add_argument("recipes", nargs="*", help="(default: all of recipes/)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    args = parser.parse_args()
+    chosen = [ROOT / name for name in args.recipes] or sorted((ROOT / "recipes").glob("*.toml"))
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() else []
     for path in chosen:
-        row = compare_recipe(path)
+        row = compare_recipe(path, args.seeds)
         rows = sorted([*(r for r in rows if r["recipe"] != row["recipe"]), row], key=lambda r: str(r["recipe"]))
         write_json(RESULT, {"command": "python -m benchmarks.tasks", "rows": rows})
     print(RESULT)
