@@ -183,8 +183,9 @@ def tasks_table(path: Path) -> str:
     seeds = "one seed" if counts == [1] else f"mean ± standard deviation over {' or '.join(map(str, counts))} seeds"
     lines += [
         "",
-        f"Scores on the test split, {seeds}; the same tokens, batches by length, rates, epochs and metric on both sides; "
-        f"`{results['command']}`, {last['machine']['cpu']}, transformers {versions['transformers']}, {last['date'][:10]}.",
+        f"Scores on the test split, {seeds}; tokens, batches by length, rates, epochs and metric are the same on both "
+        f"sides; `{results['command']}`, {last['machine']['cpu']}, transformers {versions['transformers']}, "
+        f"{last['date'][:10]}.",
     ]
     return "\n".join([*lines, ""])
 

@@ -1,4 +1,4 @@
-"""Every recipe, trained by this library's loop and by the peers': `python -m benchmarks.tasks [RECIPE …] [--seeds 0 1]`.
+"""Every recipe, trained by this library's loop and by the peers': `python -m benchmarks.tasks [RECIPE …]`.
 
     recipes/*.toml ─► the same tokens, rates, batches, epochs and metric, in turns ─► results/studies/tasks.json
 
