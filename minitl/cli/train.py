@@ -89,7 +89,9 @@ def _training_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             type=float,
             help="default: 5e-5; 5e-4 for lora, 1e-2 for frozen",
         ),
-        parser.add_argument("--schedule", dest="training.schedule", choices=("linear", "cosine", "constant")),
+        parser.add_argument(
+            "--schedule", dest="training.schedule", choices=("linear", "cosine", "slanted", "constant")
+        ),
         parser.add_argument("--warmup", dest="training.warmup", type=float, help="share of the steps (default: 0.1)"),
         parser.add_argument("--weight-decay", dest="training.weight_decay", type=float, help="(default: 0.01)"),
         parser.add_argument("--seed", dest="training.seed", type=int, help="(default: 0)"),

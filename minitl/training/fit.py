@@ -83,7 +83,7 @@ def fit(
     with alone_in(where), stop_between_steps() as stop:
         run = _Training(model, task, train, validation, settings, strategy, where)
         run.begin(resume, listener)
-        while run.progress.epoch < settings.epochs:
+        while not run.finished:
             model.train()
             for window in run.windows_left():
                 strategy.open(model, run.progress.step / run.steps)
@@ -115,7 +115,8 @@ class _Training:
     ) -> None:
         self.model, self.task, self.settings, self.folder = model, task, settings, folder
         self.memory = PeakMemory(next(model.parameters()).device)
-        self.optimizer = make_optimizer(model, settings, _may_learn(model, strategy), strategy.lora_plus)
+        learn = _may_learn(model, strategy)
+        self.optimizer = make_optimizer(model, settings, learn, strategy.lora_plus, strategy.layer_decay)
         self.learning = learning(self.optimizer, model)
         self.feed = _feed(model, task, train, strategy, settings)
         self.validation = validation
@@ -136,6 +137,14 @@ class _Training:
         self.started -= self.progress.seconds
         if listener:
             listener.on_start(self.steps, self.progress.step)
+
+    @property
+    def finished(self) -> bool:
+        """All epochs taken, or none better for as many as there is patience for."""
+        progress, patience = self.progress, self.settings.patience
+        if patience is not None and self.validation is not None and progress.epoch - progress.best_epoch >= patience:
+            return True
+        return progress.epoch >= self.settings.epochs
 
     def windows_left(self) -> list[list[list[int]]]:
         """The epoch's optimiser steps still to take, each a list of batches, each a list of example indices."""
@@ -194,7 +203,7 @@ class _Training:
                 progress.best_key, progress.best_epoch = key, progress.epoch
                 named = self.model.named_parameters()
                 progress.best = {name: p.detach().clone() for name, p in named if name in self.learning}
-        if progress.epoch < self.settings.epochs and time.perf_counter() >= self.save_from:
+        if not self.finished and time.perf_counter() >= self.save_from:
             self._save()
         return validation
 

@@ -10,21 +10,32 @@ from minitl.models.base import Model
 from minitl.training.lora_plus import LoraPlus
 from minitl.training.settings import Settings
 
+SLANTED = 32  # how much smaller the last rate is than the peak
+
 
 def make_optimizer(
-    model: Model, settings: Settings, may_learn: set[str], lora_plus: LoraPlus | None = None
+    model: Model,
+    settings: Settings,
+    may_learn: set[str],
+    lora_plus: LoraPlus | None = None,
+    layer_decay: float = 1.0,
 ) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019, algorithm 2) over the parameters named in `may_learn`.
 
     Biases, norm weights and DoRA's magnitudes, the one-dimensional parameters, are not decayed: pulling them to 0 would
     not make the function simpler (Devlin et al. 2019 do the same). Frozen parameters have no gradient, and AdamW passes
-    them by. Each group carries the "scale" of its rate, see `set_rate`: 1 where there is no `lora_plus`.
+    them by. Each group carries the "scale" of its rate, see `set_rate`: `lora_plus`'s, or `layer_decay` to the power of
+    how many layers lie above, the head's being 1.
     """
+    depths = model.parameter_groups_by_depth()
+    scales = {id(p): layer_decay ** (len(depths) - at) for at, group in enumerate(depths) for p in group}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if name in may_learn:
             decay = settings.weight_decay if parameter.dim() > 1 else 0.0
-            scale = lora_plus.scale(name, parameter, settings.peak_rate) if lora_plus else 1.0
+            scale = (
+                lora_plus.scale(name, parameter, settings.peak_rate) if lora_plus else scales.get(id(parameter), 1.0)
+            )
             groups.setdefault((decay, scale), []).append(parameter)
     optimizer = torch.optim.AdamW(
         [{"params": members, "weight_decay": decay, "scale": scale} for (decay, scale), members in groups.items()],
@@ -47,6 +58,8 @@ def make_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
     def fall(share: float) -> float:
         if settings.schedule == "linear":
             return 1.0 - share
+        if settings.schedule == "slanted":
+            return 1.0 - share * (1.0 - 1.0 / SLANTED)
         return 1.0 if settings.schedule == "constant" else 0.5 * (1.0 + math.cos(math.pi * share))
 
     def rate(step: int) -> float:

@@ -17,7 +17,7 @@ import difflib
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -45,9 +45,10 @@ class ModelPart:
 
 @dataclass(frozen=True)
 class Plain:
-    """A strategy without options."""
+    """A strategy of the weights themselves; layer_decay as in `Strategy`."""
 
     name: str = "full"
+    layer_decay: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Recipe:
         """The strategy that `fit` takes."""
         part = self.strategy
         if isinstance(part, Plain):
-            return {"full": FULL, "frozen": FROZEN, "gradual": GRADUAL}[part.name]
+            named = {"full": FULL, "frozen": FROZEN, "gradual": GRADUAL}[part.name]
+            return replace(named, layer_decay=part.layer_decay)
         config = LoraConfig(
             r=part.rank,
             alpha=part.alpha,

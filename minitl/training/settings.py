@@ -5,6 +5,8 @@ from typing import Any
 
 from minitl.errors import InputError
 
+SCHEDULES = ("linear", "cosine", "slanted", "constant")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -16,12 +18,14 @@ class Settings:
     learning_rate     peak of the schedule; None = what is usual for the strategy, `Strategy.usual_rate`
     weight_decay      of AdamW, on matrices only: biases and norms are not decayed
     warmup            share of the steps over which the rate rises linearly from 0
-    schedule          "linear" or "cosine" fall to 0, or "constant", after the warm-up
+    schedule          after the warm-up "linear" or "cosine" fall to 0, "slanted" (linear to a 32nd of the peak, Howard
+                      & Ruder 2018, equation 3), or "constant"
     clip              largest norm of the whole gradient; 0 = no clipping
     autocast          "float32", or "bfloat16" for half-precision matrix products over float32 weights, validation too
     seed              of batch order, dropout and fresh adapters
     eval_batch_size   examples per forward pass when evaluating
     log_every         optimiser steps between two lines of the log
+    patience          epochs without a better validation metric after which the training ends; None = never
     """
 
     epochs: int = 3
@@ -36,12 +40,15 @@ class Settings:
     seed: int = 0
     eval_batch_size: int = 64
     log_every: int = 1
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation", "eval_batch_size", "log_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name, allowed in (("schedule", ("linear", "cosine", "constant")), ("autocast", ("float32", "bfloat16"))):
+        if self.patience is not None and self.patience < 1:
+            raise InputError(f"patience must be at least 1, got {self.patience}")
+        for name, allowed in (("schedule", SCHEDULES), ("autocast", ("float32", "bfloat16"))):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if self.learning_rate is not None and not self.learning_rate > 0:

@@ -14,22 +14,30 @@ from minitl.training.lora_plus import LoraPlus
 class Strategy:
     """The head always learns; this says how much of the backbone learns with it.
 
-    name       as it appears in logs
-    openings   (from this share of the training on, this share of the backbone learns, counted from the top)
-    lora       adapters instead: the backbone stays frozen, its adapters and the head learn
-    lora_plus  rates that differ between the adapters' tensors; None = one rate for all
+    name         as it appears in logs
+    openings     (from this share of the training on, this share of the backbone learns, counted from the top)
+    lora         adapters instead: the backbone stays frozen, its adapters and the head learn
+    lora_plus    rates that differ between the adapters' tensors; None = one rate for all
+    layer_decay  each layer's rate is this share of that of the layer above; above the topmost, or its pooler, is the
+                 head (Howard & Ruder 2018, section 3.2, where it is 1 / 2.6); 1 = one rate for all
     """
 
     name: str
     openings: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     lora: LoraConfig | None = None
     lora_plus: LoraPlus | None = None
+    layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
         if self.name.lower() == "lora" and self.lora is None:
             raise InputError('strategy "lora" needs its adapters: Strategy("lora", lora=LoraConfig(r=16, alpha=32))')
         if self.lora_plus is not None and self.lora is None:
             raise InputError(f"strategy {self.name!r}: lora_plus sets the rates of adapters, and there is no lora")
+        if not 0 < self.layer_decay <= 1 or (self.layer_decay != 1 and self.lora is not None):
+            raise InputError(
+                f"strategy {self.name!r}: layer_decay must be above 0 and at most 1, and adapters have none, "
+                f"got {self.layer_decay}"
+            )
         starts = [start for start, _ in self.openings]
         if not starts or starts[0] != 0.0 or starts != sorted(starts):
             raise InputError(f"strategy {self.name!r}: openings must begin at 0.0 and rise, got {self.openings}")

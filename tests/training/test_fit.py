@@ -349,6 +349,27 @@ def test_the_best_epoch_on_validation_is_what_remains(
     assert evaluate(model, examples[:15], task=task)["loss"] == pytest.approx(result.metrics["loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_patience_ends_a_training_that_no_longer_gets_better(
+    classifier: Make,
+    task: SequenceClassification,
+    examples: list[Example],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupted: bool,
+) -> None:
+    accuracies = iter([0.2, 0.9, 0.5, 0.4, 0.3, 1.0])
+    score = task.score
+    monkeypatch.setattr(task, "score", lambda *answers: {**score(*answers), "accuracy": next(accuracies)})
+    chosen = {"task": task, "settings": replace(QUICK, epochs=6, patience=2), "folder": tmp_path}
+    if interrupted:
+        with pytest.raises(Interrupted):
+            fit(classifier(), examples[15:], examples[:15], listener=Listening(15), **chosen)
+    result = fit(classifier(), examples[15:], examples[:15], resume=True, **chosen)
+    assert [v.epoch for v in result.history.validations] == [1, 2, 3, 4]
+    assert (result.best_epoch, result.metrics["accuracy"]) == (2, 0.9)
+
+
 def test_a_loss_that_is_not_finite_stops_at_its_step_and_puts_the_best_weights_back(
     classifier: Make, task: SequenceClassification, examples: list[Example], tmp_path: Path
 ):

@@ -10,15 +10,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minitl import fit, new_model
+from minitl import LoraConfig, fit, new_model
 from minitl.data import Example
 from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.training import FROZEN, FULL, GRADUAL, Settings, Strategy
 from minitl.training.optimizer import make_optimizer, make_schedule
+from minitl.training.settings import SCHEDULES
 
 
-@given(st.integers(1, 500), st.floats(0, 1), st.sampled_from(["linear", "cosine", "constant"]))
+@given(st.integers(1, 500), st.floats(0, 1), st.sampled_from(SCHEDULES))
 def test_the_rate_rises_to_its_peak_once_and_never_rises_again(steps: int, warmup: float, schedule: str):
     chosen = Settings(learning_rate=0.1, warmup=warmup, schedule=schedule)
     rate = make_schedule(chosen, steps)
@@ -29,7 +30,37 @@ def test_the_rate_rises_to_its_peak_once_and_never_rises_again(steps: int, warmu
     assert rates[:rise] == sorted(rates[:rise])
     assert rates[rise:] == sorted(rates[rise:], reverse=True)
     if schedule != "constant" and rise < steps:
-        assert rate(steps) == pytest.approx(0.0, abs=1e-12)  # the step after the last would not move
+        last = 0.1 / 32 if schedule == "slanted" else 0.0
+        assert rate(steps) == pytest.approx(last, abs=1e-12)  # the step after the last would hardly move
+
+
+def test_the_slanted_triangle_is_the_papers() -> None:
+    """Howard & Ruder 2018, equation 3, with cut_frac 0.1 and ratio 32."""
+    steps, cut = 200, 20
+    rate = make_schedule(Settings(learning_rate=0.01, warmup=0.1, schedule="slanted"), steps)
+    for t in range(cut, steps):
+        p = 1 - (t - cut) / (cut * (1 / 0.1 - 1))
+        assert rate(t) == pytest.approx(0.01 * (1 + p * (32 - 1)) / 32)
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.5])
+def test_each_layer_learns_so_much_slower_than_the_one_above(classifier: Callable[[], Model], decay: float) -> None:
+    model = classifier()
+    names = {name for name, _ in model.named_parameters()}
+    optimizer = make_optimizer(model, Settings(learning_rate=1e-3), names, layer_decay=decay)
+    rates = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    expected = {"head.classifier.weight": 0, "pooler.dense.weight": 1, "layers.2.attention.query.weight": 2}
+    expected |= {"layers.0.attention.query.bias": 4, "embeddings.token.weight": 5}
+    for name, below in expected.items():
+        assert rates[id(model.get_parameter(name))] == pytest.approx(1e-3 * decay**below), name
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.5, -1.0])
+def test_a_decay_that_means_nothing_is_refused(decay: float) -> None:
+    with pytest.raises(InputError, match="layer_decay must be above 0 and at most 1"):
+        Strategy("full", layer_decay=decay)
+    with pytest.raises(InputError, match="adapters have none"):
+        Strategy("lora", lora=LoraConfig(), layer_decay=0.5)
 
 
 def test_biases_and_norms_are_not_decayed(classifier: Callable[[], Model]):
