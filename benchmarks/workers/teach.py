@@ -92,7 +92,7 @@ def _theirs(recipe: Recipe, data: Dataset[Any], task: Task[Any, Any]) -> dict[st
         def score(split: str, predictions: Any) -> dict[str, float]:
             return _score(task, items[split], getattr(data, split), predictions)
 
-        class Ordered(transformers.Trainer):  # type: ignore[misc]
+        class Ordered(transformers.Trainer):
             """Grouping by length would change the order of what is judged, too."""
 
             def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler[int]:
