@@ -109,6 +109,7 @@ def _theirs(recipe: Recipe, data: Dataset[Any], task: Task[Any, Any]) -> dict[st
         started = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started
+        trainer.compute_metrics = None  # which is for the validation split
         predictions = trainer.predict([_row(task, item) for item in items["test"]]).predictions
     return {
         "test": score("test", predictions),
