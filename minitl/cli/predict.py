@@ -55,7 +55,7 @@ def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Lin
 
     model, task, _ = read_trained(args.model, args.max_length)
     name = task.describe()["task"]
-    if name in ("causal-lm", "masked-lm"):
+    if name in ("causal-lm", "instruction", "masked-lm"):
         raise InputError(
             f"{args.model} is a {name} model: `minitl generate` lets it write, --labels asks it by a prompt"
         )

@@ -44,6 +44,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
                 "token-classification",
                 "question-answering",
                 "causal-lm",
+                "instruction",
                 "masked-lm",
             ),
             help="(default: classification)",

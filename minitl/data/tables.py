@@ -97,13 +97,18 @@ def _checked_header(fields: list[str], place: str) -> list[str]:
 
 def read_jsonl(path: Path, _columns: Sequence[str] | None = None) -> Table:
     """Read a file of one JSON object a line, whatever its name ends with."""
-    table = Table(str(path), [], [], [])
+    return parse_jsonl(decode(path.read_bytes(), str(path)), str(path))
+
+
+def parse_jsonl(text: str, source: str) -> Table:
+    """One JSON object a line, of the file `source`."""
+    table = Table(source, [], [], [])
     seen: dict[str, None] = {}
     # Lines end at \n only: str.splitlines would also cut at separators that JSON strings may hold unescaped.
-    for number, line in enumerate(decode(path.read_bytes(), str(path)).split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        place = f"{path}, line {number}"
+        place = f"{source}, line {number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:

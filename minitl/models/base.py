@@ -54,6 +54,7 @@ class Model(nn.Module):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         cache: KeyValueCache | None = None,
+        text_ids: Tensor | None = None,
     ) -> Output:
         """Run the model.
 
@@ -63,6 +64,8 @@ class Model(nn.Module):
                                                   it covers the earlier tokens too: [batch, past + length]
         decoder_input_ids, decoder_attention_mask [batch, target] for encoder-decoders
         cache                                     keys and values of earlier tokens, for decoders
+        text_ids                                  integers [batch, length]: several texts in a row, told apart by their
+                                                  numbers; none looks into another, and position_ids begin anew
 
         Returns `minitl.nn.output.Output`. InputError: an input that the family does not have or of another shape, an
         id out of range.
@@ -73,6 +76,7 @@ class Model(nn.Module):
             "decoder_input_ids": decoder_input_ids,
             "decoder_attention_mask": decoder_attention_mask,
             "cache": cache,
+            "text_ids": text_ids,
         }
         given = {name: value for name, value in optional.items() if value is not None}
         unknown = set(given) - self.family.inputs
@@ -97,6 +101,9 @@ class Model(nn.Module):
         check_shape("attention_mask", attention_mask, (batch,), end)
         for name in ("token_type_ids", "position_ids"):
             check_shape(name, optional.get(name), (batch, 1), length)
+        check_shape("text_ids", optional.get("text_ids"), (batch,), length)
+        if optional.get("text_ids") is not None and cache is not None:
+            raise InputError("text_ids are for texts that are read whole: they go with no cache")
         if optional.get("position_ids") is None:
             self.check_length(end, attention_mask)
 

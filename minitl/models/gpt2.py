@@ -116,12 +116,13 @@ class GPT2(Model):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         cache: KeyValueCache | None = None,
+        text_ids: Tensor | None = None,
     ) -> Output:
         """With a cache, `input_ids` are the new tokens alone, and `attention_mask` covers the old ones too."""
         new, past, device = input_ids.shape[1], 0 if cache is None else cache.length, input_ids.device
         if position_ids is None:
             position_ids = positions_from_mask(attention_mask, new, past, device)
-        mask = causal_mask(attention_mask, new, past + new, device)
+        mask = causal_mask(attention_mask, new, past + new, device).within(text_ids)
         x = self.embeddings(input_ids, position_ids)  # [batch, length, hidden]
         seen = Recorder(output_hidden_states, output_attentions)
         seen.hidden(x)
@@ -197,4 +198,6 @@ HEADS = {
     ),
 }
 
-FAMILY = GPT2.family = Family(GPT2Config, GPT2, KEYS, "GPT2Model", HEADS, inputs=frozenset({"position_ids", "cache"}))
+FAMILY = GPT2.family = Family(
+    GPT2Config, GPT2, KEYS, "GPT2Model", HEADS, inputs=frozenset({"position_ids", "cache", "text_ids"})
+)

@@ -167,12 +167,13 @@ class Llama(Model):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         cache: KeyValueCache | None = None,
+        text_ids: Tensor | None = None,
     ) -> Output:
         """With a cache, `input_ids` are the new tokens alone, and `attention_mask` covers the old ones too."""
         new, past, device = input_ids.shape[1], 0 if cache is None else cache.length, input_ids.device
         if position_ids is None:
             position_ids = positions_from_mask(attention_mask, new, past, device)
-        mask = self.mask(attention_mask, new, past, device)
+        mask = self.mask(attention_mask, new, past, device).within(text_ids)
         x = self.embeddings(input_ids)  # [batch, length, hidden]
         turn = self.positions(position_ids, x.dtype)  # cos, sin: [batch or 1, 1, length, head_dim]
         seen = Recorder(output_hidden_states, output_attentions)
@@ -246,5 +247,5 @@ HEADS = {
 }
 
 FAMILY = Llama.family = Family(
-    LlamaConfig, Llama, KEYS, "LlamaModel", HEADS, inputs=frozenset({"position_ids", "cache"})
+    LlamaConfig, Llama, KEYS, "LlamaModel", HEADS, inputs=frozenset({"position_ids", "cache", "text_ids"})
 )

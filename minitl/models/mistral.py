@@ -64,5 +64,5 @@ HEADS = {
 }
 
 FAMILY = Mistral.family = Family(
-    MistralConfig, Mistral, llama.KEYS, "MistralModel", HEADS, inputs=frozenset({"position_ids", "cache"})
+    MistralConfig, Mistral, llama.KEYS, "MistralModel", HEADS, inputs=frozenset({"position_ids", "cache", "text_ids"})
 )

@@ -27,6 +27,19 @@ class Mask:
         cells = self.cells(bias.shape[-2], bias.shape[-1], bias.device)
         return Mask(bias=bias if cells is None else bias.masked_fill(~cells, -math.inf))
 
+    def within(self, text_ids: Tensor | None) -> "Mask":
+        """The same, but that nobody looks into another text: `text_ids` [batch, length] number the texts of a row.
+
+        None = each row is one text.
+        """
+        return self if text_ids is None else self.between(text_ids, text_ids)
+
+    def between(self, asking: Tensor, asked: Tensor) -> "Mask":
+        """The same, for queries of the texts `asking` [batch, query] and keys of the texts `asked` [batch, key]."""
+        same = asking[:, None, :, None] == asked[:, None, None, :]  # [batch, 1, query, key]
+        cells = self.cells(*same.shape[-2:], same.device)
+        return Mask(allowed=same if cells is None else same & cells)
+
     def cells(self, queries: int, keys: int, device: torch.device) -> Tensor | None:
         """The mask as an explicit tensor [batch or 1, 1, queries or 1, keys], or None where all is allowed."""
         if self.causal:

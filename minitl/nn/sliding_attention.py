@@ -37,6 +37,12 @@ class StripMask(Mask):
 
     strips: tuple[Strip, ...]
 
+    def within(self, text_ids: Tensor | None) -> Mask:
+        if text_ids is None:
+            return self
+        parts = ((strip, text_ids[:, strip.queries], text_ids[:, strip.keys]) for strip in self.strips)
+        return StripMask(strips=tuple(s._replace(mask=s.mask.between(asking, asked)) for s, asking, asked in parts))
+
 
 def sliding_mask(attention_mask: Tensor | None, queries: int, past: int, window: int, device: torch.device) -> Mask:
     """The mask of `causal_window_mask`, in strips where that leaves out keys: in long texts."""

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from minitl.data import Dataset, load_dataset, load_questions, load_tagged, load_text
+from minitl.data import Dataset, load_dataset, load_instructions, load_questions, load_tagged, load_text
 from minitl.errors import DataError
 from minitl.tasks.causal_lm import CausalLM
+from minitl.tasks.instruction import Instruction
 from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.question_answering import QuestionAnswering
 from minitl.tasks.regression import Regression
@@ -59,6 +60,18 @@ class Raw:
 
 
 @dataclass(frozen=True)
+class Instructions:
+    """Prompts and completions, see `minitl.data.load_instructions`."""
+
+    source: str
+    prompt: str = "prompt"
+    completion: str = "completion"
+    group: str | None = None
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
 class Length:
     """max_length   tokens of a row, special tokens included; None = 128, or all that the model can read."""
 
@@ -82,6 +95,15 @@ class Masks:
     max_length: int | None = None
     share: float = 0.15
     whole_words: bool = False
+
+
+@dataclass(frozen=True)
+class Told:
+    """The options of `Instruction`; max_length None = 512, or all that the model can read."""
+
+    max_length: int | None = None
+    template: str = "{prompt}\n"
+    packed: bool = True
 
 
 @dataclass(frozen=True)
@@ -169,6 +191,14 @@ KINDS: dict[str, Kind] = {
         128,
         _load_raw,
         lambda tokenizer, _, options: CausalLM(tokenizer, options.max_length),
+    ),
+    "instruction": Kind(
+        "causal-lm",
+        Instructions,
+        Told,
+        512,
+        lambda w: load_instructions(w.source, **{k: v for k, v in asdict(w).items() if k != "source"}),
+        lambda tokenizer, _, options: Instruction(tokenizer, **asdict(options)),
     ),
     "masked-lm": Kind(
         "masked-lm",
