@@ -184,8 +184,8 @@ def tasks_table(path: Path) -> str:
     lines += [
         "",
         f"Scores on the test split, {seeds}; tokens, batches by length, rates, epochs and metric are the same on both "
-        f"sides; `{results['command']}`, {last['machine']['cpu']}, transformers {versions['transformers']}, "
-        f"{last['date'][:10]}.",
+        f"sides. Times are of whole trainings on a shared machine, an indication; `{results['command']}`, "
+        f"{last['machine']['cpu']}, transformers {versions['transformers']}, {last['date'][:10]}.",
     ]
     return "\n".join([*lines, ""])
 

@@ -137,7 +137,9 @@ def read_trained(source: str, max_length: int | None = None) -> tuple["Model", "
 
     model, tokenizer, facts = read_model(source)
     scores = model.config.problem_type == "regression" or len(model.config.labels) == 1
-    usual = {kind.head: kind for name, kind in KINDS.items() if (name == "regression") <= scores and name != "instruction"}
+    usual = {
+        kind.head: kind for name, kind in KINDS.items() if (name == "regression") <= scores and name != "instruction"
+    }
     kind = KINDS[facts["task"]] if facts else usual.get(model.task)
     if kind is None:
         raise InputError(f"{source} is a {model.task} checkpoint, without a trained head: `minitl train` makes one")

@@ -5,6 +5,7 @@ document: then splits are cut by n, so that no document is in two of them.
 """
 
 import json
+import logging
 import lzma
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,8 @@ from minitl.data.examples import Dataset, Example
 from minitl.data.splits import cut_off
 from minitl.data.tables import Table, decode, parse_jsonl, read_table
 from minitl.errors import DataError, InputError
+
+log = logging.getLogger("minitl")
 
 INSTRUCTIONS = {"t0_mix": "sft/t0_mix.jsonl.xz"}  # under data/ of MINITL_ASSETS; its groups are the column "task"
 
@@ -30,10 +33,11 @@ def load_instructions(
 ) -> Dataset[Example]:
     """Find the instructions `name` and load all of them: an `Example` with the prompt as text, the completion as pair.
 
-    A .jsonl, .jsonl.xz, .csv, .tsv or .parquet file, or a set of MINITL_ASSETS (`INSTRUCTIONS`). The splits are cut off:
-    of each group its last rows where there is a column `group`, else drawn with `seed`.
+    A .jsonl, .jsonl.xz, .csv, .tsv or .parquet file, or a set of MINITL_ASSETS (`INSTRUCTIONS`). The splits are cut
+    off: of each group its last rows where there is a column `group`, else drawn with `seed`.
 
-    DataError: nothing is found, a file is damaged or empty, a column is missing or holds no text. InputError: fractions
+    Rows with an empty completion are left out, which is announced. DataError: nothing is found, a file is damaged or
+    empty, a column is missing or holds no text. InputError: fractions
     that leave nothing to learn from.
     """
     if min(validation_fraction, test_fraction) < 0 or validation_fraction + test_fraction >= 1:
@@ -51,11 +55,15 @@ def load_instructions(
         path, group = found, group or "task"
     table = _read(path)
     examples = [_example(table, i, prompt, completion) for i in range(len(table.rows))]
+    empty = sum(not example.pair for example in examples)
+    if empty:
+        log.warning("%s: %d of %d completions are empty, and left out", path, empty, len(examples))
     if group is None:
         train, test = cut_off(examples, test_fraction, seed)
         train, validation = cut_off(train, validation_fraction / (1 - test_fraction), seed)
     else:
         train, validation, test = _by_place(examples, _groups(table, group), validation_fraction, test_fraction)
+    train, validation, test = ([e for e in split if e.pair] for split in (train, validation, test))
     return Dataset(str(name), str(path), train, validation, test, None)
 
 
@@ -74,7 +82,7 @@ def _example(table: Table, at: int, prompt: str, completion: str) -> Example:
     values = []
     for column in (prompt, completion):
         value = table.rows[at].get(column)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not (value or column == completion):
             known = "" if column in table.columns else f"; the columns are {', '.join(table.columns)}"
             raise DataError(f"{table.places[at]}: column {column!r} holds no text{known}")
         values.append(value)

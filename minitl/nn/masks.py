@@ -37,7 +37,7 @@ class Mask:
     def between(self, asking: Tensor, asked: Tensor) -> "Mask":
         """The same, for queries of the texts `asking` [batch, query] and keys of the texts `asked` [batch, key]."""
         same = asking[:, None, :, None] == asked[:, None, None, :]  # [batch, 1, query, key]
-        cells = self.cells(*same.shape[-2:], same.device)
+        cells = self.cells(same.shape[-2], same.shape[-1], same.device)
         return Mask(allowed=same if cells is None else same & cells)
 
     def cells(self, queries: int, keys: int, device: torch.device) -> Tensor | None:

@@ -1,9 +1,9 @@
 """Answer instructions (Ouyang et al. 2022, section 3.1): prompts with completions, of which only the latter teach.
 
-    row       p p p c c c E  p p c c c c E  p c E        several in a row, as many as fit
-    texts     0 0 0 0 0 0 0  1 1 1 1 1 1 1  2 2 2        none looks into another
-    places    0 1 2 3 4 5 6  0 1 2 3 4 5 6  0 1 2        each begins anew
-    targets   - - c c c E -  - c c c c E -  c E -        what comes next, where it is the completion's
+row       p p p c c c E  p p c c c c E  p c E        several in a row, as many as fit
+texts     0 0 0 0 0 0 0  1 1 1 1 1 1 1  2 2 2        none looks into another
+places    0 1 2 3 4 5 6  0 1 2 3 4 5 6  0 1 2        each begins anew
+targets   - - c c c E -  - c c c c E -  c E -        what comes next, where it is the completion's
 """
 
 import bisect
@@ -93,7 +93,7 @@ class Instruction(Task[Example, Told]):
         return ids, targets
 
     def collate(self, items: Sequence[Told]) -> TrainingBatch:
-        """"tokens" [batch, length]: what each token is to say next, NO_TARGET in prompts and padding."""
+        """ "tokens" [batch, length]: what each token is to say next, NO_TARGET in prompts and padding."""
         rows = [Row(np.concatenate([ids for ids, _ in item.texts])) for item in items]
         batch = self.tokenizer.pad(rows)
         real = batch["attention_mask"].bool()

@@ -1,6 +1,7 @@
 """Prompts and completions: columns, groups whose rows are about the same documents, and damage."""
 
 import json
+import logging
 import lzma
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ def test_of_groups_the_same_documents_are_held_out(tmp_path: Path) -> None:
         assert [e.text for e in split] == [f"{g} {i}" for g in "xy" for i in documents]
 
 
+def test_empty_completions_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "a.jsonl", [*rows(9, "x"), {"task": "x", "prompt": "x 9", "completion": ""}])
+    with caplog.at_level(logging.WARNING, "minitl"):
+        data = load_instructions(path, group="task")
+    assert "1 of 10 completions are empty" in caplog.text
+    assert (len(data.train), len(data.validation), len(data.test)) == (8, 1, 0)  # the last was the test
+
+
 def test_other_columns_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"q": "Why?", "a": "So."}])
     data = load_instructions(path, prompt="q", completion="a", validation_fraction=0, test_fraction=0)
@@ -43,8 +52,8 @@ def test_other_columns_can_be_named(tmp_path: Path) -> None:
 
 def test_the_real_mix_is_split_by_document(assets: Path) -> None:  # noqa: ARG001
     data = load_instructions("t0_mix")
-    assert len(data.train) + len(data.validation) + len(data.test) == 55185
-    assert 0.09 < len(data.test) / 55185 < 0.11
+    assert len(data.train) + len(data.validation) + len(data.test) == 53785  # of 55,185 the others are empty
+    assert 0.09 < len(data.test) / 53785 < 0.11
     passages = [{e.text[-400:] for e in split if len(e.text) > 800} for split in (data.train, data.test)]
     assert len(passages[1]) > 500
     assert len(passages[0] & passages[1]) < 0.02 * len(passages[1])

@@ -120,7 +120,7 @@ def test_a_tiny_model_learns_to_repeat_what_it_is_told(tokenizer: Tokenizer) -> 
 def test_what_cannot_be_learnt_from_is_refused(tiny: Path, tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="training example 0: a prompt without completion"):
         Instruction(tokenizer).check([Example("good")], "training")
-    with pytest.raises(InputError, match="slot {prompt} once"):
+    with pytest.raises(InputError, match=r"slot \{prompt\} once"):
         Instruction(tokenizer, template="Answer:")
     with pytest.raises(InputError, match="no end token"):
         Instruction(load_tokenizer(tiny))
@@ -133,7 +133,7 @@ def test_texts_in_a_row_are_refused_where_they_cannot_be(tokenizer: Tokenizer, t
     ids = torch.randint(5, 9, (2, 6))
     with pytest.raises(InputError, match="takes no text_ids"):
         load_model(tiny)(ids, text_ids=torch.zeros_like(ids))
-    with pytest.raises(InputError, match="text_ids must be"):
+    with pytest.raises(InputError, match="text_ids must have the shape"):
         model(ids, text_ids=torch.zeros(2, 5, dtype=torch.long))
     with pytest.raises(InputError, match="go with no cache"):
         model(ids, text_ids=torch.zeros_like(ids), cache=model.new_cache(2, 8))
