@@ -229,7 +229,8 @@ def test_the_defaults_are_those_of_the_library(
         words = ["train", str(tiny), "--data", str(reviews), "--out", str(out), "--strategy", strategy.name]
         assert main(words) == 0
         settings = json.loads((out / "training.json").read_text())["recipe"]["training"]
-        assert settings == Settings().with_rate(strategy.usual_rate).to_dict()
+        defaults = Settings().with_rate(strategy.usual_rate).to_dict()
+        assert settings == {name: value for name, value in defaults.items() if value is not None}
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["train", "--help"])
