@@ -97,7 +97,7 @@ def test_an_unwritable_place_is_refused_before_any_work(
     tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "file").write_text("mine")
-    monkeypatch.setattr("minitl.data.load_dataset", lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr("minitl.tasks.kinds.load_dataset", lambda *_, **__: pytest.fail("work was begun"))
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
         assert train(tiny, reviews, out) == 1
         assert capsys.readouterr().err == f"minitl: {out}: cannot write here: Not a directory\n"
