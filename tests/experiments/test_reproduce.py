@@ -92,7 +92,7 @@ def test_the_saved_model_and_adapter_give_the_accuracy_that_was_reported(tiny: P
         assert evaluate(model, data.test, task=task)["accuracy"] == pytest.approx(reported["accuracy"]), name
 
 
-@pytest.mark.parametrize("steps", [3, 30, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [30, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 100))])
 def test_an_interrupted_study_goes_on_and_gives_the_same_results(tiny: Path, reviews: Path, tmp_path: Path, steps: int):
     few = request(tiny, reviews, tmp_path, arms=("frozen", "lora"), curve=())
     whole, _ = reproduce(replace(few, name="whole"), Silent())
@@ -162,6 +162,7 @@ def test_a_folder_that_holds_something_else_is_not_touched(tiny: Path, reviews: 
     assert mine.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_the_search_looks_at_validation_data_only_and_its_choice_is_used(tiny: Path, reviews: Path, tmp_path: Path):
     asked = request(tiny, reviews, tmp_path, arms=("full", "frozen"), curve=(), search=True)
     results, folder = reproduce(asked, Silent())

@@ -362,6 +362,7 @@ def test_pair_scores(with_head: Callable[..., Path]) -> None:
     )
 
 
+@pytest.mark.slow  # the published figure itself is checked in test_published.py
 def test_a_spearman(minilm: Path, assets: Path) -> None:
     assert (assets / "data" / "stsb").is_dir()
     rows = load_dataset("stsb-en").test[:10]
