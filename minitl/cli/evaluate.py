@@ -1,7 +1,7 @@
 """`minitl evaluate`: measure a model on a labelled data set."""
 
 import argparse
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,15 +65,16 @@ def _judged(dataset: "Dataset[Any]") -> "tuple[Dataset[Any], str]":
 
 
 def _trained(args: argparse.Namespace) -> str:
-    from minitl.tasks.kinds import Texts
+    from minitl.tasks.kinds import KINDS, Texts
     from minitl.training import evaluate
 
-    model, task, kind = read_trained(args.model, args.max_length)
-    names = ("text", "pair", "label") if kind.data is Texts else ()
-    for name in ("text", "pair", "label"):
-        if getattr(args, name) is not None and name not in names:
-            raise InputError(f"--{name}: the data of this model's task, {task.name}, has no such columns")
-    given = {name: getattr(args, name) for name in names}
+    model, task, name = read_trained(args.model, args.max_length)
+    kind = KINDS[name]
+    columns = ("text", "pair", "label")
+    given = {column: getattr(args, column) for column in columns if getattr(args, column) is not None}
+    for column in given:
+        if column not in {field.name for field in fields(kind.data)}:
+            raise InputError(f"--{column}: the data of this model's task, {name}, has no such column")
     where = kind.data(args.data, **given, validation_fraction=0.0)
     if Path(args.data).is_file() and hasattr(where, "test_fraction"):
         where = replace(where, test_fraction=0.0)

@@ -53,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
     base = args.base or facts.get("base") or noted.get("base_model_name_or_path")
     if not base:
         raise InputError(f"{args.adapter} does not say what its base is: name it with --base")
-    task = args.task or TASKS.get(noted.get("task_type") or "")
-    head = KINDS[facts["task"]].head_options(facts["labels"]) if facts else {}
+    kind = KINDS[facts["task"]] if facts else None
+    task = args.task or (kind.head if kind else TASKS.get(noted.get("task_type") or ""))
+    head = kind.head_options(facts["labels"]) if kind else {}
     if args.labels:
         head = {"labels": args.labels}
     with quietly():

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minitl.data import Dataset
     from minitl.models.base import Model
-    from minitl.tasks.kinds import Kind
     from minitl.tasks.task import Task
     from minitl.tokenization import Tokenizer
 
@@ -126,24 +125,24 @@ def read_model(source: str) -> tuple["Model", "Tokenizer", dict[str, Any]]:
     return model, load_tokenizer(source), facts
 
 
-def read_trained(source: str, max_length: int | None = None) -> tuple["Model", "Task[Any, Any]", "Kind"]:
-    """A trained model and its task: what `minitl train` wrote into `source`, or a checkpoint with a head.
+def read_trained(source: str, max_length: int | None = None) -> tuple["Model", "Task[Any, Any]", str]:
+    """A trained model, its task, and that one's name in `KINDS`.
+
+    source   what `minitl train` wrote, or a checkpoint with a head
 
     Texts are cut to `max_length` tokens; None = as in the training, else as is usual. Raises InputError where the
     checkpoint holds no trained head.
     """
     from minitl.errors import InputError
-    from minitl.tasks.kinds import KINDS
+    from minitl.tasks.kinds import KINDS, OF_HEADS
 
     model, tokenizer, facts = read_model(source)
     scores = model.config.problem_type == "regression" or len(model.config.labels) == 1
-    usual = {
-        kind.head: kind for name, kind in KINDS.items() if (name == "regression") <= scores and name != "instruction"
-    }
-    kind = KINDS[facts["task"]] if facts else usual.get(model.task)
-    if kind is None:
+    usual = OF_HEADS | ({"sequence-classification": "regression"} if scores else {})
+    name = facts["task"] if facts else usual.get(model.task)
+    if name is None:
         raise InputError(f"{source} is a {model.task} checkpoint, without a trained head: `minitl train` makes one")
-    options = dict(facts.get("options", {}))
+    kind, options = KINDS[name], dict(facts.get("options", {}))
     length = text_length(model, max_length, options.get("max_length", kind.usual_length))
     labels = facts["labels"] if facts else None if kind.num_labels else model.config.labels
-    return model, kind.make(tokenizer, labels, kind.options(**options | {"max_length": length})), kind
+    return model, kind.make(tokenizer, labels, kind.options(**options | {"max_length": length})), name

@@ -53,8 +53,7 @@ def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Lin
     from minitl.data import Example, Question, TaggedSentence
     from minitl.training import predict
 
-    model, task, _ = read_trained(args.model, args.max_length)
-    name = task.describe()["task"]
+    model, task, name = read_trained(args.model, args.max_length)
     if name in ("causal-lm", "instruction", "masked-lm"):
         raise InputError(
             f"{args.model} is a {name} model: `minitl generate` lets it write, --labels asks it by a prompt"
@@ -62,7 +61,7 @@ def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Lin
     if (args.question is not None) != (name == "question-answering"):
         raise InputError("--question: only of use with a model that answers questions, which needs one")
     as_examples: dict[str, tuple[Callable[[str], Any], Callable[[Sequence[str], Any], Iterator[Line]]]] = {
-        "sequence-classification": (Example, lambda texts, said: _classes(texts, said, task.label_names)),  # type: ignore[attr-defined]
+        "classification": (Example, lambda texts, said: _classes(texts, said, task.label_names)),  # type: ignore[attr-defined]
         "regression": (Example, _scores),
         "token-classification": (lambda text: TaggedSentence(tuple(text.split())), _tags),
         "question-answering": (lambda text: Question(args.question, text), _answers),

@@ -4,7 +4,7 @@ documents   a a a a a E  b b b E  c c c c c c c E       E ends a document
 blocks     |a a a a a E| b b b E  c c|c c c c c E|      all but the last as long as a row may be
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from minitl.data import Example
 from minitl.tokenization import Row, Tokenizer
-
-AT_A_TIME = 2_000_000  # characters tokenised in one call: what a tokenizer says of a token takes some hundred bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,23 +54,10 @@ def _stream(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
     """The ids of all documents one after the other, and which of them begin a word."""
     ids, begins = [np.empty(0, np.int32)], [np.empty(0, bool)]
-    for some in _parts(texts):
-        for row, starts in tokenizer.bare_rows(some):
-            ids.append(row)
-            begins.append(starts)
-            if end is not None:
-                ids.append(np.array([end], np.int32))
-                begins.append(np.array([True]))
+    for row, starts in tokenizer.bare_rows(texts):
+        ids.append(row)
+        begins.append(starts)
+        if end is not None:
+            ids.append(np.array([end], np.int32))
+            begins.append(np.array([True]))
     return np.concatenate(ids), np.concatenate(begins)
-
-
-def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The texts, some at a time."""
-    some: list[str] = []
-    for text in texts:
-        some.append(text)
-        if sum(map(len, some)) >= AT_A_TIME:
-            yield some
-            some = []
-    if some:
-        yield some

@@ -134,6 +134,16 @@ class Kind:
         return {} if self.num_labels is None else {"num_labels": self.num_labels}
 
 
+# What a head is taken to have been taught where nothing says more.
+OF_HEADS = {
+    "sequence-classification": "classification",
+    "token-classification": "token-classification",
+    "question-answering": "question-answering",
+    "causal-lm": "causal-lm",
+    "masked-lm": "masked-lm",
+}
+
+
 def _load_texts(where: Texts) -> Dataset[Any]:
     options = {name: value for name, value in asdict(where).items() if name != "source"}
     return load_dataset(where.source, **options)

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,9 @@ from minitl.tokenization.settings import ROLES
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
+
+# Characters that are tokenised in one call where only ids are kept: what the backend says of a token takes 100 bytes.
+AT_A_TIME = 2_000_000
 
 Padding = bool | Literal["max_length"]
 
@@ -128,10 +131,17 @@ class Tokenizer:
     ) -> list[Row]:
         """What `__call__` puts in each row, not padded and in little memory: for many texts ahead of a training."""
         limit = self._limit(max_length, pairs is not None, truncation=True)
-        return [
-            self._row(encoding)
-            for encoding in self._encode(texts, pairs, limit, offsets=False, language=self._spoken(as_target))
-        ]
+        if isinstance(texts, str):
+            texts, pairs = [texts], [pairs] if isinstance(pairs, str) else pairs
+        check_strings("texts", texts)
+        if pairs is not None and len(texts) != len(pairs):
+            raise InputError(f"{len(texts)} texts and {len(pairs)} pairs: expected as many of each")
+        rows: list[Row] = []
+        for part in _parts(texts):
+            some = None if pairs is None else pairs[part]
+            encodings = self._encode(texts[part], some, limit, offsets=False, language=self._spoken(as_target))
+            rows += map(self._row, encodings)
+        return rows
 
     def word_rows(
         self, words: Sequence[Sequence[str]], max_length: int | None = None, truncation: bool = True
@@ -143,16 +153,19 @@ class Tokenizer:
     def bare_rows(self, texts: Sequence[str]) -> list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
         """The ids of whole texts without special tokens, and which of them begin a word as the tokenizer cuts words."""
         check_strings("texts", texts)
+        rows = []
+        for part in _parts(texts):
+            for encoding in self._bare(texts[part]):
+                words = np.array([-1 if word is None else word for word in encoding.word_ids], dtype=np.int64)
+                begins = np.ones(len(words), dtype=bool)
+                begins[1:] = words[1:] != words[:-1]
+                rows.append((np.array(self._ids(encoding), dtype=np.int32), begins))
+        return rows
+
+    def _bare(self, texts: Sequence[str]) -> list[Encoding]:
         with self._lock:
             self._set_truncation(None)
-            encodings = self._backend.encode_batch(_without_surrogates(list(texts)), add_special_tokens=False)
-        rows = []
-        for encoding in encodings:
-            words = np.array([-1 if word is None else word for word in encoding.word_ids], dtype=np.int64)
-            begins = np.ones(len(words), dtype=bool)
-            begins[1:] = words[1:] != words[:-1]
-            rows.append((np.array(self._ids(encoding), dtype=np.int32), begins))
-        return rows
+            return self._backend.encode_batch(_without_surrogates(list(texts)), add_special_tokens=False)
 
     def windows(
         self, questions: Sequence[str], texts: Sequence[str], max_length: int, overlap: int
@@ -182,12 +195,9 @@ class Tokenizer:
 
     def _cut_short(self, texts: Sequence[str], most: int) -> list[str]:
         """The texts, none longer than `most` tokens."""
-        with self._lock:
-            self._set_truncation(None)
-            encodings = self._backend.encode_batch(_without_surrogates(list(texts)), add_special_tokens=False)
         return [
             text if len(encoding) <= most else text[: encoding.offsets[most - 1][1]]
-            for text, encoding in zip(texts, encodings, strict=True)
+            for text, encoding in zip(texts, self._bare(texts), strict=True)
         ]
 
     def _window(self, encoding: Encoding) -> Window:
@@ -489,6 +499,16 @@ def check_list(name: str, values: object) -> None:
     """InputError where the argument `name` cannot be gone through."""
     if not isinstance(values, Iterable):
         raise InputError(f"{name} must be a list, found {type(values).__name__}")
+
+
+def _parts(texts: Sequence[str]) -> Iterator[slice]:
+    """The texts by parts of about `AT_A_TIME` characters."""
+    start = size = 0
+    for place, text in enumerate(texts):
+        size += len(text)
+        if size >= AT_A_TIME or place == len(texts) - 1:
+            yield slice(start, place + 1)
+            start, size = place + 1, 0
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -113,6 +113,18 @@ def test_learning_a_language(tiny: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "is a masked-lm model: `minitl generate` lets it write" in capsys.readouterr().err
 
 
+def test_an_adapter_of_a_language_model_is_merged_with_its_head(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(" ".join(WORDS) for _ in range(20)))
+    path = recipe(tmp_path, tiny, "masked-lm", text, training={"epochs": 1}, strategy={"name": "lora"})
+    assert main(["train", str(path)]) == 0
+    assert main(["merge", str(tmp_path / "out"), str(tmp_path / "merged")]) == 0
+    assert json.loads((tmp_path / "merged" / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
+    capsys.readouterr()
+
+
 def test_the_saved_recipe_gives_the_same_training(
     tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

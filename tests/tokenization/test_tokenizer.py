@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -187,3 +188,17 @@ def test_tokenizers_and_batches_cross_processes(bert):
     batch = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(bert))(["a b", "c"])))
     assert batch["input_ids"].tolist() == bert(["a b", "c"])["input_ids"].tolist()
     assert batch.offsets == bert(["a b", "c"]).offsets
+
+
+@pytest.mark.parametrize("characters", [1, 7, 10**6])
+def test_rows_are_those_of_a_call_however_many_are_tokenised_at_a_time(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, characters: int
+) -> None:
+    monkeypatch.setattr("minitl.tokenization.tokenizer.AT_A_TIME", characters)
+    tokenizer = load_tokenizer(tiny)
+    texts, pairs = ["good film", "", "a very bad book", "we"], ["the day", "it", "", "was good"]
+    for given in ((texts,), (texts, pairs)):
+        whole, padded = tokenizer(*given), tokenizer.pad(tokenizer.rows(*given))
+        assert {name: tensor.tolist() for name, tensor in padded.items()} == {n: t.tolist() for n, t in whole.items()}
+    assert [ids.tolist() for ids, _ in tokenizer.bare_rows(texts)] == [row[1:-1] for row in tokenizer.encode(texts)]
+    assert tokenizer.rows([]) == []
