@@ -7,20 +7,18 @@ targets   - - c c c E -  - c c c c E -  c E -        what comes next, where it i
 """
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from minitl.data import Example
 from minitl.errors import InputError
-from minitl.nn.output import Output
-from minitl.tasks.likelihood import Counted, counted, scores, summed_loss
-from minitl.tasks.task import NO_TARGET, Task, TrainingBatch
+from minitl.tasks.likelihood import Likelihood
+from minitl.tasks.task import NO_TARGET, TrainingBatch
 from minitl.tokenization import Row, Tokenizer
 
 Ids = npt.NDArray[np.int32]
@@ -37,7 +35,7 @@ class Told:
         return sum(len(ids) for ids, _ in self.texts)
 
 
-class Instruction(Task[Example, Told]):
+class Instruction(Likelihood[Told]):
     """loss = -log softmax(logits[t])[token t + 1], summed over the tokens of completions and the ends after them.
 
     tokenizer    from `load_tokenizer`, with an end token
@@ -49,7 +47,6 @@ class Instruction(Task[Example, Told]):
     """
 
     name = "causal-lm"
-    metric = "log_likelihood"
 
     def __init__(
         self, tokenizer: Tokenizer, max_length: int = 512, template: str = "{prompt}\n", packed: bool = True
@@ -108,16 +105,6 @@ class Instruction(Task[Example, Told]):
                 inputs[name] = torch.full_like(inputs["input_ids"], filler)
                 inputs[name][real] = torch.from_numpy(np.concatenate(values))
         return TrainingBatch(inputs, {"tokens": tokens})
-
-    def loss(self, output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
-        return summed_loss(output, targets)
-
-    def answers(self, output: Output, batch: TrainingBatch) -> list[Counted]:
-        return counted(output, batch.targets)
-
-    def score(self, predictions: Sequence[Counted], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
-        """log_likelihood of a completion's token, in nats, and perplexity."""
-        return scores(predictions)
 
     def describe(self) -> dict[str, Any]:
         names = ("max_length", "template", "packed")

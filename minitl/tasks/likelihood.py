@@ -1,37 +1,45 @@
-"""How well a language model expects a text: the sums that masked and causal models share."""
+"""How well a language model expects a text: what masked and causal models, and those that are instructed, share."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from minitl.data import Example
 from minitl.nn.output import Output
-from minitl.tasks.task import NO_TARGET
+from minitl.tasks.task import NO_TARGET, I, Task, TrainingBatch
 
 Counted = tuple[float, int]  # of an item: the summed -log p of its targets, and their number
 
 
-def summed_loss(output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
-    """-log softmax(logits)[target], summed over the targets that are not NO_TARGET; and their number."""
-    assert output.logits is not None
-    tokens = targets["tokens"]
-    here = tokens != NO_TARGET
-    loss = F.cross_entropy(output.logits[here].float(), tokens[here], reduction="sum")  # [targets, vocabulary]
-    return loss, int(here.sum())
+class Likelihood(Task[Example, I]):
+    """loss = -log softmax(logits)[target], summed over the targets: "tokens" [batch, length], where not NO_TARGET."""
 
+    metric = "log_likelihood"
 
-def counted(output: Output, targets: Mapping[str, Tensor]) -> list[Counted]:
-    """The same for each item."""
-    assert output.logits is not None
-    tokens = targets["tokens"]
-    losses = F.cross_entropy(output.logits.float().transpose(1, 2), tokens, reduction="none")  # [batch, length]
-    return list(zip(losses.sum(-1).tolist(), (tokens != NO_TARGET).sum(-1).tolist(), strict=True))
+    def check_example(self, example: Example) -> str | None:
+        return None if example.text.strip() else "a document without text"
 
+    def is_labelled(self, example: Example) -> bool:  # noqa: ARG002
+        return True  # the text itself is what is right
 
-def scores(answers: Sequence[Any]) -> dict[str, float]:
-    """log_likelihood, the mean over targets, in nats; perplexity, e to minus that."""
-    total, count = sum(loss for loss, _ in answers), sum(number for _, number in answers)
-    mean = total / max(1, count)
-    return {"log_likelihood": -mean, "perplexity": math.exp(min(mean, 700.0))}
+    def loss(self, output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
+        assert output.logits is not None
+        tokens = targets["tokens"]
+        here = tokens != NO_TARGET
+        loss = F.cross_entropy(output.logits[here].float(), tokens[here], reduction="sum")  # [targets, vocabulary]
+        return loss, int(here.sum())
+
+    def answers(self, output: Output, batch: TrainingBatch) -> list[Counted]:
+        """The loss of each item, and the number of its targets."""
+        assert output.logits is not None
+        tokens = batch.targets["tokens"]
+        losses = F.cross_entropy(output.logits.float().transpose(1, 2), tokens, reduction="none")  # [batch, length]
+        return list(zip(losses.sum(-1).tolist(), (tokens != NO_TARGET).sum(-1).tolist(), strict=True))
+
+    def score(self, predictions: Sequence[Counted], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
+        """log_likelihood, the mean over targets, in nats; perplexity, e to minus that."""
+        total, count = sum(loss for loss, _ in predictions), sum(number for _, number in predictions)
+        mean = total / max(1, count)
+        return {"log_likelihood": -mean, "perplexity": math.exp(min(mean, 700.0))}

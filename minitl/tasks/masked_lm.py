@@ -7,7 +7,7 @@ Masks are drawn when a batch is made, so that an epoch hides other tokens than t
 section 4.1); with whole words, all tokens of a word are chosen together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,13 @@ from torch import Tensor
 
 from minitl.data import Example
 from minitl.errors import InputError
-from minitl.nn.output import Output
 from minitl.tasks.blocks import Block, blocks
-from minitl.tasks.likelihood import Counted, counted, scores, summed_loss
-from minitl.tasks.task import NO_TARGET, Task, TrainingBatch
+from minitl.tasks.likelihood import Likelihood
+from minitl.tasks.task import NO_TARGET, TrainingBatch
 from minitl.tokenization import Tokenizer
 
 
-class MaskedLM(Task[Example, Block]):
+class MaskedLM(Likelihood[Block]):
     """loss = -log softmax(logits)[hidden token], summed over the chosen places.
 
     tokenizer     from `load_tokenizer`, with a mask token
@@ -33,7 +32,6 @@ class MaskedLM(Task[Example, Block]):
     """
 
     name = "masked-lm"
-    metric = "log_likelihood"
     redraws = True
 
     def __init__(
@@ -47,12 +45,6 @@ class MaskedLM(Task[Example, Block]):
         self.max_length, self.share, self.whole_words = max_length, share, whole_words
         specials = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
         self.specials = torch.tensor(sorted({i for i in specials if i is not None}))
-
-    def check_example(self, example: Example) -> str | None:
-        return None if example.text.strip() else "a document without text"
-
-    def is_labelled(self, example: Example) -> bool:  # noqa: ARG002
-        return True
 
     def encode(self, examples: Sequence[Example]) -> list[Block]:
         first = self.tokenizer.cls_token_id if self.tokenizer.cls_token_id is not None else self.tokenizer.bos_token_id
@@ -78,16 +70,6 @@ class MaskedLM(Task[Example, Block]):
         words[mask.numpy()] = np.concatenate([np.cumsum(item.begins) for item in items])
         drawn = torch.rand(mask.shape[0], int(words.max(initial=0)) + 1) < self.share
         return drawn.gather(1, torch.from_numpy(words)) & mask
-
-    def loss(self, output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
-        return summed_loss(output, targets)
-
-    def answers(self, output: Output, batch: TrainingBatch) -> list[Counted]:
-        return counted(output, batch.targets)
-
-    def score(self, predictions: Sequence[Counted], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
-        """log_likelihood of a hidden token, in nats, and perplexity; the masks are those of every evaluation."""
-        return scores(predictions)
 
     def describe(self) -> dict[str, Any]:
         names = ("max_length", "share", "whole_words")

@@ -197,8 +197,8 @@ def test_rows_are_those_of_a_call_however_many_are_tokenised_at_a_time(
     monkeypatch.setattr("minitl.tokenization.tokenizer.AT_A_TIME", characters)
     tokenizer = load_tokenizer(tiny)
     texts, pairs = ["good film", "", "a very bad book", "we"], ["the day", "it", "", "was good"]
-    for given in ((texts,), (texts, pairs)):
-        whole, padded = tokenizer(*given), tokenizer.pad(tokenizer.rows(*given))
+    for arguments in ((texts,), (texts, pairs)):
+        whole, padded = tokenizer(*arguments), tokenizer.pad(tokenizer.rows(*arguments))
         assert {name: tensor.tolist() for name, tensor in padded.items()} == {n: t.tolist() for n, t in whole.items()}
     assert [ids.tolist() for ids, _ in tokenizer.bare_rows(texts)] == [row[1:-1] for row in tokenizer.encode(texts)]
     assert tokenizer.rows([]) == []
