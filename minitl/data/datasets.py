@@ -5,7 +5,8 @@ from pathlib import Path
 from minitl.data.assets import find_asset
 from minitl.data.columns import Columns, records
 from minitl.data.examples import Dataset, Example
-from minitl.data.hub import SPLIT_NAMES, fetch, hub_set, read_hub
+from minitl.data.finding import files_in
+from minitl.data.hub import fetch, hub_set, read_hub
 from minitl.data.labels import encode_labels
 from minitl.data.splits import cut_off, sample
 from minitl.data.tables import READERS, Table, read_table
@@ -117,17 +118,4 @@ def _read_path(path: Path) -> dict[str, Table]:
 
 
 def _read_folder(folder: Path) -> dict[str, Table]:
-    files: dict[str, Path] = {}
-    for split, stems in SPLIT_NAMES.items():
-        found = sorted(folder / f"{stem}{suffix}" for stem in stems for suffix in READERS)
-        found = [path for path in found if path.is_file()]
-        if len(found) > 1:
-            raise DataError(f"{folder}: two files for the {split} split: {found[0].name} and {found[1].name}")
-        if found:
-            files[split] = found[0]
-    if not files:
-        raise DataError(
-            f"{folder}: no data file in this folder; expected train, validation and test, each with one of "
-            f"the endings {', '.join(READERS)}"
-        )
-    return {split: read_table(path) for split, path in files.items()}
+    return {split: read_table(path) for split, path in files_in(folder, list(READERS)).items()}

@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from minitl.data.columns import Columns, choose_columns
+from minitl.data.finding import SPLIT_NAMES
 from minitl.data.tables import Table
 from minitl.errors import DataError
 
 HUB_NAME = re.compile(r"(?P<id>[\w.-]+(/[\w.-]+)?)(:(?P<config>[\w.-]+))?")
-SPLIT_NAMES = {
-    "train": ("train",),
-    "validation": ("validation", "dev", "valid", "val"),
-    "test": ("test",),
-}
 
 
 @dataclass(frozen=True)

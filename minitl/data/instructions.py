@@ -6,19 +6,20 @@ document: then splits are cut by n, so that no document is in two of them.
 
 import json
 import logging
-import lzma
 from collections import Counter
 from pathlib import Path
 
-from minitl.data.assets import assets_folder
 from minitl.data.examples import Dataset, Example
+from minitl.data.finding import find_files
 from minitl.data.splits import cut_off
-from minitl.data.tables import Table, decode, parse_jsonl, read_table
+from minitl.data.tables import Table, parse_jsonl, read_table, read_text
 from minitl.errors import DataError, InputError
 
 log = logging.getLogger("minitl")
 
-INSTRUCTIONS = {"t0_mix": "sft/t0_mix.jsonl.xz"}  # under data/ of MINITL_ASSETS; its groups are the column "task"
+INSTRUCTIONS = {
+    "t0_mix": {"train": "sft/t0_mix.jsonl.xz"}
+}  # under data/ of MINITL_ASSETS; its groups are the column "task"
 
 
 def load_instructions(
@@ -42,18 +43,13 @@ def load_instructions(
     """
     if min(validation_fraction, test_fraction) < 0 or validation_fraction + test_fraction >= 1:
         raise InputError(f"validation_fraction and test_fraction leave nothing: {validation_fraction}, {test_fraction}")
-    path = Path(name).expanduser()
-    if not path.is_file():
-        data = assets_folder()
-        found = data / INSTRUCTIONS[str(name)] if isinstance(data, Path) and str(name) in INSTRUCTIONS else None
-        if found is None or not found.is_file():
-            tried = data if isinstance(data, str) else f"it knows {', '.join(INSTRUCTIONS)}" if found is None else found
-            raise DataError(
-                f"no instructions {str(name)!r} were found; tried: a file of that name ({path.absolute()} is absent); "
-                f"MINITL_ASSETS ({tried})"
-            )
-        path, group = found, group or "task"
-    table = _read(path)
+    files, _ = find_files(name, INSTRUCTIONS, (".jsonl",), "instructions")
+    if list(files) != ["train"]:
+        raise DataError(f"{name}: expected one file of instructions, found {', '.join(f.name for f in files.values())}")
+    path = files["train"]
+    if group is None and not Path(name).exists():
+        group = "task"
+    table = parse_jsonl(read_text(path), str(path)) if path.suffix == ".xz" else read_table(path)
     examples = [_example(table, i, prompt, completion) for i in range(len(table.rows))]
     empty = sum(not example.pair for example in examples)
     if empty:
@@ -65,17 +61,6 @@ def load_instructions(
         train, validation, test = _by_place(examples, _groups(table, group), validation_fraction, test_fraction)
     train, validation, test = ([e for e in split if e.pair] for split in (train, validation, test))
     return Dataset(str(name), str(path), train, validation, test, None)
-
-
-def _read(path: Path) -> Table:
-    if path.suffix != ".xz":
-        return read_table(path)
-    try:
-        return parse_jsonl(decode(lzma.decompress(path.read_bytes()), str(path)), str(path))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (lzma.LZMAError, EOFError) as error:
-        raise DataError(f"{path}: not a readable xz archive: {error}") from error
 
 
 def _example(table: Table, at: int, prompt: str, completion: str) -> Example:

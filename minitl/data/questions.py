@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from minitl.checkpoints.weights import read_json
-from minitl.data.assets import assets_folder
 from minitl.data.examples import Dataset, Question
-from minitl.data.hub import SPLIT_NAMES
+from minitl.data.finding import find_files
 from minitl.data.splits import cut_off
 from minitl.errors import DataError, InputError
 
@@ -41,7 +40,7 @@ def load_questions(
 
     DataError: nothing is found (listing what was tried), a file is damaged or empty, or an answer is not at its offset.
     """
-    paths, origin = _find(str(name))
+    paths, origin = find_files(name, QUESTIONS, (".json",), "set of questions")
     splits = {split: list(_questions(path)) for split, path in paths.items()}
     train, validation, test = (splits.get(split, []) for split in ("train", "validation", "test"))
     if not test:
@@ -49,30 +48,6 @@ def load_questions(
     if not validation:
         train, validation = _cut_by_context(train, validation_fraction, seed)
     return Dataset(str(name), origin, train, validation, test, None)
-
-
-def _find(name: str) -> tuple[dict[str, Path], str]:
-    path = Path(name).expanduser()
-    if path.is_dir():
-        found = {s: file for s, stems in SPLIT_NAMES.items() for t in stems if (file := path / f"{t}.json").is_file()}
-        if not found:
-            raise DataError(f"{path}: no question file in this folder; expected train.json, validation.json, test.json")
-        return found, str(path)
-    if path.exists():
-        return {"train": path}, str(path)
-    data = assets_folder()
-    if isinstance(data, Path) and name in QUESTIONS:
-        found = {split: data / file for split, file in QUESTIONS[name].items()}
-        absent = [file for file in found.values() if not file.is_file()]
-        if not absent:
-            return found, str(next(iter(found.values())))
-        tried = f"{absent[0]} is absent"
-    else:
-        tried = f"it knows {', '.join(QUESTIONS)}" if isinstance(data, Path) else data
-    raise DataError(
-        f"no set of questions {name!r} was found; tried: a file or folder of that name ({path.absolute()} is absent); "
-        f"MINITL_ASSETS ({tried})"
-    )
 
 
 def _questions(path: Path) -> Iterator[Question]:

@@ -4,17 +4,16 @@
 any set of labelled texts    a document a row
 """
 
-import lzma
 from pathlib import Path
 
-from minitl.data.assets import assets_folder
 from minitl.data.datasets import load_dataset
 from minitl.data.examples import Dataset, Example
+from minitl.data.finding import find_files
 from minitl.data.splits import cut_off
-from minitl.data.tables import decode
+from minitl.data.tables import read_text
 from minitl.errors import DataError
 
-NOVELS = {f"novels-{code}": f"text/novels-{code}.txt.xz" for code in ("eng", "deu", "fra", "spa")}
+NOVELS = {f"novels-{code}": {"train": f"text/novels-{code}.txt.xz"} for code in ("eng", "deu", "fra", "spa")}
 
 
 def load_text(
@@ -30,12 +29,9 @@ def load_text(
     path = Path(name).expanduser()
     if path.is_file() and path.name.endswith((".txt", ".txt.xz")):
         return _dataset(str(name), path, validation_fraction, seed)
-    data = assets_folder()
     if str(name) in NOVELS:
-        if isinstance(data, Path) and (data / NOVELS[str(name)]).is_file():
-            return _dataset(str(name), data / NOVELS[str(name)], validation_fraction, seed)
-        tried = data if isinstance(data, str) else f"{data / NOVELS[str(name)]} is absent"
-        raise DataError(f"no text {name!r} was found; tried: MINITL_ASSETS ({tried})")
+        files, _ = find_files(name, NOVELS, (".txt",), "text")
+        return _dataset(str(name), files["train"], validation_fraction, seed)
     labelled = load_dataset(name, text=text, validation_fraction=validation_fraction, seed=seed)
     train, validation, test = (
         [Example(e.text) for e in split] for split in (labelled.train, labelled.validation, labelled.test)
@@ -52,13 +48,7 @@ def _dataset(name: str, path: Path, fraction: float, seed: int) -> Dataset[Examp
 
 
 def _documents(path: Path) -> list[str]:
-    try:
-        content = path.read_bytes()
-        text = decode(lzma.decompress(content) if path.suffix == ".xz" else content, str(path))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (lzma.LZMAError, EOFError) as error:
-        raise DataError(f"{path}: not a readable xz archive: {error}") from error
+    text = read_text(path)
     documents, lines = [], []
     for line in [*text.split("\n"), ""]:
         if line.strip():

@@ -7,6 +7,7 @@ file and the line. TSV is read without quoting, as GLUE and most corpora write i
 import csv
 import io
 import json
+import lzma
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,17 @@ def decode(data: bytes, source: str) -> str:
         line = data[: error.start].count(b"\n") + 1
         bad = data[error.start]
         raise DataError(f"{source}, line {line}: byte 0x{bad:02x} is not UTF-8 text") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, of an archive where its name ends with .xz. DataError where it cannot be read."""
+    try:
+        content = path.read_bytes()
+        return decode(lzma.decompress(content) if path.suffix == ".xz" else content, str(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (lzma.LZMAError, EOFError) as error:
+        raise DataError(f"{path}: not a readable xz archive: {error}") from error
 
 
 def _read_csv(path: Path, columns: Sequence[str] | None) -> Table:

@@ -7,48 +7,32 @@ CoNLL-U (.conllu) has ten columns and comments; of its tokens the words of the s
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from minitl.data.assets import assets_folder
+from minitl.data.assets import STEMS
 from minitl.data.examples import Dataset, TaggedSentence
-from minitl.data.hub import SPLIT_NAMES
+from minitl.data.finding import find_files
 from minitl.data.splits import cut_off
-from minitl.data.tables import decode
+from minitl.data.tables import read_text
 from minitl.errors import DataError, InputError
 
 ENDINGS = (".conll", ".conllu", ".tsv", ".txt")
 CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
 
-@dataclass(frozen=True)
-class TagFiles:
-    """One file a split under data/."""
-
-    splits: dict[str, str]
-    column: str | int | None = None
-
-
-def _ner(folder: str, ending: str, dev: bool = True) -> TagFiles:
-    stems = {"train": "train", **({"validation": "dev"} if dev else {}), "test": "test"}
-    return TagFiles({split: f"ner/{folder}/{stem}{ending}" for split, stem in stems.items()})
+def _ner(folder: str, ending: str, dev: bool = True) -> dict[str, str]:
+    return {split: f"ner/{folder}/{stem}{ending}" for split, stem in STEMS.items() if dev or stem != "dev"}
 
 
 # Tagging sets of MINITL_ASSETS. Other languages than English have a development set alone, which is the test set here.
-TAGGED: dict[str, TagFiles] = {
+TAGGED: dict[str, dict[str, str]] = {
     "wnut17": _ner("wnut17", ".conll"),
     "gum": _ner("gum", ".conll", dev=False),
     "ncbi_disease": _ner("ncbi_disease", ".txt"),
-    "ud-en": TagFiles(
-        {
-            split: f"ud_english_ewt/en_ewt-ud-{stem}.conllu"
-            for split, stem in {"train": "train", "validation": "dev", "test": "test"}.items()
-        },
-        column="upos",
-    ),
-    "udpos-en": TagFiles({"train": "udpos/train-en.tsv", "test": "udpos/dev-en.tsv"}),
+    "ud-en": {split: f"ud_english_ewt/en_ewt-ud-{stem}.conllu" for split, stem in STEMS.items()},
+    "udpos-en": {"train": "udpos/train-en.tsv", "test": "udpos/dev-en.tsv"},
     **{
-        f"udpos-{language}": TagFiles({"test": f"udpos/dev-{language}.tsv"})
+        f"udpos-{language}": {"test": f"udpos/dev-{language}.tsv"}
         for language in ["ar", "de", "el", "es", "fi", "fr", "hi", "it", "ja", "nl", "pt", "ru", "tr", "vi", "zh"]
     },
 }
@@ -69,7 +53,7 @@ def load_tagged(
     DataError: nothing is found (listing what was tried), a file is damaged or empty, a line has too few columns, or a
     tag does not occur in the training split. InputError: a fraction outside [0, 1), no such column.
     """
-    paths, column, origin = _find(str(name), column)
+    paths, origin = find_files(name, TAGGED, ENDINGS, "tagged data set")
     placed = {split: list(_sentences(path, column)) for split, path in paths.items()}
     known = sorted({tag for sentence, _ in placed.get("train") or _all(placed) for tag in sentence.tags or ()})
     for sentences in placed.values():
@@ -93,51 +77,9 @@ def _all(placed: dict[str, list[Placed]]) -> list[Placed]:
     return [sentence for sentences in placed.values() for sentence in sentences]
 
 
-def _find(name: str, column: str | int | None) -> tuple[dict[str, Path], str | int | None, str]:
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return _in_folder(path), column, str(path)
-    if path.exists():
-        return {"train": path}, column, str(path)
-    data = assets_folder()
-    if isinstance(data, Path) and name in TAGGED:
-        files = TAGGED[name]
-        paths = {split: data / file for split, file in files.splits.items()}
-        absent = [file for file in paths.values() if not file.is_file()]
-        if not absent:
-            first = next(iter(paths.values()))
-            return paths, files.column if column is None else column, str(first.parent)
-        tried = f"{absent[0]} is absent"
-    else:
-        tried = f"it knows {', '.join(TAGGED)}" if isinstance(data, Path) else data
-    raise DataError(
-        f"no tagged data set {name!r} was found; tried: a file or folder of that name ({path.absolute()} is absent); "
-        f"MINITL_ASSETS ({tried})"
-    )
-
-
-def _in_folder(folder: Path) -> dict[str, Path]:
-    found = {}
-    for split, stems in SPLIT_NAMES.items():
-        files = [path for stem in stems for ending in ENDINGS if (path := folder / f"{stem}{ending}").is_file()]
-        if len(files) > 1:
-            raise DataError(f"{folder}: two files for the {split} split: {files[0].name} and {files[1].name}")
-        if files:
-            found[split] = files[0]
-    if not found:
-        raise DataError(
-            f"{folder}: no tagged file in this folder; expected train, validation and test, each with one of the "
-            f"endings {', '.join(ENDINGS)}"
-        )
-    return found
-
-
 def _sentences(path: Path, column: str | int | None) -> Iterator[Placed]:
     """The sentences of a file. DataError names the file and the line."""
-    try:
-        text = decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    text = read_text(path)
     conllu = path.suffix.lower() == ".conllu"
     word_at, tag_at = _columns(column, conllu)
     words: list[str] = []

@@ -32,7 +32,9 @@ def test_of_a_labelled_set_the_texts_are_taken(tmp_path: Path) -> None:
 
 
 def test_the_novels_are_there(assets: Path) -> None:
-    assert [path for path in NOVELS.values() if not (assets / "data" / path).is_file()] == []
+    assert [
+        path for files in NOVELS.values() for path in files.values() if not (assets / "data" / path).is_file()
+    ] == []
     data = load_text("novels-deu")
     assert (len(data.train), len(data.validation)) == (37, 2)
     assert sum(len(e.text) for e in data.train + data.validation) > 20_000_000

@@ -27,7 +27,7 @@ def test_the_real_sets_have_their_published_sizes(assets: Path, name: str) -> No
 
 
 def test_every_declared_file_is_there(assets: Path) -> None:
-    assert [f for files in TAGGED.values() for f in files.splits.values() if not (assets / "data" / f).is_file()] == []
+    assert [f for files in TAGGED.values() for f in files.values() if not (assets / "data" / f).is_file()] == []
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -117,7 +117,7 @@ def test_what_is_not_found_says_what_was_tried(monkeypatch: pytest.MonkeyPatch, 
         load_tagged("wnut17")
     with pytest.raises(DataError, match="it knows wnut17, gum"):
         load_tagged("conll")
-    with pytest.raises(DataError, match="no tagged file in this folder"):
+    with pytest.raises(DataError, match="no data file in this folder"):
         load_tagged(tmp_path)
 
 
