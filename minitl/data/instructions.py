@@ -17,9 +17,8 @@ from minitl.errors import DataError, InputError
 
 log = logging.getLogger("minitl")
 
-INSTRUCTIONS = {
-    "t0_mix": {"train": "sft/t0_mix.jsonl.xz"}
-}  # under data/ of MINITL_ASSETS; its groups are the column "task"
+# Under data/ of MINITL_ASSETS; the groups are those of the column "task".
+INSTRUCTIONS = {"t0_mix": {"train": "sft/t0_mix.jsonl.xz"}}
 
 
 def load_instructions(

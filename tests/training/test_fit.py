@@ -469,31 +469,6 @@ def test_bad_input_is_refused_before_any_step(classifier: Make, task: SequenceCl
         evaluate(classifier(), [], task=task)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"epochs": 0},
-        {"batch_size": 0},
-        {"schedule": "cubic"},
-        {"learning_rate": 0.0},
-        {"warmup": 1.5},
-        {"autocast": "int8"},
-    ],
-    ids=str,
-)
-def test_settings_that_mean_nothing_are_refused(wrong: dict[str, object]):
-    with pytest.raises(InputError, match=next(iter(wrong))):
-        Settings(**wrong)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "changed", [{"weight_decay": -0.1}, {"clip": -1.0}, {"epochs": 0}, {"learning_rate": 0.0}, {"warmup": 1.5}], ids=str
-)
-def test_settings_out_of_range_are_refused(changed: dict[str, float]):
-    with pytest.raises(InputError, match=next(iter(changed))):
-        replace(QUICK, **changed)
-
-
 def test_what_has_learnt_is_not_frozen_again():
     with pytest.raises(InputError, match="never fall"):
         Strategy("backwards", ((0.0, 1.0), (0.5, 0.0)))

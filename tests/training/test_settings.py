@@ -1,0 +1,33 @@
+"""Settings that mean nothing, or are out of range, are refused by name."""
+
+from typing import Any
+
+import pytest
+
+from minitl.errors import InputError
+from minitl.training import Settings
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"schedule": "cubic"},
+        {"learning_rate": 0.0},
+        {"warmup": 1.5},
+        {"autocast": "int8"},
+    ],
+    ids=str,
+)
+def test_settings_that_mean_nothing_are_refused(wrong: dict[str, object]):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Settings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"weight_decay": -0.1}, {"clip": -1.0}, {"epochs": 0}, {"learning_rate": 0.0}, {"warmup": 1.5}], ids=str
+)
+def test_settings_out_of_range_are_refused(changed: dict[str, Any]):
+    with pytest.raises(InputError, match=next(iter(changed))):
+        Settings(**changed)
