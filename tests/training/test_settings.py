@@ -17,17 +17,12 @@ from minitl.training import Settings
         {"learning_rate": 0.0},
         {"warmup": 1.5},
         {"autocast": "int8"},
+        {"weight_decay": -0.1},
+        {"clip": -1.0},
+        {"patience": 0},
     ],
     ids=str,
 )
-def test_settings_that_mean_nothing_are_refused(wrong: dict[str, object]):
+def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any]):
     with pytest.raises(InputError, match=next(iter(wrong))):
-        Settings(**wrong)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "changed", [{"weight_decay": -0.1}, {"clip": -1.0}, {"epochs": 0}, {"learning_rate": 0.0}, {"warmup": 1.5}], ids=str
-)
-def test_settings_out_of_range_are_refused(changed: dict[str, Any]):
-    with pytest.raises(InputError, match=next(iter(changed))):
-        Settings(**changed)
+        Settings(**wrong)
