@@ -14,18 +14,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from minitl import fit, load_model, load_tokenizer
+from minitl import fit
 from minitl.checkpoints.hub import resolve
-from minitl.data import Dataset
 from minitl.nn.output import Output
 from minitl.tasks.task import Task, TrainingBatch
 from minitl.training import evaluate
-from minitl.training.recipe import Recipe, read_recipe
+from minitl.training.beginning import Beginning, begin
+from minitl.training.recipe import read_recipe
 
 OUTPUTS = {"question-answering": ("start_logits", "end_logits")}
 TARGETS = {"tags": "labels", "scores": "labels", "labels": "labels", "start": "start_positions", "end": "end_positions"}
@@ -40,27 +39,24 @@ def main() -> None:
     path, seed, side = sys.argv[1:4]
     with contextlib.redirect_stdout(sys.stderr):
         recipe = read_recipe(path, [f"training.seed={seed}"])
-        data = recipe.kind.load(recipe.data)
-        length = recipe.options.max_length or recipe.kind.usual_length
-        options = replace(recipe.options, max_length=length)
-        task = recipe.kind.make(load_tokenizer(recipe.model.source), data.label_names, options)
-        answer = {"minitl": _ours, "transformers": _theirs}[side](recipe, data, task)
+        begun = begin(recipe)
+        answer = {"minitl": _ours, "transformers": _theirs}[side](begun)
     print(json.dumps(answer))
 
 
-def _ours(recipe: Recipe, data: Dataset[Any], task: Task[Any, Any]) -> dict[str, Any]:
-    torch.manual_seed(recipe.training.seed)
-    model = load_model(recipe.model.source, recipe.kind.head, **recipe.kind.head_options(data.label_names))
-    settings = recipe.training.with_rate(recipe.learns.usual_rate)
-    result = fit(model, data.train, data.validation, task=task, settings=settings, strategy=recipe.learns)
+def _ours(begun: Beginning) -> dict[str, Any]:
+    recipe, data, model, task = begun.recipe, begun.data, begun.model, begun.task
+    result = fit(model, data.train, data.validation, task=task, settings=recipe.training, strategy=recipe.learns)
     test = evaluate(model, data.test, task=task)
     return {"test": test, "validation": result.metrics, "seconds": result.seconds}
 
 
-def _theirs(recipe: Recipe, data: Dataset[Any], task: Task[Any, Any]) -> dict[str, Any]:
+def _theirs(begun: Beginning) -> dict[str, Any]:
     import transformers
 
+    recipe, data, task = begun.recipe, begun.data, begun.task
     settings, names = recipe.training, data.label_names
+    assert recipe.model.source is not None, "the peer begins with a checkpoint"
     transformers.set_seed(settings.seed)
     kind = getattr(transformers, CLASSES[recipe.kind.head])
     count = len(names) if names is not None else recipe.kind.num_labels or 2

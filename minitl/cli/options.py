@@ -53,20 +53,6 @@ def quietly() -> Iterator[None]:
         announcements.setLevel(level)
 
 
-def text_length(model: "Model", asked: int | None, usual: int = 128) -> int:
-    """Tokens a text is cut to: as asked, else as usual, but no more than the model has positions for.
-
-    Raises InputError where more is asked for.
-    """
-    from minitl.errors import InputError
-
-    limit = model.position_limit
-    if asked is not None and (asked < 1 or (limit is not None and asked > limit)):
-        raise InputError(f"max_length {asked}: expected 1 to {limit or 'any number'}, this model's positions")
-    length = usual if asked is None else asked
-    return length if limit is None else min(length, limit)
-
-
 def device(name: str) -> str:
     """The type of --device: argparse refuses what torch does not know or this machine does not have."""
     import torch
@@ -143,6 +129,6 @@ def read_trained(source: str, max_length: int | None = None) -> tuple["Model", "
     if name is None:
         raise InputError(f"{source} is a {model.task} checkpoint, without a trained head: `minitl train` makes one")
     kind, options = KINDS[name], dict(facts.get("options", {}))
-    length = text_length(model, max_length, options.get("max_length", kind.usual_length))
+    length = kind.length(model, options.get("max_length") if max_length is None else max_length)
     labels = facts["labels"] if facts else None if kind.num_labels else model.config.labels
-    return model, kind.make(tokenizer, labels, kind.options(**options | {"max_length": length})), name
+    return model, kind.make(model, tokenizer, labels, kind.options(**options | {"max_length": length})), name

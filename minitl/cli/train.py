@@ -4,11 +4,10 @@ import argparse
 import re
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minitl.cli.options import FACTS, RECIPE, device, result_folder, text_length
+from minitl.cli.options import FACTS, RECIPE, device, result_folder
 from minitl.errors import Diverged, InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -38,16 +37,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         parser.add_argument("--out", help="folder for the result"),
         parser.add_argument(
             "--task",
-            choices=(
-                "classification",
-                "regression",
-                "token-classification",
-                "question-answering",
-                "causal-lm",
-                "instruction",
-                "masked-lm",
-            ),
-            help="(default: classification)",
+            help="classification (default), regression, token-classification, question-answering, causal-lm, "
+            "masked-lm or instruction",
         ),
         *_data_options(parser),
         *_training_options(parser),
@@ -156,30 +147,21 @@ def _lora_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def run(args: argparse.Namespace) -> int:
-    import torch
     from rich.console import Console
 
     from minitl.checkpoints.atomic import check_writable, write_json
     from minitl.cli.progress import Bars
-    from minitl.models.loading import load_model
-    from minitl.tokenization import load_tokenizer
     from minitl.training import discard_state, evaluate, fit
+    from minitl.training.beginning import begin
 
     recipe = _recipe(args)
-    out, kind, strategy = Path(recipe.out), recipe.kind, recipe.learns
+    out = Path(recipe.out)
     check_writable(out)
-    data = kind.load(recipe.data)
     if (out / FACTS).exists() and not args.restart:
         raise InputError(f"{out} holds a finished training: name another --out, or replace it with --restart")
-    recipe = replace(recipe, training=recipe.training.with_rate(strategy.usual_rate))
-    settings = recipe.training
-    torch.manual_seed(settings.seed)
-    head = kind.head_options(data.label_names)
-    model = load_model(recipe.model.source, kind.head, device=recipe.model.device, **head)
-    tokenizer = load_tokenizer(recipe.model.source)
-    length = text_length(model, recipe.options.max_length, kind.usual_length)
-    recipe = replace(recipe, options=replace(recipe.options, max_length=length))
-    task = kind.make(tokenizer, data.label_names, recipe.options)
+    begun = begin(recipe, anew=args.restart)
+    recipe, data, model, tokenizer, task = begun.recipe, begun.data, begun.model, begun.tokenizer, begun.task
+    settings, strategy = recipe.training, recipe.learns
     test = [example for example in data.test if task.is_labelled(example)]  # some published ones are not
     if test:
         task.check(test, "test")

@@ -12,6 +12,11 @@ class Example:
     pair: str | None = None
     label: int | float | None = None  # a class index; a score (float) for regression; None = unlabelled
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that there is to read in it."""
+        return (self.text,) if self.pair is None else (self.text, self.pair)
+
 
 @dataclass(frozen=True)
 class TaggedSentence:
@@ -19,6 +24,11 @@ class TaggedSentence:
 
     words: tuple[str, ...]
     tags: tuple[str, ...] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that there is to read in it."""
+        return (" ".join(self.words),)
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,11 @@ class Question:
     context: str
     answers: tuple[tuple[str, int], ...] | None = None  # (text, its first character); () = not answered there; None = ?
     id: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that there is to read in it."""
+        return (self.question, self.context)
 
 
 E = TypeVar("E")

@@ -25,6 +25,7 @@ class Model(nn.Module):
     layers   the transformer blocks, bottom first, the same attribute in every family
     head     the task's head (`NoHead` for the backbone); a family sets it last, so that a tensor which the head shares
              with the embedding is met, saved and counted under the embedding's name
+    untaught         modules and parameters of which its files held nothing; () for a new model, which never had files
     rows_are_named   whether each row of a batch has an adapter of its own (`use_adapter`), so that no reader moves it
     has_unsaved_rows whether `add_tokens` gave its tables rows that no file holds yet
     """
@@ -40,6 +41,7 @@ class Model(nn.Module):
         self.config = config
         self.task = "backbone"
         self.source: str | None = None
+        self.untaught: tuple[str, ...] = ()
         self.rows_are_named = False
         self.has_unsaved_rows = False
 

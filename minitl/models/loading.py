@@ -90,7 +90,7 @@ def load_model(
     _fill(model, weights, plan, dtype, device)
     if new:
         log.warning("%s: new and untrained, not from the checkpoint: %s", source, ", ".join(new))
-    model.source = str(source)
+    model.source, model.untaught = str(source), tuple(new)
     return model.eval()
 
 

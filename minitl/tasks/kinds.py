@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from minitl.data import Dataset, load_dataset, load_instructions, load_questions, load_tagged, load_text
-from minitl.errors import DataError
+from minitl.errors import DataError, InputError
+from minitl.models.base import Model
 from minitl.tasks.causal_lm import CausalLM
 from minitl.tasks.instruction import Instruction
 from minitl.tasks.masked_lm import MaskedLM
@@ -115,7 +116,7 @@ class Kind:
     options       the dataclass of its options, of which all have max_length
     usual_length  of its rows
     load          the data set of a `data`
-    make          the task, for a tokenizer, the labels and options with a max_length
+    make          the task, for a model, its tokenizer, the labels and options with a max_length
     num_labels    outputs of a head that has no labels by name
     """
 
@@ -124,7 +125,7 @@ class Kind:
     options: type
     usual_length: int
     load: Callable[[Any], Dataset[Any]]
-    make: Callable[[Tokenizer, Sequence[str] | None, Any], Task[Any, Any]]
+    make: Callable[[Model, Tokenizer, Sequence[str] | None, Any], Task[Any, Any]]
     num_labels: int | None = None
 
     def head_options(self, labels: Sequence[str] | None) -> dict[str, Any]:
@@ -132,6 +133,17 @@ class Kind:
         if labels is not None:
             return {"labels": list(labels)}
         return {} if self.num_labels is None else {"num_labels": self.num_labels}
+
+    def length(self, model: Model, asked: int | None) -> int:
+        """Tokens of a row: as asked, else as usual, but no more than the model has positions for.
+
+        Raises InputError where more is asked for.
+        """
+        limit = model.position_limit
+        if asked is not None and (asked < 1 or (limit is not None and asked > limit)):
+            raise InputError(f"max_length {asked}: expected 1 to {limit or 'any number'}, this model's positions")
+        length = self.usual_length if asked is None else asked
+        return length if limit is None else min(length, limit)
 
 
 # What a head is taken to have been taught where nothing says more.
@@ -175,7 +187,7 @@ KINDS: dict[str, Kind] = {
         Length,
         128,
         _load_classes,
-        lambda tokenizer, labels, options: SequenceClassification(tokenizer, labels or (), options.max_length),
+        lambda _model, tokenizer, labels, options: SequenceClassification(tokenizer, labels or (), options.max_length),
     ),
     "regression": Kind(
         "sequence-classification",
@@ -183,7 +195,7 @@ KINDS: dict[str, Kind] = {
         Length,
         128,
         _load_scores,
-        lambda tokenizer, _, options: Regression(tokenizer, options.max_length),
+        lambda _model, tokenizer, _labels, options: Regression(tokenizer, options.max_length),
         num_labels=1,
     ),
     "token-classification": Kind(
@@ -192,7 +204,7 @@ KINDS: dict[str, Kind] = {
         Length,
         128,
         lambda w: load_tagged(w.source, column=w.column, validation_fraction=w.validation_fraction),
-        lambda tokenizer, labels, options: TokenClassification(tokenizer, labels or (), options.max_length),
+        lambda _model, tokenizer, labels, options: TokenClassification(tokenizer, labels or (), options.max_length),
     ),
     "causal-lm": Kind(
         "causal-lm",
@@ -200,7 +212,7 @@ KINDS: dict[str, Kind] = {
         Length,
         128,
         _load_raw,
-        lambda tokenizer, _, options: CausalLM(tokenizer, options.max_length),
+        lambda _model, tokenizer, _labels, options: CausalLM(tokenizer, options.max_length),
     ),
     "instruction": Kind(
         "causal-lm",
@@ -208,7 +220,7 @@ KINDS: dict[str, Kind] = {
         Told,
         512,
         lambda w: load_instructions(w.source, **{k: v for k, v in asdict(w).items() if k != "source"}),
-        lambda tokenizer, _, options: Instruction(tokenizer, **asdict(options)),
+        lambda _model, tokenizer, _labels, options: Instruction(tokenizer, **asdict(options)),
     ),
     "masked-lm": Kind(
         "masked-lm",
@@ -216,7 +228,7 @@ KINDS: dict[str, Kind] = {
         Masks,
         128,
         _load_raw,
-        lambda tokenizer, _, options: MaskedLM(tokenizer, **asdict(options)),
+        lambda _model, tokenizer, _labels, options: MaskedLM(tokenizer, **asdict(options)),
     ),
     "question-answering": Kind(
         "question-answering",
@@ -224,6 +236,6 @@ KINDS: dict[str, Kind] = {
         Windows,
         384,
         lambda w: load_questions(w.source, validation_fraction=w.validation_fraction, test_fraction=w.test_fraction),
-        lambda tokenizer, _, options: QuestionAnswering(tokenizer, **asdict(options)),
+        lambda _model, tokenizer, _labels, options: QuestionAnswering(tokenizer, **asdict(options)),
     ),
 }

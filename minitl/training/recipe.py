@@ -35,12 +35,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ModelPart:
-    """source   a checkpoint folder or hub id
-    device   "cpu" or "cuda"
+    """source      a checkpoint folder or hub id
+    config      in its place: the content of a config.json, for random weights
+    tokenizer   with `config`: a folder or hub id; None = a tokenizer of `vocab_size` is learned from the training texts
+    device      "cpu" or "cuda"
     """
 
-    source: str
+    source: str | None = None
+    config: dict[str, Any] | None = None
+    tokenizer: str | None = None
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if (self.source is None) == (self.config is None):
+            raise InputError("source names a checkpoint, or config describes one with random weights: one of the two")
+        if self.tokenizer is not None and self.config is None:
+            raise InputError("tokenizer goes with config: a checkpoint has its own")
+        if self.config is not None:
+            for name, kind in (("model_type", str), ("vocab_size", int)):
+                if not isinstance(self.config.get(name), kind):
+                    raise InputError(f"config must say its {name}, got {self.config.get(name)!r}")
 
 
 @dataclass(frozen=True)
@@ -180,6 +194,10 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         read_part(Settings, parts["training"], f"{where}: training"),
     )
     _ = recipe.learns  # checks the values of the adapters
+    if recipe.model.source is None and name != "full":
+        raise InputError(
+            f"{where}: strategy.name {name!r} needs weights that were taught: model.source, not its config"
+        )
     return recipe
 
 
@@ -226,6 +244,8 @@ def _is(value: Any, hint: Any) -> bool:
         return any(_is(value, one) for one in get_args(hint))
     if get_origin(hint) is list:
         return isinstance(value, list) and all(_is(one, get_args(hint)[0]) for one in value)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
@@ -238,4 +258,5 @@ def _said(hint: Any) -> str:
     words = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_said(one) for one in get_args(hint) if one is not type(None))
-    return "a list of strings" if get_origin(hint) is list else words[hint]
+    others = {list: "a list of strings", dict: "a table"}
+    return others[get_origin(hint)] if get_origin(hint) in others else words[hint]

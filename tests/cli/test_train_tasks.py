@@ -119,7 +119,10 @@ def test_an_adapter_of_a_language_model_is_merged_with_its_head(
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(" ".join(WORDS) for _ in range(20)))
     path = recipe(tmp_path, tiny, "masked-lm", text, training={"epochs": 1}, strategy={"name": "lora"})
-    assert main(["train", str(path)]) == 0
+    assert main(["train", str(path)]) == 1
+    assert "has no masked-lm head" in capsys.readouterr().err
+    assert main(["train", str(path), "--strategy", "full", "--out", str(tmp_path / "whole")]) == 0
+    assert main(["train", str(path), "--set", f"model.source={tmp_path / 'whole' / 'model'}"]) == 0
     assert main(["merge", str(tmp_path / "out"), str(tmp_path / "merged")]) == 0
     assert json.loads((tmp_path / "merged" / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
     capsys.readouterr()

@@ -1,0 +1,91 @@
+"""From a recipe to what `fit` takes: data, model, tokenizer and task.
+
+A checkpoint brings its weights and its tokenizer. From scratch, weights are random, and the tokenizer is one that the
+recipe names, or is learned from the training texts.
+"""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minitl.data import Dataset
+from minitl.errors import InputError
+from minitl.models.base import Model
+from minitl.models.loading import load_model, new_model
+from minitl.models.registry import family_of
+from minitl.tasks.task import Task
+from minitl.tokenization import Tokenizer, load_tokenizer
+from minitl.tokenization.learning import learn_tokenizer
+from minitl.training.recipe import Lora, ModelPart, Recipe
+
+LEARNED = "tokenizer"  # of the recipe's folder: where a learned tokenizer is kept
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a training begins with; `recipe` with all that it left open filled in."""
+
+    recipe: Recipe
+    data: Dataset[Any]
+    model: Model
+    tokenizer: Tokenizer
+    task: Task[Any, Any]
+
+
+def begin(recipe: Recipe, anew: bool = True) -> Beginning:
+    """Load the data, then the model and tokenizer, and make the task; fresh weights are those of the recipe's seed.
+
+    A tokenizer that is learned is kept in OUT/tokenizer: learned again, words of equal count may take other places.
+    `anew` learns it again, else one that is there is taken. Raises what the loading of each raises.
+    """
+    kind = recipe.kind
+    data = kind.load(recipe.data)
+    torch.manual_seed(recipe.training.seed)
+    model, tokenizer = _model(recipe, data, anew)
+    options = replace(recipe.options, max_length=kind.length(model, recipe.options.max_length))
+    training = recipe.training.with_rate(recipe.learns.usual_rate)
+    task = kind.make(model, tokenizer, data.label_names, options)
+    return Beginning(replace(recipe, options=options, training=training), data, model, tokenizer, task)
+
+
+def _model(recipe: Recipe, data: Dataset[Any], anew: bool) -> tuple[Model, Tokenizer]:
+    part, kind = recipe.model, recipe.kind
+    head = kind.head_options(data.label_names)
+    if part.source is not None:
+        model = load_model(part.source, kind.head, device=part.device, **head)
+        if kind.head.endswith("-lm") and isinstance(recipe.strategy, Lora) and not recipe.strategy.modules_to_save:
+            _refuse_untaught(model)
+        return model, load_tokenizer(part.source)
+    tokenizer = _tokenizer(part, data, Path(recipe.out) / LEARNED, anew)
+    config = {**_special_ids(part, tokenizer), **(part.config or {}), "vocab_size": tokenizer.vocab_size}
+    return new_model(config, kind.head, device=part.device, **head), tokenizer
+
+
+def _refuse_untaught(model: Model) -> None:
+    """The head of a language model is no part of an adapter: a fresh one would stay frozen, and be lost."""
+    if model.untaught:
+        raise InputError(
+            f"{model.source} has no {model.task} head: {', '.join(model.untaught)} would stay as drawn under an "
+            "adapter; teach it in full first (--strategy full), or name it in strategy.modules_to_save"
+        )
+
+
+def _tokenizer(part: ModelPart, data: Dataset[Any], kept: Path, anew: bool) -> Tokenizer:
+    assert part.config is not None  # there is a source or a config
+    if part.tokenizer is not None:
+        return load_tokenizer(part.tokenizer)
+    if anew or not kept.exists():
+        # By lines: a novel is one example, and the words of its paragraphs are counted side by side.
+        lines = (line for example in data.train for text in example.texts for line in text.split("\n"))
+        learn_tokenizer(lines, part.config["model_type"], part.config["vocab_size"]).save(kept)
+    return load_tokenizer(kept)
+
+
+def _special_ids(part: ModelPart, tokenizer: Tokenizer) -> dict[str, int]:
+    """The ids of the special tokens that the family's configuration names."""
+    assert part.config is not None
+    known = {field.name for field in fields(family_of(part.config["model_type"]).config)}
+    ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("pad", "bos", "eos")}
+    return {name: number for name, number in ids.items() if name in known and number is not None}
