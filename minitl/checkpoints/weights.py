@@ -25,6 +25,7 @@ from minitl.errors import CheckpointError, MinitlError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+HASHED = (".safetensors", ".distcp")  # what SHA256SUMS is for
 
 
 class Weights:
@@ -121,15 +122,15 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 @contextlib.contextmanager
 def saving(folder: str | Path) -> Iterator[Path]:
-    """A staged folder that gets digests of its safetensors files and replaces the weights of an older save.
+    """A staged folder that gets digests of its weights and replaces those of an older save.
 
-    Sub-folders with safetensors files are treated alike, each with a SHA256SUMS of its own.
+    Sub-folders with weights are treated alike, each with a SHA256SUMS of its own.
     """
     folder = Path(folder)
     with staged_folder(folder) as stage:
         yield stage
         stale: list[Path] = []
-        for part in {stage, *(file.parent for file in stage.rglob("*.safetensors"))}:
+        for part in {stage, *(file.parent for kind in HASHED for file in stage.rglob(f"*{kind}"))}:
             stale += _settle_digests(part, folder / part.relative_to(stage))
     for file in stale:
         file.unlink(missing_ok=True)
@@ -142,7 +143,7 @@ def _settle_digests(staged: Path, folder: Path) -> list[Path]:
     digests = read_digests(folder)
     kept = {name: digest for name, digest in digests.items() if name not in new | stale and (folder / name).exists()}
     # SHA256SUMS is the first to move into the folder: if the machine stops before the last, the mixture is noticed.
-    write_digests(staged, [name for name in new if name.endswith(".safetensors")], kept)
+    write_digests(staged, [name for name in new if name.endswith(HASHED)], kept)
     return [folder / name for name in stale]
 
 

@@ -275,7 +275,7 @@ def _save(model: "Model", tokenizer: "Tokenizer", recipe: "Recipe") -> Path:
 
 
 def _print(console: "Console", facts: dict[str, Any], out: Path) -> None:
-    for split, named in (("validation", f"validation, epoch {facts['best_epoch']}"), ("test", "test")):
+    for split, named in (("validation", f"validation, epoch {facts['best_epoch']:g}"), ("test", "test")):
         if facts.get(split):
             console.print(f"{named}: " + "  ".join(f"{k} {v:.4f}" for k, v in facts[split].items()), highlight=False)
     console.print(f"saved in {out}", highlight=False, soft_wrap=True)

@@ -1,13 +1,12 @@
-"""The training loop. There is one; strategies and tasks are what is given to it."""
+"""The training loop. There is one; strategies, tasks and engines are what is given to it."""
 
-import contextlib
 import math
 import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,32 +14,41 @@ from minitl.data import length_grouped_batches
 from minitl.errors import Diverged, InputError, Interrupted
 from minitl.models.base import Model
 from minitl.tasks.task import Task
+from minitl.training.averaging import Average
+from minitl.training.engine import ALONE, Engine, parameter_names
 from minitl.training.evaluation import run_over
+from minitl.training.failure import save_batches
 from minitl.training.feeds import FeatureFeed, Feed
 from minitl.training.interrupt import stop_between_steps
 from minitl.training.lock import alone_in
 from minitl.training.log import History, Listener, Step, Validation
 from minitl.training.memory import PeakMemory
-from minitl.training.optimizer import make_optimizer, make_schedule, set_rate
+from minitl.training.optimizer import make_optimizer, make_schedule
+from minitl.training.pull import Pull
+from minitl.training.recomputing import recomputed
 from minitl.training.settings import Settings
-from minitl.training.state import Progress, learning, load_state, save_state
+from minitl.training.snapshot import Snapshot
+from minitl.training.state import Progress, check_identity, read_state, save_state
+from minitl.training.stepping import LossScale, accumulate, autocast, normalize
 from minitl.training.strategies import FULL, Strategy
 
 SAVING = 0.1  # the largest share of the time that saving the state may take; a state is up to four times the weights
+OFTEN = 600.0  # seconds after which a state is due within an epoch, too
+FIRST = 10  # steps by whose losses one that explodes is known
 
 
 @dataclass(frozen=True)
 class Result:
     """What `fit` returns; the model itself holds the best weights.
 
-    best_epoch    the epoch, from 1, whose validation metric was best; the last one without a validation split
-    metrics       the validation metrics of that epoch, "loss" among them; empty without a validation split
+    best_epoch    when the validation metric was best, in epochs; the end without a validation split
+    metrics       the validation metrics of that moment, "loss" among them; empty without a validation split
     steps         optimiser steps taken
     seconds       wall-clock time, evaluation included, over all parts of an interrupted training
     peak_memory   bytes, the largest over all parts of an interrupted training
     """
 
-    best_epoch: int
+    best_epoch: float
     metrics: dict[str, float]
     steps: int
     seconds: float
@@ -58,7 +66,8 @@ def fit(
     strategy: Strategy = FULL,
     folder: str | Path | None = None,
     listener: Listener | None = None,
-    resume: bool = False,
+    resume: bool | Literal["forced"] = False,
+    engine: Engine = ALONE,
 ) -> Result:
     """Train `model` on `train`; evaluate on `validation` after each epoch and end with the weights that did best there.
 
@@ -66,37 +75,41 @@ def fit(
     settings   epochs, rates, seeds (`Settings()` for None); the learning rate is the strategy's where they name none
     strategy   which parameters learn, and from when on
     folder     where the log is kept, and the state of the training: saved after the first epoch, after each later one
-               unless saving would then take more than a tenth of the time, and at the end. It stays there until
-               `discard_state(folder)`, so that nothing is lost before the caller has saved the result
+               and every ten minutes unless saving would then take more than a tenth of the time, and at the end. It
+               stays there until `discard_state(folder)`, so that nothing is lost before the caller has saved the result
     listener   told of each step, for progress bars
-    resume     go on from the state in `folder` if there is one: the result is that of an unbroken run
+    resume     go on from the state in `folder` if there is one: the result is that of an unbroken run. "forced": also
+               from that of a training with other settings or data
+    engine     on how many processes, each of which calls this
 
     Raises DataError (an empty split, a label out of range), InputError (the wrong head, nothing that learns),
     TrainingError (a state of another training, a folder in which another process trains), Diverged (a loss or gradient
-    that is not finite: the model holds the last good weights), Interrupted (Ctrl-C or SIGTERM: the state was saved).
+    that is not finite, or explodes: the model holds the last good weights, and the batch is in `folder`), Interrupted
+    (Ctrl-C or SIGTERM: the state was saved), CheckpointError (the state cannot be saved; the one before is whole).
     """
     settings = (settings or Settings()).with_rate(strategy.usual_rate)
     _check(model, task, train, validation)
     torch.manual_seed(settings.seed)
     strategy.prepare(model)
+    if engine.rank > 0:  # fresh weights are alike, what is dropped is not
+        torch.manual_seed(settings.seed + engine.rank)
     where = None if folder is None else Path(folder)
-    with alone_in(where), stop_between_steps() as stop:
-        run = _Training(model, task, train, validation, settings, strategy, where)
-        run.begin(resume, listener)
+    held = alone_in(where if engine.rank == 0 else None)
+    with held, stop_between_steps() as stop, recomputed(model, settings.checkpointing):
+        run = _Training(model, task, train, validation, settings, strategy, where, engine, listener)
+        run.begin(resume)
         while not run.finished:
-            model.train()
             for window in run.windows_left():
-                strategy.open(model, run.progress.step / run.steps)
-                step = run.step(window)
-                if listener:
-                    listener.on_step(step)
-                run.stop_if_asked(stop.signum)
-            validated = run.end_epoch()
-            if listener and validated:
-                listener.on_validation(validated)
-            run.stop_if_asked(stop.signum)
+                run.validate_if_due()
+                if run.finished:
+                    break
+                run.step(window)
+                run.stop_or_save(stop.signum)
+            else:
+                run.end_epoch()
+                run.stop_or_save(stop.signum)
         run.end()
-        run.stop_if_asked(stop.signum)
+        run.stop_or_save(stop.signum)
     return run.result()
 
 
@@ -112,15 +125,26 @@ class _Training:
         settings: Settings,
         strategy: Strategy,
         folder: Path | None,
+        engine: Engine,
+        listener: Listener | None,
     ) -> None:
-        self.model, self.task, self.settings, self.folder = model, task, settings, folder
+        self.model, self.task, self.settings, self.strategy = model, task, settings, strategy
+        self.folder, self.engine, self.listener = folder, engine, listener
         self.memory = PeakMemory(next(model.parameters()).device)
-        learn = _may_learn(model, strategy)
-        self.optimizer = make_optimizer(model, settings, learn, strategy.lora_plus, strategy.layer_decay)
-        self.learning = learning(self.optimizer, model)
         self.feed = _feed(model, task, train, strategy, settings)
         self.validation = validation
         self.validation_feed = _feed(model, task, validation, strategy, settings) if validation else None
+        learn = _may_learn(model, strategy)
+        engine.place(model)
+        self.optimizer = make_optimizer(
+            model, settings, learn, strategy.lora_plus, strategy.layer_decay, pulled=strategy.l2_sp > 0
+        )
+        self.learning = parameter_names(model, self.optimizer.parameters)
+        self.pull = Pull(model, strategy.l2_sp) if strategy.l2_sp else None
+        self.average = Average(model, self.learning, settings.ema) if settings.ema else None
+        self.scale = LossScale(settings.autocast)
+        self.snapshot = Snapshot(model, self.learning, self.optimizer, self.average, self.scale, engine)
+        self.opened: set[str] = set()
         batches = math.ceil(len(self.feed.items) / settings.batch_size)
         self.windows_per_epoch = math.ceil(batches / settings.accumulation)
         self.steps = settings.epochs * self.windows_per_epoch
@@ -128,23 +152,30 @@ class _Training:
         self.identity = _identity(model, task, settings, strategy, train, validation)
         self.progress = Progress()
         self.started = time.perf_counter()
-        self.save_from = self.started  # no state before this moment, unless the training is interrupted
+        self.saved_at = self.save_from = self.started  # no state before this moment, unless the training is interrupted
 
-    def begin(self, resume: bool, listener: Listener | None) -> None:
+    def begin(self, resume: bool | str) -> None:
         """Take up an interrupted training, if that is wanted and there is one."""
-        if resume and self.folder is not None:
-            self.progress = load_state(self.folder, self.model, self.optimizer, self.identity) or self.progress
+        found = read_state(self.folder) if resume and self.folder is not None else None
+        if found is not None and self.folder is not None:
+            check_identity(found[1]["identity"], self.identity, self.folder, forced=resume == "forced")
+            self.progress = self.snapshot.restore(*found)
         self.started -= self.progress.seconds
-        if listener:
-            listener.on_start(self.steps, self.progress.step)
+        if self.listener:
+            self.listener.on_start(self.steps, self.progress.step)
 
     @property
     def finished(self) -> bool:
-        """All epochs taken, or none better for as many as there is patience for."""
-        progress, patience = self.progress, self.settings.patience
-        if patience is not None and self.validation is not None and progress.epoch - progress.best_epoch >= patience:
+        """All epochs taken, or none better for as many validations as there is patience for."""
+        patience = self.settings.patience
+        if patience is not None and self.progress.since_best >= patience:
             return True
-        return progress.epoch >= self.settings.epochs
+        return self.progress.epoch >= self.settings.epochs
+
+    @property
+    def epoch(self) -> float:
+        """The epochs taken, in fractions."""
+        return self.progress.epoch + self.progress.window / self.windows_per_epoch
 
     def windows_left(self) -> list[list[list[int]]]:
         """The epoch's optimiser steps still to take, each a list of batches, each a list of example indices."""
@@ -152,105 +183,174 @@ class _Training:
         batches = length_grouped_batches(self.feed.lengths, settings.batch_size, settings.seed, self.progress.epoch)
         return [batches[i : i + every] for i in range(self.progress.window * every, len(batches), every)]
 
-    def step(self, window: list[list[int]]) -> Step:
+    def step(self, window: list[list[int]]) -> None:
         """Accumulate the gradients of the window's batches, clip, and step at the schedule's rate."""
-        progress, total, count = self.progress, 0.0, 0
-        for batch in window:
-            with _autocast(self.model, self.settings):
-                output, read = self.feed(batch)
-                loss, targets_in_batch = self.task.loss(output, read.targets)
-            loss.backward()
-            total, count = total + loss.item(), count + targets_in_batch
-        self._stop_unless_finite("loss", total, progress.step + 1)
-        count = max(1, count)  # by chance nothing is to be said of a batch: masks are drawn
-        # The mean over the window's targets, not of the batches' means: a short batch must not weigh like a full one.
-        loss_per_target, norm = total / count, self._normalize(count)
+        progress, scale = self.progress, self.scale.value
+        self._open()
+        self.model.train()
+        given = accumulate(
+            self.fed,
+            window,
+            model=self.model,
+            task=self.task,
+            settings=self.settings,
+            engine=self.engine,
+            scale=scale,
+        )
+        self._stop_unless_good("loss", given.loss, progress.step + 1, window)
+        norm = normalize(
+            self.optimizer, given.count, settings=self.settings, engine=self.engine, scale=scale, pull=self.pull
+        )
         rate = self.rate(progress.step)
-        set_rate(self.optimizer, rate)
-        self.optimizer.step()
+        if math.isfinite(norm) or not self.scale.overflowed():
+            self._stop_unless_good("gradient's norm", norm, progress.step + 1, window)
+            self.scale.held()
+            self.optimizer.set_rate(rate)
+            self.optimizer.step()
         self.optimizer.zero_grad()
         progress.window, progress.step = progress.window + 1, progress.step + 1
-        epoch = progress.epoch + progress.window / self.windows_per_epoch
-        step = Step(progress.step, epoch, loss_per_target, rate, norm)
+        if self.average:
+            self.average.update(self.model, progress.step)
+        step = Step(progress.step, self.epoch, given.loss, rate, norm, given.tokens)
         if progress.step % self.settings.log_every == 0 or progress.step == self.steps:
             progress.history.steps.append(step)
-        return step
+        if self.listener:
+            self.listener.on_step(step)
 
-    @torch.no_grad()
-    def _normalize(self, count: int) -> float:
-        """Divide the summed gradients by `count` targets and clip them in one pass; returns the norm before that."""
-        learnable = [p for group in self.optimizer.param_groups for p in group["params"]]
-        gradients = [p.grad for p in learnable if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients) / count
-        self._stop_unless_finite("gradient's norm", float(norm), self.progress.step + 1)
-        clip = self.settings.clip or math.inf
-        torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0) / count)
-        return float(norm)
+    def _open(self) -> None:
+        """Let learn what the strategy lets learn now; the engine must know when that changes."""
+        progress = self.progress
+        self.strategy.open(
+            self.model,
+            progress.epoch / self.settings.epochs if self.strategy.by_epoch else progress.step / self.steps,
+        )
+        opened = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        if opened != self.opened:
+            self.opened, self.fed = opened, self.engine.connect(self.model, self.feed)
 
-    def end_epoch(self) -> Validation | None:
-        """Evaluate, remember the weights if they are the best so far, and save the state if it is time."""
-        progress, validation = self.progress, None
+    def end_epoch(self) -> None:
+        """Turn to the next epoch, and evaluate where that is not due at other steps."""
+        progress = self.progress
         progress.epoch, progress.window = progress.epoch + 1, 0
-        if self.validation is not None and self.validation_feed is not None:
-            with _autocast(self.model, self.settings):
-                predictions, loss = run_over(self.model, self.validation_feed, self.task, self.settings.eval_batch_size)
-            self._stop_unless_finite("validation loss", loss, progress.step)
-            metrics = self.task.score(predictions, self.validation)
-            validation = Validation(progress.step, progress.epoch, loss, metrics)
-            progress.history.validations.append(validation)
-            # Small splits often tie in accuracy; then the lower loss is the better model.
-            if (key := (metrics[self.task.metric], -loss)) > progress.best_key:
-                progress.best_key, progress.best_epoch = key, progress.epoch
-                named = self.model.named_parameters()
-                progress.best = {name: p.detach().clone() for name, p in named if name in self.learning}
-        if not self.finished and time.perf_counter() >= self.save_from:
-            self._save()
-        return validation
+        if self.settings.evaluate_every is None:
+            self._validate()
+
+    def validate_if_due(self) -> None:
+        """Evaluate where that is due after the step before and was not done: a run may have been interrupted there."""
+        every = self.settings.evaluate_every
+        if every is not None and self.progress.step and self.progress.step % every == 0:
+            self._validate()
+
+    def _validate(self) -> None:
+        """Evaluate, and remember the weights if they are the best so far; nothing if this step's were evaluated."""
+        progress, done = self.progress, self.progress.history.validations
+        if self.validation is None or self.validation_feed is None or (done and done[-1].step == progress.step):
+            return
+        if self.average:
+            with self.average.in_place(self.model):
+                self._evaluate()
+        else:
+            self._evaluate()
+        if self.listener:
+            self.listener.on_validation(done[-1])
+
+    def _evaluate(self) -> None:
+        progress, settings = self.progress, self.settings
+        assert self.validation is not None
+        assert self.validation_feed is not None
+        with autocast(self.model, settings):
+            predictions, loss = run_over(
+                self.model, self.validation_feed, self.task, settings.eval_batch_size, engine=self.engine
+            )
+        self._stop_unless_good("validation loss", loss, progress.step)
+        metrics = self.task.score(predictions, self.validation)
+        progress.history.validations.append(Validation(progress.step, self.epoch, loss, metrics))
+        progress.since_best += 1
+        # Small splits often tie in accuracy; then the lower loss is the better model.
+        if (key := (metrics[self.task.metric], -loss)) > progress.best_key:
+            progress.best_key, progress.best_step, progress.best_epoch = key, progress.step, self.epoch
+            progress.since_best = 0
+            named = self.model.named_parameters()
+            progress.best = {name: p.detach().clone() for name, p in named if name in self.learning}
 
     def end(self) -> None:
         """Put the best weights in place, and keep them in the folder until the caller has saved them."""
+        self._validate()
+        if self.average and not self.progress.best_step:
+            self.progress.best = self.average.values
         self._restore_best()
         self.model.eval()
-        self.progress.best.clear()
-        self.optimizer.state.clear()
+        self.progress.best = {}
+        self.optimizer.forget()
         self._save()
 
-    def stop_if_asked(self, signum: int | None) -> None:
-        """Once a signal was noted, save the state and raise Interrupted."""
-        if signum is None:
-            return
-        self._save()
-        where = "without a folder nothing was saved" if self.folder is None else f"the state is in {self.folder}"
-        raise Interrupted(f"stopped after step {self.progress.step} of {self.steps}; {where}", signum)
+    def stop_or_save(self, signum: int | None) -> None:
+        """Save the state if it is time; once a signal was noted, save it and raise Interrupted. All processes agree."""
+        due = self.engine.rank == 0 and self._save_is_due()
+        stop, save = self.engine.sums(signum or 0, due)
+        if stop:
+            self._save()
+            where = "without a folder nothing was saved" if self.folder is None else f"the state is in {self.folder}"
+            raise Interrupted(
+                f"stopped after step {self.progress.step} of {self.steps}; {where}", round(stop / self.engine.world)
+            )
+        if save:
+            self._save()
+
+    def _save_is_due(self) -> bool:
+        progress, every, now = self.progress, self.settings.save_every, time.perf_counter()
+        if self.folder is None or self.finished:
+            return False
+        if every is not None:
+            return progress.step % every == 0
+        return now >= self.save_from and (progress.window == 0 or now >= self.saved_at + OFTEN)
 
     def result(self) -> Result:
         progress = self.progress
-        best = next((v for v in progress.history.validations if v.epoch == progress.best_epoch), None)
+        best = next((v for v in progress.history.validations if v.step == progress.best_step), None)
         metrics = {} if best is None else {"loss": best.loss, **best.metrics}
-        best_epoch = progress.best_epoch or self.settings.epochs
+        best_epoch = progress.best_epoch if best else self.epoch
         return Result(best_epoch, metrics, progress.step, progress.seconds, progress.peak_memory, progress.history)
 
     def _save(self) -> None:
-        began = time.perf_counter()
-        self.progress.seconds = began - self.started
-        self.progress.peak_memory = max(self.progress.peak_memory, self.memory.bytes)
+        progress, began = self.progress, time.perf_counter()
+        progress.seconds = began - self.started
+        progress.peak_memory = max(progress.peak_memory, self.memory.bytes)
         if self.folder is not None:
-            save_state(self.folder, self.model, self.optimizer, self.progress, self.identity)
-            self.progress.history.write(self.folder)
-        ended = time.perf_counter()
-        self.save_from = ended + (ended - began) / SAVING
+            facts = {"identity": self.identity, **self.snapshot.facts(progress)}
+            save_state(self.folder, self.snapshot.tensors(progress), facts, self.settings.keep, self.engine)
+            if self.engine.rank == 0:
+                progress.history.write(self.folder)
+        self.saved_at = time.perf_counter()
+        self.save_from = self.saved_at + (self.saved_at - began) / SAVING
 
-    def _stop_unless_finite(self, what: str, value: float, step: int) -> None:
-        if math.isfinite(value):
+    def _stop_unless_good(self, what: str, value: float, step: int, window: Sequence[Sequence[int]] = ()) -> None:
+        """Raise Diverged, with the best weights back in place, where `value` is not finite, or the loss explodes."""
+        progress, explosion = self.progress, self.settings.explosion
+        first = progress.first_losses
+        limit = math.inf
+        if what == "loss" and math.isfinite(value) and explosion:
+            if len(first) < FIRST:
+                first.append(abs(value))
+            else:
+                limit = explosion * (1 + sum(first) / len(first))
+        if math.isfinite(value) and value <= limit:
             return
-        progress = self.progress
         self._restore_best()
         self.model.eval()
         best = progress.best_epoch
-        kept = f"the weights of epoch {best} were put back" if best else f"the weights of step {progress.step} stand"
+        kept = f"the weights of epoch {best:g} were put back" if best else f"the weights of step {progress.step} stand"
+        facts = {"step": step, "what": what, "value": str(value), "learning_rate": self.rate(step - 1)}
+        seen = ""
+        if window and self.folder is not None and self.engine.rank == 0:
+            seen = f"; what was read is in {save_batches(self.folder, self.feed, window, facts)}"
+        beyond = (
+            f", above {limit:.3g}, which `explosion` allows after losses of {sum(first) / FIRST:.3g} in the beginning"
+        )
         raise Diverged(
-            f"the {what} is {value} at step {step} of {self.steps} (epoch {math.ceil(step / self.windows_per_epoch)}); "
-            f"{kept}; the learning rate was {self.rate(step - 1):.2g}, and a lower one may help"
+            f"the {what} is {value:.3g}{beyond if limit < math.inf else ''} at step {step} of {self.steps} "
+            f"(epoch {math.ceil(step / self.windows_per_epoch)}); {kept}; the learning rate was "
+            f"{self.rate(step - 1):.2g}, and a lower one may help{seen}"
         )
 
     def _restore_best(self) -> None:
@@ -298,13 +398,7 @@ def _identity(
     return {
         "model": {"source": model.source, "config": model.config.to_dict()},
         "task": task.describe(),
-        "settings": settings.to_dict(),
+        "settings": settings.decisive(),
         "strategy": asdict(strategy),
         "data": {"training": digest(train), "validation": digest(validation)},
     }
-
-
-def _autocast(model: Model, settings: Settings) -> contextlib.AbstractContextManager[Any]:
-    if settings.autocast == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(next(model.parameters()).device.type, dtype=torch.bfloat16)

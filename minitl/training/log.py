@@ -16,21 +16,32 @@ from minitl.checkpoints.atomic import replacing
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step. `loss` is the mean over the step's targets, `epoch` counts in fractions from 0."""
+    """One optimiser step.
+
+    epoch   in fractions, from 0
+    loss    the mean over the step's targets
+    tokens  read in it, padding not counted
+    """
 
     step: int
     epoch: float
     loss: float
     learning_rate: float
     grad_norm: float
+    tokens: int
 
 
 @dataclass(frozen=True)
 class Validation:
-    """One evaluation. `metrics` are the task's, `loss` the mean over the split's targets, `epoch` counts from 1."""
+    """One evaluation.
+
+    epoch    in fractions; 1 = after the first
+    loss     the mean over the split's targets
+    metrics  the task's
+    """
 
     step: int
-    epoch: int
+    epoch: float
     loss: float
     metrics: dict[str, float]
 
@@ -45,7 +56,7 @@ class Listener(Protocol):
         """An optimiser step was taken."""
 
     def on_validation(self, validation: Validation) -> None:
-        """An epoch ended and was evaluated."""
+        """The model was evaluated."""
 
 
 @dataclass

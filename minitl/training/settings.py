@@ -6,6 +6,9 @@ from typing import Any
 from minitl.errors import InputError
 
 SCHEDULES = ("linear", "cosine", "slanted", "constant")
+AUTOCASTS = ("float32", "bfloat16", "float16")
+OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
+WATCHING = ("eval_batch_size", "log_every", "save_every", "keep", "tensorboard")  # what leaves the weights as they are
 
 
 @dataclass(frozen=True)
@@ -15,45 +18,64 @@ class Settings:
     epochs            passes over the training examples
     batch_size        examples per forward pass
     accumulation      batches per optimiser step; the loss is normalised over all their real targets
+    optimizer         "adamw" (fused), "adafactor", "muon" or "sgd", see `make_optimizer`
     learning_rate     peak of the schedule; None = what is usual for the strategy, `Strategy.usual_rate`
-    weight_decay      of AdamW, on matrices only: biases and norms are not decayed
+    weight_decay      on matrices only: biases and norms are not decayed
     warmup            share of the steps over which the rate rises linearly from 0
     schedule          after the warm-up "linear" or "cosine" fall to 0, "slanted" (linear to a 32nd of the peak, Howard
                       & Ruder 2018, equation 3), or "constant"
     clip              largest norm of the whole gradient; 0 = no clipping
-    autocast          "float32", or "bfloat16" for half-precision matrix products over float32 weights, validation too
+    autocast          "float32", or "bfloat16" or "float16" for half-precision matrix products over float32 weights,
+                      validation too; the losses of float16 are scaled so that small gradients survive
+    checkpointing     recompute activations in the backward pass instead of keeping them
+    ema               decay of a moving average of the weights, which is what is validated and kept; 0 = none
     seed              of batch order, dropout and fresh adapters
     eval_batch_size   examples per forward pass when evaluating
+    evaluate_every    optimiser steps between two validations; None = one after each epoch
+    patience          validations without a better metric after which the training ends; None = never
+    explosion         a loss so many times that of the first ten steps ends the training as one that diverged; 0 = none
     log_every         optimiser steps between two lines of the log
-    patience          epochs without a better validation metric after which the training ends; None = never
+    save_every        optimiser steps between two states; None = by time, see `fit`
+    keep              how many of the last states stay, should the newest be damaged
+    tensorboard       whether the log is also written for TensorBoard
     """
 
     epochs: int = 3
     batch_size: int = 32
     accumulation: int = 1
+    optimizer: str = "adamw"
     learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup: float = 0.1
     schedule: str = "linear"
     clip: float = 1.0
     autocast: str = "float32"
+    checkpointing: bool = False
+    ema: float = 0.0
     seed: int = 0
     eval_batch_size: int = 64
-    log_every: int = 1
+    evaluate_every: int | None = None
     patience: int | None = None
+    explosion: float = 10.0
+    log_every: int = 1
+    save_every: int | None = None
+    keep: int = 2
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulation", "eval_batch_size", "log_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.patience is not None and self.patience < 1:
-            raise InputError(f"patience must be at least 1, got {self.patience}")
-        for name, allowed in (("schedule", SCHEDULES), ("autocast", ("float32", "bfloat16"))):
+        counts = ("epochs", "batch_size", "accumulation", "eval_batch_size", "log_every", "keep")
+        for name in (*counts, "patience", "evaluate_every", "save_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
+        for name, allowed in (("schedule", SCHEDULES), ("autocast", AUTOCASTS), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
-        for name in ("weight_decay", "clip"):
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema is a decay from 0 to below 1, got {self.ema}")
+        for name in ("weight_decay", "clip", "explosion"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.warmup <= 1:
@@ -71,3 +93,7 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def decisive(self) -> dict[str, Any]:
+        """What the weights depend on, which a training that goes on must share with the one before."""
+        return {name: value for name, value in asdict(self).items() if name not in WATCHING}

@@ -1,28 +1,38 @@
 """The whole state of an unfinished training, so that going on gives bit for bit what an unbroken run gives.
 
-state.safetensors   what learns (model.*), its best version so far (best.*), AdamW's moments (exp_avg.*,
-                    exp_avg_sq.*), the random generators (rng.*); no pickles
-state.json          where in which epoch, the history, and what was being trained on what (checked on resume)
+    OUT/states/00007/   state.safetensors   what learns (model.*), its best version so far (best.*), its moving average
+                                            (average.*), the optimiser's memory (optimizer.KEY.*), the generators of
+                                            random numbers (rng.*); no pickles. Of a model that is shared out, shards/
+                                            in its place (`minitl.checkpoints.sharded`)
+                        state.json          where in which epoch, the history, and what was being trained on what
+                                            (checked on resume)
+
+A state appears in one rename, whole or not at all; the last few are kept, and one that is damaged is passed over for
+the one before.
 """
 
 import json
+import logging
 import math
+import shutil
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from minitl.checkpoints.atomic import write_json
-from minitl.checkpoints.digest import FILE_NAME, read_digests, write_digests
-from minitl.checkpoints.weights import Weights, read_json, saving, write_safetensors
-from minitl.errors import TrainingError
-from minitl.models.base import Model
+from minitl.checkpoints.sharded import ShardedWeights
+from minitl.checkpoints.weights import Weights, read_json
+from minitl.errors import CheckpointError, TrainingError
+from minitl.training.engine import ALONE, Engine, open_tensors
 from minitl.training.log import History
 
-TENSORS, FACTS = "state.safetensors", "state.json"
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+log = logging.getLogger("minitl")
+
+STATES, FACTS = "states", "state.json"
 
 
 @dataclass
@@ -32,87 +42,99 @@ class Progress:
     epoch: int = 0
     window: int = 0
     step: int = 0
-    best_epoch: int = 0  # counts from 1; 0 = nothing evaluated yet
+    best_step: int = 0  # 0 = nothing evaluated yet
+    best_epoch: float = 0.0
     best_key: tuple[float, float] = (-math.inf, -math.inf)  # (metric, -loss): higher is better
+    since_best: int = 0  # evaluations
+    first_losses: list[float] = field(default_factory=list)  # of the first steps, by which one that explodes is known
+    scale: float = 1.0  # of float16 losses, and how many steps it held
+    good_steps: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
     history: History = field(default_factory=History)
     seconds: float = 0.0
     peak_memory: int = 0  # bytes
 
+    def to_dict(self) -> dict[str, Any]:
+        """All but the tensors, for JSON."""
+        values = {name: value for name, value in vars(self).items() if name not in ("best", "history", "best_key")}
+        return {
+            **values,
+            "best_key": list(self.best_key) if self.best_step else None,
+            "history": self.history.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], best: dict[str, Tensor]) -> "Progress":
+        """The reverse of `to_dict`."""
+        metric, loss = values["best_key"] or (-math.inf, -math.inf)
+        history = History.from_dict(values["history"])
+        return cls(**{**values, "best_key": (metric, loss), "history": history, "best": best})
+
 
 def save_state(
-    folder: Path, model: Model, optimizer: torch.optim.Optimizer, progress: Progress, identity: dict[str, Any]
+    folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int, engine: Engine = ALONE
 ) -> None:
-    """Write the state into `folder`, replacing an older one only once it is complete."""
-    names = learning(optimizer, model)
-    tensors = {f"model.{name}": p.detach() for name, p in model.named_parameters() if name in names}
-    tensors |= {f"best.{name}": value for name, value in progress.best.items()}
-    for name in names:
-        moments = optimizer.state.get(model.get_parameter(name), {})
-        tensors |= {f"{key}.{name}": value for key, value in moments.items()}
-    tensors["rng.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    facts = {
-        "identity": identity,
-        "epoch": progress.epoch,
-        "window": progress.window,
-        "step": progress.step,
-        "best_epoch": progress.best_epoch,
-        "best_key": list(progress.best_key) if progress.best_epoch else None,
-        "seconds": progress.seconds,
-        "peak_memory": progress.peak_memory,
-        "history": progress.history.to_dict(),
-    }
-    with saving(folder) as stage:
-        write_safetensors({k: t.cpu() for k, t in tensors.items()}, stage / TENSORS)
-        write_json(stage / FACTS, facts)
+    """Write one more state into `folder`, and then remove all but the last `keep`; every process must call."""
+    states = saved_states(folder)
+    place = folder / STATES / f"{int(states[-1].name) + 1 if states else 1:05d}"
+    with engine.staged(place) as stage:
+        engine.write(tensors, stage)
+        if engine.rank == 0:
+            write_json(stage / FACTS, {**facts, "crc32": _checksum(facts)})
+    if engine.rank == 0:
+        for old in saved_states(folder)[:-keep]:
+            shutil.rmtree(old)
+    engine.wait()
 
 
-def load_state(
-    folder: Path, model: Model, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
-) -> Progress | None:
-    """Restore what `save_state` wrote into model, optimiser and random generators; None where there is none.
+def saved_states(folder: Path) -> list[Path]:
+    """The states in `folder`, oldest first."""
+    return sorted(path for path in (folder / STATES).glob("[0-9]*") if path.is_dir())
 
-    Raises TrainingError where the state belongs to another training: another model, task, data, settings or strategy.
+
+def read_state(folder: Path) -> tuple[Weights | ShardedWeights, dict[str, Any]] | None:
+    """The tensors and facts of the newest state that is whole; None where there is none at all.
+
+    Damaged ones after it are named on the "minitl" logger, and removed. CheckpointError where none is whole.
     """
-    if not (folder / FACTS).exists():
-        return None
-    facts = read_json(folder / FACTS)
-    differing = _differences(facts["identity"], json.loads(json.dumps(identity)))
-    if differing:
-        raise TrainingError(
-            f"{folder} holds the state of a training that differs: {', '.join(differing)}: "
-            "go on as it began, or begin anew (resume=False, --restart)"
+    for left in (folder / STATES).glob(".*.partial"):  # of a process that was killed while it saved
+        shutil.rmtree(left, ignore_errors=True)
+    damaged: dict[Path, str] = {}
+    for place in reversed(saved_states(folder)):
+        try:
+            facts = read_json(place / FACTS)
+            if facts.pop("crc32", None) != _checksum(facts):
+                raise CheckpointError(f"{place / FACTS}: the content does not match its checksum: it is damaged")
+            weights = open_tensors(place)
+        except CheckpointError as error:
+            damaged[place] = str(error)
+            continue
+        for later, problem in damaged.items():
+            log.warning("%s; goes on from the state before, of step %d", problem, facts["progress"]["step"])
+            shutil.rmtree(later)
+        return weights, facts
+    if damaged:
+        raise CheckpointError(
+            f"no state in {folder / STATES} is whole: {'; '.join(damaged.values())}: --restart begins anew"
         )
-    weights = Weights({folder / TENSORS: None})
-    names = learning(optimizer, model)
-    stored = {name.removeprefix("model.") for name in weights if name.startswith("model.")}
-    if stored != names:
-        raise TrainingError(f"{folder}: cannot go on: it holds other parameters than this model learns")
-    with torch.no_grad():
-        for name in names:
-            parameter = model.get_parameter(name)
-            parameter.copy_(weights[f"model.{name}"])
-            if f"exp_avg.{name}" in weights:
-                optimizer.state[parameter] = {
-                    key: weights[f"{key}.{name}"].clone().to(parameter.device) for key in MOMENTS
-                }
-    torch.set_rng_state(weights["rng.cpu"].clone())
-    if "rng.cuda" in weights and torch.cuda.is_available():
-        torch.cuda.set_rng_state(weights["rng.cuda"].clone())
-    best_metric, best_loss = facts["best_key"] or (-math.inf, -math.inf)
-    return Progress(
-        facts["epoch"],
-        facts["window"],
-        facts["step"],
-        facts["best_epoch"],
-        (best_metric, best_loss),
-        {name.removeprefix("best."): weights[name].clone() for name in weights if name.startswith("best.")},
-        History.from_dict(facts["history"]),
-        facts["seconds"],
-        facts["peak_memory"],
-    )
+    return None
+
+
+def _checksum(facts: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(facts, sort_keys=True).encode())
+
+
+def check_identity(before: Any, now: Any, folder: Path, forced: bool) -> None:
+    """Raise TrainingError where a state is of another training, saying what differs; only say it where `forced`."""
+    differing = _differences(before, json.loads(json.dumps(now)))
+    if not differing:
+        return
+    if not forced:
+        raise TrainingError(
+            f"{folder} holds the state of a training that differs: {', '.join(differing)}: go on as it began, begin "
+            'anew (resume=False, --restart), or go on all the same (resume="forced", --force)'
+        )
+    log.warning("%s: goes on with what differs: %s", folder, ", ".join(differing))
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
@@ -126,17 +148,6 @@ def _differences(before: Any, now: Any, name: str = "") -> list[str]:
 
 
 def discard_state(folder: Path) -> None:
-    """Remove the state of a training whose result is saved; the logs and all other files stay."""
-    (folder / FACTS).unlink(missing_ok=True)  # first: without it the rest is no state
-    (folder / TENSORS).unlink(missing_ok=True)
-    kept = {name: digest for name, digest in read_digests(folder).items() if name not in (TENSORS, FACTS)}
-    if kept:
-        write_digests(folder, (), kept)
-    else:
-        (folder / FILE_NAME).unlink(missing_ok=True)
-
-
-def learning(optimizer: torch.optim.Optimizer, model: Model) -> set[str]:
-    """Names of the parameters that the optimiser holds."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    return {name for name, p in model.named_parameters() if id(p) in held}
+    """Remove the states of a training whose result is saved; the logs and all other files stay."""
+    if (folder / STATES).exists():
+        shutil.rmtree(folder / STATES)

@@ -1,5 +1,6 @@
 """Which parameters learn, and from when on. A strategy is data that `fit` reads."""
 
+import math
 from dataclasses import dataclass
 
 from torch import nn
@@ -20,6 +21,8 @@ class Strategy:
     lora_plus    rates that differ between the adapters' tensors; None = one rate for all
     layer_decay  each layer's rate is this share of that of the layer above; above the topmost, or its pooler, is the
                  head (Howard & Ruder 2018, section 3.2, where it is 1 / 2.6); 1 = one rate for all
+    by_epoch     whether what is opened is opened at the beginning of an epoch only, not at any step
+    l2_sp        strength of the pull back to the weights that the training began with, see `Pull`; 0 = none
     """
 
     name: str
@@ -27,6 +30,8 @@ class Strategy:
     lora: LoraConfig | None = None
     lora_plus: LoraPlus | None = None
     layer_decay: float = 1.0
+    by_epoch: bool = False
+    l2_sp: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name.lower() == "lora" and self.lora is None:
@@ -37,6 +42,11 @@ class Strategy:
             raise InputError(
                 f"strategy {self.name!r}: layer_decay must be above 0 and at most 1, and adapters have none, "
                 f"got {self.layer_decay}"
+            )
+        if not 0 <= self.l2_sp < math.inf or (self.l2_sp and self.lora is not None):
+            raise InputError(
+                f"strategy {self.name!r}: l2_sp must be at least 0, and adapters need none: their base stays; "
+                f"got {self.l2_sp}"
             )
         starts = [start for start, _ in self.openings]
         if not starts or starts[0] != 0.0 or starts != sorted(starts):
@@ -103,3 +113,5 @@ FULL = Strategy("full")
 FROZEN = Strategy("frozen", ((0.0, 0.0),))
 # Howard & Ruder 2018, section 3.3: the head first, then layer by layer downwards; everything by half of the training.
 GRADUAL = Strategy("gradual", ((0.0, 0.0), (0.1, 0.25), (0.2, 0.5), (0.35, 0.75), (0.5, 1.0)))
+# Kumar et al. 2022: the head alone until it fits the features, then everything: the features are less distorted.
+HEAD_THEN_BODY = Strategy("head-then-body", ((0.0, 0.0), (0.3, 1.0)))

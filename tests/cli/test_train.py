@@ -149,12 +149,12 @@ def test_other_settings_than_those_of_the_interrupted_training_need_a_restart(
     with monkeypatch.context() as patch:
         patch.setattr("minitl.models.loading.save_model", full_disk)
         assert train(tiny, reviews, out) == 1
-    assert (out / "state.json").exists()  # what was trained is not lost
+    assert (out / "states").exists()  # what was trained is not lost
     assert train(tiny, reviews, out, "--seed", "1") == 1
     message = capsys.readouterr().err
     assert "differs: settings.seed was 0 and is 1: go on as it began, or begin anew (resume=False, --res" in message
     assert train(tiny, reviews, out, "--seed", "1", "--restart") == 0
-    assert not (out / "state.json").exists()
+    assert not (out / "states").exists()
 
 
 def test_a_training_that_diverges_leaves_its_last_good_weights(
@@ -166,7 +166,7 @@ def test_a_training_that_diverges_leaves_its_last_good_weights(
     assert re.search(r"minitl: the (loss|gradient's norm) is (nan|inf) at step 2 of \d+ \(epoch 1\)", message)
     assert message.endswith(f"those weights are in {out / 'model'}\n")
     assert (out / "model" / "model.safetensors").exists()
-    assert not (out / "state.json").exists()
+    assert not (out / "states").exists()
 
 
 def test_one_label_makes_no_classifier(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -353,7 +353,7 @@ def test_a_killed_training_goes_on_from_its_last_epoch(tiny: Path, reviews: Path
         return [sys.executable, "-m", "minitl", *words]
 
     process = subprocess.Popen(command(tmp_path / "killed"), env=ONE_THREAD)
-    while not (tmp_path / "killed" / "state.json").exists():
+    while not (tmp_path / "killed" / "states").exists():
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()

@@ -1,0 +1,181 @@
+"""Several processes, started by `torchrun`: PyTorch's DistributedDataParallel and FSDP2 as engines of the one loop.
+
+    torchrun --nproc-per-node 8 -m minitl train task.toml --parallel ddp        every process holds the whole model
+    torchrun --nproc-per-node 8 -m minitl train task.toml --parallel fsdp       every process holds its share of it
+
+Each batch is dealt out example by example, so that no example is lost or read twice, and each process runs its share;
+where a batch has fewer examples than there are processes, one runs an example of another's with the weight 0, for all
+must take part in the exchange. Both engines bring the mean over processes of their gradients; the loop makes of it the
+mean over targets, so that a step is that of one process up to rounding.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from minitl.checkpoints.sharded import write_sharded
+from minitl.checkpoints.weights import saving
+from minitl.errors import InputError, TrainingError
+from minitl.models.base import Model
+from minitl.nn.output import Output
+from minitl.tasks.task import TrainingBatch
+from minitl.training.engine import ALONE, Engine, Fed
+from minitl.training.feeds import FeatureFeed
+from minitl.training.recomputing import blocks
+
+T = TypeVar("T")
+
+PARALLEL = ("none", "ddp", "fsdp")
+
+
+@contextlib.contextmanager
+def started(parallel: str, device: str) -> Iterator[tuple[Engine, str]]:
+    """The engine `parallel` of the processes that `torchrun` started, and this process's device; closed at the end.
+
+    InputError where there is no torchrun around, or it is and `parallel` is "none"; TrainingError, naming the cause,
+    where another process is gone in the middle.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if parallel == "none":
+        if world > 1:
+            raise InputError(f"torchrun started {world} processes: say how they share the work, ddp or fsdp")
+        yield ALONE, device
+        return
+    if "RANK" not in os.environ:
+        raise InputError(f"parallel {parallel!r} needs processes: torchrun --nproc-per-node 2 -m minitl train …")
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    engine = {"ddp": DataParallel, "fsdp": FullyShared}[parallel]()
+    try:
+        yield engine, device
+    except RuntimeError as error:
+        if "peer" not in str(error).lower() and "connection" not in str(error).lower():
+            raise
+        raise TrainingError(
+            f"process {engine.rank}: another process of this training is gone ({str(error).splitlines()[0][:120]}); "
+            "the last state is whole: the same command goes on from there"
+        ) from error
+    finally:
+        with contextlib.suppress(RuntimeError):  # the others may be gone
+            dist.destroy_process_group()
+
+
+class Several(Engine):
+    """What both engines share: numbers and objects meet by torch.distributed."""
+
+    def __init__(self) -> None:
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+
+    def share(self, indices: Sequence[T]) -> tuple[Sequence[T], float]:
+        mine = indices[self.rank :: self.world]
+        return (mine, 1.0) if mine else (indices[:1], 0.0)
+
+    def sums(self, *numbers: float) -> list[float]:
+        values = torch.tensor(numbers, dtype=torch.float64)
+        if dist.get_backend() == "nccl":
+            values = values.cuda()
+        dist.all_reduce(values)
+        summed: list[float] = values.tolist()
+        return summed
+
+    def gathered(self, values: T) -> list[T]:
+        everyones: list[Any] = [None] * self.world
+        dist.all_gather_object(everyones, values)
+        return everyones
+
+    @contextlib.contextmanager
+    def staged(self, place: Path) -> Iterator[Path]:
+        with contextlib.ExitStack() as last:
+            stage = last.enter_context(saving(place)) if self.rank == 0 else None
+            yield next(one for one in self.gathered(stage) if one is not None)
+            self.wait()
+        self.wait()
+
+    def write(self, tensors: Mapping[str, Tensor], stage: Path) -> None:
+        if self.rank == 0:  # all have the same
+            super().write(tensors, stage)
+
+    def wait(self) -> None:
+        dist.barrier()
+
+
+class DataParallel(Several):
+    """DistributedDataParallel: each process has the model, and gradients alone travel: with LoRA, the adapters'."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._connected: DistributedDataParallel | None = None
+
+    def connect(self, model: Model, feed: Fed) -> Fed:
+        # Of a fresh wrapper: what learns is looked at when it is made. Weights are alike, being loaded or drawn alike.
+        self._connected = DistributedDataParallel(_Fed(model, feed), init_sync=False)
+        return self._connected
+
+    def meeting(self, model: Model, last: bool) -> contextlib.AbstractContextManager[Any]:  # noqa: ARG002
+        assert self._connected is not None, "`connect` comes first"
+        return contextlib.nullcontext() if last else self._connected.no_sync()
+
+
+class _Fed(nn.Module):
+    """A feed as a module, for the engine to look at its parameters and to be told when it runs."""
+
+    def __init__(self, model: Model, feed: Fed) -> None:
+        super().__init__()
+        self.model, self.feed = model, [feed]  # in a list: a feed is no part of the module
+
+    def forward(self, indices: Sequence[int]) -> tuple[Output, TrainingBatch]:
+        return self.feed[0](indices)
+
+
+class FullyShared(Several):
+    """FSDP2: each process holds a part of every parameter; a layer's are brought together while it runs.
+
+    With adapters, the base is parted like everything else, and only what learns has gradients to exchange.
+    """
+
+    def place(self, model: Model) -> None:
+        from torch.distributed.fsdp import fully_shard
+
+        for block in blocks(model):
+            fully_shard(block)
+        fully_shard(model)
+
+    def connect(self, model: Model, feed: Fed) -> Fed:  # noqa: ARG002
+        if isinstance(feed, FeatureFeed):
+            raise InputError("features of a frozen backbone are computed once, and its head is small: ddp is for that")
+        return feed
+
+    def meeting(self, model: Model, last: bool) -> contextlib.AbstractContextManager[Any]:
+        model.set_requires_gradient_sync(last)  # type: ignore[operator]  # FSDP's, from `place` on
+        return contextlib.nullcontext()
+
+    def write(self, tensors: Mapping[str, Tensor], stage: Path) -> None:
+        write_sharded(tensors, stage)
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        full = getattr(tensor, "full_tensor", None)
+        return tensor if full is None else full()
+
+    def collect(self, model: Model) -> None:
+        for name, parameter in list(model.named_parameters()):
+            path, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(path), attribute, nn.Parameter(self.whole(parameter.detach())))
+
+    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        if not isinstance(like, DTensor) or tensor.dim() == 0:  # counts of steps are whole everywhere
+            return super().part(tensor, like)
+        return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+
+    def norm(self, gradients: Sequence[Tensor]) -> Tensor:
+        return self.whole(super().norm(gradients))
