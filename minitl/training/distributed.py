@@ -147,7 +147,7 @@ class FullyShared(Several):
 
         for block in blocks(model):
             fully_shard(block)
-        fully_shard(model)
+        fully_shard(model, reshard_after_forward=True)  # else an evaluation would leave it whole
 
     def connect(self, model: Model, feed: Fed) -> Fed:  # noqa: ARG002
         if isinstance(feed, FeatureFeed):

@@ -1,0 +1,144 @@
+"""Several processes take the steps of one: DDP and FSDP2 on two and four, over gloo."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from minitl.errors import InputError
+from minitl.training.distributed import Several, started
+from minitl.training.evaluation import dealt
+
+PROGRAM = Path(__file__).parent / "programs" / "several.py"
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+class Process(Several):
+    """A process that has nobody to talk to."""
+
+    def __init__(self, rank: int, world: int) -> None:
+        self.rank, self.world = rank, world
+
+
+@given(st.lists(st.integers(), min_size=1, max_size=20, unique=True), st.integers(1, 8))
+def test_no_example_of_a_batch_is_lost_or_doubled(batch: list[int], world: int) -> None:
+    shares = [Process(rank, world).share(batch) for rank in range(world)]
+    assert Counter(i for indices, weight in shares for i in indices if weight) == Counter(batch)
+    assert all(indices for indices, _ in shares)  # all take part
+
+
+@given(st.integers(1, 20), st.integers(1, 8))
+def test_no_batch_of_an_evaluation_is_lost_or_doubled_and_all_run_as_many(count: int, world: int) -> None:
+    batches = [[i] for i in range(count)]
+    runs = [list(dealt(batches, Process(rank, world))) for rank in range(world)]
+    assert len({len(run) for run in runs}) == 1
+    assert Counter(batch[0] for run in runs for batch, weight in run if weight) == Counter(range(count))
+
+
+def test_processes_without_torchrun_and_torchrun_without_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="needs processes: torchrun"), started("ddp", "cpu"):
+        pass
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="started 2 processes: say how"), started("none", "cpu"):
+        pass
+
+
+def run(tiny: Path, folder: Path, world: int, *words: str) -> subprocess.CompletedProcess[str]:
+    before = [*TORCHRUN, str(world)] if world > 1 else [sys.executable]
+    command = [*before, str(PROGRAM), str(tiny), str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+
+
+CASES = ("full", "accumulated", "gradual", "lora", "averaged")
+Outcomes = dict[str, tuple[Any, dict[str, torch.Tensor]]]
+
+
+def outcomes(tiny: Path, folder: Path, world: int, parallel: str) -> Outcomes:
+    ended = run(tiny, folder, world, parallel, ",".join(CASES))
+    assert ended.returncode == 0, ended.stderr
+    return {
+        case: (json.loads((folder / f"{case}.json").read_text()), load_file(folder / f"{case}.safetensors"))
+        for case in CASES
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    return outcomes(tiny, tmp_path_factory.mktemp("alone"), 1, "none")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("parallel", "world"), [("ddp", 2), ("ddp", 4), ("fsdp", 2), ("fsdp", 4)])
+def test_each_step_is_that_of_one_process(
+    tiny: Path, tmp_path: Path, alone: Outcomes, parallel: str, world: int
+) -> None:
+    together = outcomes(tiny, tmp_path, world, parallel)
+    for case in CASES:
+        (steps, tensors), (several, found) = alone[case], together[case]
+        assert len(steps) == len(several) > 4
+        for one, other in zip(steps, several, strict=True):
+            assert other == pytest.approx(one, rel=1e-5), case
+        assert found.keys() == tensors.keys()
+        assert any(name.startswith("gradients.") for name in found)
+        for name, tensor in tensors.items():
+            largest = tensor.abs().max().item()
+            torch.testing.assert_close(
+                found[name], tensor, rtol=0, atol=1e-5 * max(largest, 1e-3), msg=f"{case}: {name}"
+            )
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, torch.Tensor]]:
+    folder = tmp_path_factory.mktemp("unbroken")
+    run(tiny, folder, 1, "none", "clipped")
+    return json.loads((folder / "clipped.json").read_text()), load_file(folder / "clipped.safetensors")
+
+
+def goes_on(tiny: Path, folder: Path, world: int, parallel: str, unbroken: tuple[Any, dict[str, torch.Tensor]]) -> None:
+    """From step 3, to the weights of the unbroken run up to what Adam makes of rounding."""
+    again = run(tiny, folder, world, parallel, "clipped", "resume")
+    assert again.returncode == 0, again.stderr
+    assert "begins at 3 of 8" in again.stdout
+    steps, tensors = unbroken
+    found, log = load_file(folder / "clipped.safetensors"), json.loads((folder / "clipped.json").read_text())
+    for name in (name for name in tensors if name.startswith("weights.")):
+        torch.testing.assert_close(found[name], tensors[name], rtol=1e-3, atol=1e-4, msg=name)
+    losses = [step["loss"] for step in steps if "loss" in step][3:]
+    assert [step["loss"] for step in log if "loss" in step] == pytest.approx(losses, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("parallel", "before", "after"), [("ddp", 4, 2), ("fsdp", 4, 2), ("fsdp", 2, 4), ("fsdp", 2, 1)]
+)
+def test_a_state_goes_on_with_another_number_of_processes(
+    tiny: Path,
+    tmp_path: Path,
+    unbroken: tuple[Any, dict[str, torch.Tensor]],
+    parallel: str,
+    before: int,
+    after: int,
+) -> None:
+    stopped = run(tiny, tmp_path, before, parallel, "clipped", "stop=3")
+    assert "Interrupted: stopped after step 3 of 8" in stopped.stderr
+    goes_on(tiny, tmp_path, after, parallel if after > 1 else "none", unbroken)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_all_with_a_message_and_the_next_goes_on(
+    tiny: Path, tmp_path: Path, unbroken: tuple[Any, dict[str, torch.Tensor]]
+) -> None:
+    ended = run(tiny, tmp_path, 2, "ddp", "clipped", "die=4")
+    assert ended.returncode != 0
+    assert "exitcode  : 7" in ended.stderr  # torchrun's own words on who died and how
+    goes_on(tiny, tmp_path, 2, "ddp", unbroken)
