@@ -1,8 +1,11 @@
-"""Progress bars with loss and rate while a model trains."""
+"""Progress bars with loss, rate, speed and memory while a model trains."""
 
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from minitl.training.memory import memory_in_use
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,9 +71,10 @@ class Bar:
     ) -> None:
         self._title, self._update, self._say, self._finish = title, update, say, finish
         self._steps, self._loss, self._validated = 0, 0.0, ""
+        self._tokens, self._started = 0, time.perf_counter()
 
     def on_start(self, steps: int, done: int) -> None:
-        self._steps = steps
+        self._steps, self._started = steps, time.perf_counter()
         if done:
             self._say(f"{self._title}  goes on from step {done} of {steps}")
         self._update(done, steps, "")
@@ -78,7 +82,12 @@ class Bar:
     def on_step(self, step: "Step") -> None:
         # A running mean over some ten steps: single batches jump too much to be read.
         self._loss = step.loss if not self._loss else 0.9 * self._loss + 0.1 * step.loss
-        numbers = f"loss {self._loss:.3f}  rate {step.learning_rate:.1e}{self._validated}"
+        self._tokens += step.tokens
+        speed = self._tokens / max(time.perf_counter() - self._started, 1e-9)
+        memory = f"{memory_in_use() / 2**30:.1f} GiB"
+        numbers = (
+            f"loss {self._loss:.3f}  rate {step.learning_rate:.1e}  {speed:,.0f} tokens/s  {memory}{self._validated}"
+        )
         self._update(step.step, self._steps, numbers)
 
     def on_validation(self, validation: "Validation") -> None:

@@ -3,9 +3,10 @@
 import argparse
 import re
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from minitl.cli.options import FACTS, RECIPE, device, result_folder
 from minitl.errors import Diverged, InputError, Interrupted
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from minitl.models.base import Model
     from minitl.tokenization import Tokenizer
+    from minitl.training.beginning import Beginning
+    from minitl.training.engine import Engine
     from minitl.training.fit import Result
     from minitl.training.recipe import Recipe
 
@@ -33,6 +36,14 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the recipe, such as training.epochs=5"
     )
     parser.add_argument("--restart", action="store_true", help="begin anew instead of going on with an interrupted one")
+    parser.add_argument(
+        "--force", action="store_true", help="go on with an interrupted training although its recipe or data changed"
+    )
+    parser.add_argument(
+        "--max-lr-find",
+        action="store_true",
+        help="train nothing: raise the learning rate over 100 steps, and say where the loss falls fastest (Smith 2017)",
+    )
     options = [
         parser.add_argument("--out", help="folder for the result"),
         parser.add_argument(
@@ -67,7 +78,7 @@ def _training_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
         parser.add_argument(
             "--strategy",
             dest="strategy.name",
-            choices=("full", "frozen", "gradual", "lora"),
+            choices=("full", "frozen", "gradual", "head-then-body", "lora"),
             help="what learns (default: full)",
         ),
         parser.add_argument("--epochs", dest="training.epochs", type=int, help="passes over the data (default: 3)"),
@@ -95,6 +106,12 @@ def _training_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             help="matrix products in bfloat16 over float32 weights",
         ),
         parser.add_argument("--device", dest="model.device", type=device, help="cpu or cuda (default: cpu)"),
+        parser.add_argument(
+            "--parallel",
+            dest="model.parallel",
+            choices=("none", "ddp", "fsdp"),
+            help="how the processes that torchrun starts share the work: ddp, each has the whole model; fsdp, a part",
+        ),
     ]
 
 
@@ -147,25 +164,38 @@ def _lora_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from minitl.checkpoints.atomic import check_writable, write_json
-    from minitl.cli.progress import Bars
-    from minitl.training import discard_state, evaluate, fit
-    from minitl.training.beginning import begin
+    from minitl.checkpoints.atomic import check_writable
+    from minitl.training.distributed import started
 
     recipe = _recipe(args)
     out = Path(recipe.out)
     check_writable(out)
-    if (out / FACTS).exists() and not args.restart:
+    if (out / FACTS).exists() and not args.restart and not args.max_lr_find:
         raise InputError(f"{out} holds a finished training: name another --out, or replace it with --restart")
-    begun = begin(recipe, anew=args.restart)
-    recipe, data, model, tokenizer, task = begun.recipe, begun.data, begun.model, begun.tokenizer, begun.task
+    with started(recipe.model.parallel, recipe.model.device) as (engine, device):
+        recipe = replace(recipe, model=replace(recipe.model, device=device))
+        if args.max_lr_find:
+            _find_rate(recipe)
+        else:
+            _train(recipe, engine, anew=args.restart, resume="forced" if args.force else not args.restart)
+    return 0
+
+
+def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Literal["forced"]) -> None:
+    from rich.console import Console
+
+    from minitl.cli.progress import Bars
+    from minitl.training import discard_state, evaluate, fit
+    from minitl.training.beginning import begin
+
+    out = Path(recipe.out)
+    begun = begin(recipe, anew, engine)
+    recipe, data, model, task = begun.recipe, begun.data, begun.model, begun.task
     settings, strategy = recipe.training, recipe.learns
     test = [example for example in data.test if task.is_labelled(example)]  # some published ones are not
     if test:
         task.check(test, "test")
-    console = Console()
+    console = Console(quiet=engine.rank > 0)
     try:
         with Bars(console) as bars:
             result = fit(
@@ -177,26 +207,60 @@ def run(args: argparse.Namespace) -> int:
                 strategy=strategy,
                 folder=out,
                 listener=bars.training(f"{strategy.name} on {data.name}"),
-                resume=not args.restart,
+                resume=resume,
+                engine=engine,
             )
-        facts = _facts(recipe, data.label_names, result)
-        if test:
-            facts["test"] = evaluate(model, test, task=task, batch_size=settings.eval_batch_size)
-        _save(model, tokenizer, recipe)
-        _write_recipe(recipe)
-        write_json(out / FACTS, facts)
-        discard_state(out)
+        scores = evaluate(model, test, task=task, batch_size=settings.eval_batch_size, engine=engine) if test else {}
+        engine.collect(model)
+        if engine.rank == 0:
+            _finish(begun, result, scores, console)
     except Interrupted as error:
         raise Interrupted(f"{error}; the same command goes on from there", error.signum) from error
     except KeyboardInterrupt as error:
         what = "interrupted; the same command goes on from the last state that was saved"
         raise Interrupted(what, signal.SIGINT) from error
     except Diverged as error:
-        where = _save(model, tokenizer, recipe)
-        discard_state(out)
+        engine.collect(model)
+        where = Path(recipe.out) / result_folder(recipe.strategy.name)
+        if engine.rank == 0:
+            _save(model, begun.tokenizer, recipe)
+            discard_state(out)
         raise Diverged(f"{error}; those weights are in {where}") from error
+
+
+def _finish(begun: "Beginning", result: "Result", scores: dict[str, float], console: "Console") -> None:
+    """Save the model, then what it is, then let go of the state of its training."""
+    from minitl.checkpoints.atomic import write_json
+    from minitl.training import discard_state
+    from minitl.training.card import write_card
+
+    recipe, data, out = begun.recipe, begun.data, Path(begun.recipe.out)
+    facts = _facts(begun, result) | ({"test": scores} if scores else {})
+    folder = _save(begun.model, begun.tokenizer, recipe)
+    sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+    write_card(folder, facts, data.name, sizes)
+    _write_recipe(recipe)
+    write_json(out / FACTS, facts)
+    discard_state(out)
     _print(console, facts, out)
-    return 0
+
+
+def _find_rate(recipe: "Recipe") -> None:
+    """--max-lr-find: OUT/learning_rates.csv, and what to make of it."""
+    from minitl.training import range_test
+    from minitl.training.beginning import begin
+
+    begun = begin(recipe)
+    recipe = begun.recipe
+    found = range_test(begun.model, begun.data.train, task=begun.task, settings=recipe.training, strategy=recipe.learns)
+    path = Path(recipe.out) / "learning_rates.csv"
+    found.write(path)
+    highest = max(found.smoothed)
+    print("rate      loss")
+    for rate, loss in list(zip(found.rates, found.smoothed, strict=True))[::5]:
+        print(f"{rate:.1e}  {loss:8.4f}  {'█' * max(1, round(40 * loss / highest))}")
+    print(f"the loss falls fastest at {found.fastest:.1e}: a peak to try; it is lowest at {found.lowest:.1e}, too high")
+    print(f"every step is in {path}")
 
 
 def _recipe(args: argparse.Namespace) -> "Recipe":
@@ -235,8 +299,9 @@ def _targets(words: list[str]) -> list[str] | str:
     return words if alone is None or is_name else alone
 
 
-def _facts(recipe: "Recipe", labels: Sequence[str] | None, result: "Result") -> dict[str, Any]:
+def _facts(begun: "Beginning", result: "Result") -> dict[str, Any]:
     """What the folder remembers of the training, for `predict` and `merge` and whoever reads it."""
+    recipe, labels = begun.recipe, begun.data.label_names
     values = recipe.to_dict()
     return {
         "base": recipe.model.source,
@@ -245,6 +310,7 @@ def _facts(recipe: "Recipe", labels: Sequence[str] | None, result: "Result") -> 
         "strategy": recipe.strategy.name,
         "labels": None if labels is None else list(labels),
         "recipe": values,
+        "weights": str(next(begun.model.parameters()).dtype).removeprefix("torch."),
         "best_epoch": result.best_epoch,
         "validation": result.metrics,
         "seconds": result.seconds,

@@ -4,17 +4,20 @@ from minitl.training.evaluation import evaluate, predict
 from minitl.training.fit import Result, fit
 from minitl.training.log import History, Listener, Step, Validation
 from minitl.training.lora_plus import LoraPlus
+from minitl.training.range_test import RangeTest, range_test
 from minitl.training.settings import Settings
 from minitl.training.state import discard_state
-from minitl.training.strategies import FROZEN, FULL, GRADUAL, Strategy
+from minitl.training.strategies import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, Strategy
 
 __all__ = [
     "FROZEN",
     "FULL",
     "GRADUAL",
+    "HEAD_THEN_BODY",
     "History",
     "Listener",
     "LoraPlus",
+    "RangeTest",
     "Result",
     "Settings",
     "Step",
@@ -24,4 +27,5 @@ __all__ = [
     "evaluate",
     "fit",
     "predict",
+    "range_test",
 ]

@@ -18,6 +18,7 @@ from minitl.models.registry import family_of
 from minitl.tasks.task import Task
 from minitl.tokenization import Tokenizer, load_tokenizer
 from minitl.tokenization.learning import learn_tokenizer
+from minitl.training.engine import ALONE, Engine
 from minitl.training.recipe import Lora, ModelPart, Recipe
 
 LEARNED = "tokenizer"  # of the recipe's folder: where a learned tokenizer is kept
@@ -34,23 +35,24 @@ class Beginning:
     task: Task[Any, Any]
 
 
-def begin(recipe: Recipe, anew: bool = True) -> Beginning:
+def begin(recipe: Recipe, anew: bool = True, engine: Engine = ALONE) -> Beginning:
     """Load the data, then the model and tokenizer, and make the task; fresh weights are those of the recipe's seed.
 
     A tokenizer that is learned is kept in OUT/tokenizer: learned again, words of equal count may take other places.
-    `anew` learns it again, else one that is there is taken. Raises what the loading of each raises.
+    `anew` learns it again, else one that is there is taken. Of several processes the first learns it. Raises what the
+    loading of each raises.
     """
     kind = recipe.kind
     data = kind.load(recipe.data)
     torch.manual_seed(recipe.training.seed)
-    model, tokenizer = _model(recipe, data, anew)
+    model, tokenizer = _model(recipe, data, anew, engine)
     options = replace(recipe.options, max_length=kind.length(model, recipe.options.max_length))
     training = recipe.training.with_rate(recipe.learns.usual_rate)
     task = kind.make(model, tokenizer, data.label_names, options)
     return Beginning(replace(recipe, options=options, training=training), data, model, tokenizer, task)
 
 
-def _model(recipe: Recipe, data: Dataset[Any], anew: bool) -> tuple[Model, Tokenizer]:
+def _model(recipe: Recipe, data: Dataset[Any], anew: bool, engine: Engine) -> tuple[Model, Tokenizer]:
     part, kind = recipe.model, recipe.kind
     head = kind.head_options(data.label_names)
     if part.source is not None:
@@ -58,7 +60,7 @@ def _model(recipe: Recipe, data: Dataset[Any], anew: bool) -> tuple[Model, Token
         if kind.head.endswith("-lm") and isinstance(recipe.strategy, Lora) and not recipe.strategy.modules_to_save:
             _refuse_untaught(model)
         return model, load_tokenizer(part.source)
-    tokenizer = _tokenizer(part, data, Path(recipe.out) / LEARNED, anew)
+    tokenizer = _tokenizer(part, data, Path(recipe.out) / LEARNED, anew, engine)
     config = {**_special_ids(part, tokenizer), **(part.config or {}), "vocab_size": tokenizer.vocab_size}
     return new_model(config, kind.head, device=part.device, **head), tokenizer
 
@@ -72,14 +74,15 @@ def _refuse_untaught(model: Model) -> None:
         )
 
 
-def _tokenizer(part: ModelPart, data: Dataset[Any], kept: Path, anew: bool) -> Tokenizer:
+def _tokenizer(part: ModelPart, data: Dataset[Any], kept: Path, anew: bool, engine: Engine) -> Tokenizer:
     assert part.config is not None  # there is a source or a config
     if part.tokenizer is not None:
         return load_tokenizer(part.tokenizer)
-    if anew or not kept.exists():
+    if engine.rank == 0 and (anew or not kept.exists()):
         # By lines: a novel is one example, and the words of its paragraphs are counted side by side.
         lines = (line for example in data.train for text in example.texts for line in text.split("\n"))
         learn_tokenizer(lines, part.config["model_type"], part.config["vocab_size"]).save(kept)
+    engine.wait()
     return load_tokenizer(kept)
 
 

@@ -32,8 +32,6 @@ from minitl.training.recomputing import blocks
 
 T = TypeVar("T")
 
-PARALLEL = ("none", "ddp", "fsdp")
-
 
 @contextlib.contextmanager
 def started(parallel: str, device: str) -> Iterator[tuple[Engine, str]]:

@@ -12,11 +12,18 @@ from minitl.training.engine import ALONE, Engine
 from minitl.training.feeds import Feed
 
 
-def evaluate(model: Model, examples: Sequence[Any], *, task: Task[Any, Any], batch_size: int = 64) -> dict[str, float]:
+def evaluate(
+    model: Model,
+    examples: Sequence[Any],
+    *,
+    task: Task[Any, Any],
+    batch_size: int = 64,
+    engine: Engine = ALONE,
+) -> dict[str, float]:
     """The task's metrics and the mean "loss" over `examples`. Raises DataError for an empty or unlabelled split."""
     task.check(examples, "evaluation")
     feed = Feed(model, task, examples, next(model.parameters()).device)
-    predictions, loss = run_over(model, feed, task, batch_size)
+    predictions, loss = run_over(model, feed, task, batch_size, engine=engine)
     return {"loss": loss, **task.score(predictions, examples)}
 
 

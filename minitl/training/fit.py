@@ -31,6 +31,7 @@ from minitl.training.snapshot import Snapshot
 from minitl.training.state import Progress, check_identity, read_state, save_state
 from minitl.training.stepping import LossScale, accumulate, autocast, normalize
 from minitl.training.strategies import FULL, Strategy
+from minitl.training.tensorboard import TensorBoard
 
 SAVING = 0.1  # the largest share of the time that saving the state may take; a state is up to four times the weights
 OFTEN = 600.0  # seconds after which a state is due within an epoch, too
@@ -87,16 +88,11 @@ def fit(
     that is not finite, or explodes: the model holds the last good weights, and the batch is in `folder`), Interrupted
     (Ctrl-C or SIGTERM: the state was saved), CheckpointError (the state cannot be saved; the one before is whole).
     """
-    settings = (settings or Settings()).with_rate(strategy.usual_rate)
-    _check(model, task, train, validation)
-    torch.manual_seed(settings.seed)
-    strategy.prepare(model)
-    if engine.rank > 0:  # fresh weights are alike, what is dropped is not
-        torch.manual_seed(settings.seed + engine.rank)
+    settings = settings or Settings()
     where = None if folder is None else Path(folder)
     held = alone_in(where if engine.rank == 0 else None)
     with held, stop_between_steps() as stop, recomputed(model, settings.checkpointing):
-        run = _Training(model, task, train, validation, settings, strategy, where, engine, listener)
+        run = prepare(model, train, validation, task, settings, strategy, where, engine, listener)
         run.begin(resume)
         while not run.finished:
             for window in run.windows_left():
@@ -113,7 +109,29 @@ def fit(
     return run.result()
 
 
-class _Training:
+def prepare(
+    model: Model,
+    train: Sequence[Any],
+    validation: Sequence[Any] | None,
+    task: Task[Any, Any],
+    settings: Settings,
+    strategy: Strategy,
+    folder: Path | None,
+    engine: Engine,
+    listener: Listener | None,
+) -> "Training":
+    """Check what `fit` was given, let learn what the strategy lets learn first, and tokenise."""
+    settings = settings.with_rate(strategy.usual_rate)
+    _check(model, task, train, validation)
+    heard = [one for one in (listener, TensorBoard(folder) if settings.tensorboard and folder else None) if one]
+    torch.manual_seed(settings.seed)
+    strategy.prepare(model)
+    if engine.rank > 0:  # fresh weights are alike, what is dropped is not
+        torch.manual_seed(settings.seed + engine.rank)
+    return Training(model, task, train, validation, settings, strategy, folder, engine, heard)
+
+
+class Training:
     """What one call of `fit` works with: the parts that stay, and the progress that moves."""
 
     def __init__(
@@ -126,10 +144,10 @@ class _Training:
         strategy: Strategy,
         folder: Path | None,
         engine: Engine,
-        listener: Listener | None,
+        listeners: Sequence[Listener],
     ) -> None:
         self.model, self.task, self.settings, self.strategy = model, task, settings, strategy
-        self.folder, self.engine, self.listener = folder, engine, listener
+        self.folder, self.engine, self.listeners = folder, engine, listeners
         self.memory = PeakMemory(next(model.parameters()).device)
         self.feed = _feed(model, task, train, strategy, settings)
         self.validation = validation
@@ -161,8 +179,8 @@ class _Training:
             check_identity(found[1]["identity"], self.identity, self.folder, forced=resume == "forced")
             self.progress = self.snapshot.restore(*found)
         self.started -= self.progress.seconds
-        if self.listener:
-            self.listener.on_start(self.steps, self.progress.step)
+        for listener in self.listeners:
+            listener.on_start(self.steps, self.progress.step)
 
     @property
     def finished(self) -> bool:
@@ -214,8 +232,8 @@ class _Training:
         step = Step(progress.step, self.epoch, given.loss, rate, norm, given.tokens)
         if progress.step % self.settings.log_every == 0 or progress.step == self.steps:
             progress.history.steps.append(step)
-        if self.listener:
-            self.listener.on_step(step)
+        for listener in self.listeners:
+            listener.on_step(step)
 
     def _open(self) -> None:
         """Let learn what the strategy lets learn now; the engine must know when that changes."""
@@ -251,8 +269,8 @@ class _Training:
                 self._evaluate()
         else:
             self._evaluate()
-        if self.listener:
-            self.listener.on_validation(done[-1])
+        for listener in self.listeners:
+            listener.on_validation(done[-1])
 
     def _evaluate(self) -> None:
         progress, settings = self.progress, self.settings

@@ -29,6 +29,13 @@ class PeakMemory:
         return torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else _high_water_mark()
 
 
+def memory_in_use() -> int:
+    """Bytes, now: of tensors on a GPU where there are any, else the process's resident set; off Linux its peak."""
+    if torch.cuda.is_initialized() and (allocated := torch.cuda.memory_allocated()):
+        return allocated
+    return _from_status("VmRSS") or _high_water_mark()
+
+
 def _forget_earlier_work() -> None:
     gc.collect()
     if sys.platform == "linux":
@@ -38,9 +45,14 @@ def _forget_earlier_work() -> None:
 
 
 def _high_water_mark() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return _from_status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _from_status(name: str) -> int | None:
+    """Bytes, by what Linux tells of the process; None elsewhere."""
     if sys.platform == "linux":
         for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return None

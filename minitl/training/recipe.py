@@ -26,8 +26,9 @@ from minitl.errors import InputError
 from minitl.tasks.kinds import KINDS, Kind
 from minitl.training.lora_plus import LoraPlus
 from minitl.training.settings import Settings
-from minitl.training.strategies import FROZEN, FULL, GRADUAL, Strategy
+from minitl.training.strategies import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, Strategy
 
+PARALLEL = ("none", "ddp", "fsdp")
 TABLES = ("model", "data", "options", "strategy", "training")
 ALIASES = {"training.lr": "training.learning_rate"}
 T = TypeVar("T")
@@ -39,16 +40,20 @@ class ModelPart:
     config      in its place: the content of a config.json, for random weights
     tokenizer   with `config`: a folder or hub id; None = a tokenizer of `vocab_size` is learned from the training texts
     device      "cpu" or "cuda"
+    parallel    "none", or how the processes of torchrun share the work: "ddp" or "fsdp"
     """
 
     source: str | None = None
     config: dict[str, Any] | None = None
     tokenizer: str | None = None
     device: str = "cpu"
+    parallel: str = "none"
 
     def __post_init__(self) -> None:
         if (self.source is None) == (self.config is None):
             raise InputError("source names a checkpoint, or config describes one with random weights: one of the two")
+        if self.parallel not in PARALLEL:
+            raise InputError(f"parallel must be one of {', '.join(PARALLEL)}, got {self.parallel!r}")
         if self.tokenizer is not None and self.config is None:
             raise InputError("tokenizer goes with config: a checkpoint has its own")
         if self.config is not None:
@@ -59,10 +64,13 @@ class ModelPart:
 
 @dataclass(frozen=True)
 class Plain:
-    """A strategy of the weights themselves; layer_decay as in `Strategy`."""
+    """A strategy of the weights themselves; the fields as in `Strategy`, openings None = those of the name."""
 
     name: str = "full"
     layer_decay: float = 1.0
+    openings: list[list[float]] | None = None
+    by_epoch: bool = False
+    l2_sp: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ class Lora:
     lora_plus_ratio: float | None = None
 
 
-STRATEGIES: dict[str, type] = {"full": Plain, "frozen": Plain, "gradual": Plain, "lora": Lora}
+PLAIN = {strategy.name: strategy for strategy in (FULL, FROZEN, GRADUAL, HEAD_THEN_BODY)}
+STRATEGIES: dict[str, type] = {**dict.fromkeys(PLAIN, Plain), "lora": Lora}
 
 
 @dataclass(frozen=True)
@@ -105,8 +114,13 @@ class Recipe:
         """The strategy that `fit` takes."""
         part = self.strategy
         if isinstance(part, Plain):
-            named = {"full": FULL, "frozen": FROZEN, "gradual": GRADUAL}[part.name]
-            return replace(named, layer_decay=part.layer_decay)
+            named = PLAIN[part.name]
+            if any(len(opening) != 2 for opening in part.openings or []):
+                raise InputError(f"strategy.openings must be pairs [from, share], got {part.openings}")
+            openings = named.openings if part.openings is None else tuple((a, b) for a, b in part.openings)
+            return replace(
+                named, openings=openings, layer_decay=part.layer_decay, by_epoch=part.by_epoch, l2_sp=part.l2_sp
+            )
         config = LoraConfig(
             r=part.rank,
             alpha=part.alpha,
@@ -258,5 +272,7 @@ def _said(hint: Any) -> str:
     words = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_said(one) for one in get_args(hint) if one is not type(None))
-    others = {list: "a list of strings", dict: "a table"}
-    return others[get_origin(hint)] if get_origin(hint) in others else words[hint]
+    if get_origin(hint) is list:
+        head, of, rest = _said(get_args(hint)[0]).removeprefix("a ").partition(" of ")
+        return f"a list of {head}s{of}{rest}"
+    return "a table" if get_origin(hint) is dict else words[hint]

@@ -1,0 +1,92 @@
+"""How high a learning rate may be: raise it step by step and watch the loss (Smith 2017, section 3.3).
+
+The loss first stands, then falls, and rises again once the rate is too high. Where it falls fastest is a good rate;
+where it is lowest is already too much for a whole training.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from minitl.checkpoints.atomic import replacing
+from minitl.errors import Diverged, InputError
+from minitl.models.base import Model
+from minitl.tasks.task import Task
+from minitl.training.engine import ALONE
+from minitl.training.fit import prepare
+from minitl.training.settings import Settings
+from minitl.training.strategies import FULL, Strategy
+
+LOWEST, HIGHEST, STEPS = 1e-7, 1.0, 100
+MEMORY = 0.9  # of the running mean by which the losses are smoothed
+HOPELESS = 4.0  # times the lowest loss: the test ends
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """rates, losses, smoothed   of each step
+    fastest                  the rate at which the smoothed loss falls fastest: the peak to try
+    lowest                   the rate of the lowest smoothed loss: the largest that did not yet do harm
+    """
+
+    rates: list[float]
+    losses: list[float]
+    smoothed: list[float]
+
+    @property
+    def fastest(self) -> float:
+        ends = range(1, self.smoothed.index(min(self.smoothed)) + 1)
+        return self.rates[min(ends, key=lambda i: self.smoothed[i] - self.smoothed[i - 1], default=0)]
+
+    @property
+    def lowest(self) -> float:
+        return self.rates[self.smoothed.index(min(self.smoothed))]
+
+    def write(self, path: Path) -> None:
+        """A line a step, as CSV."""
+        with replacing(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["learning_rate", "loss", "smoothed"])
+            writer.writerows(zip(self.rates, self.losses, self.smoothed, strict=True))
+
+
+def range_test(
+    model: Model,
+    train: Sequence[Any],
+    *,
+    task: Task[Any, Any],
+    settings: Settings | None = None,
+    strategy: Strategy = FULL,
+    steps: int = STEPS,
+) -> RangeTest:
+    """Take up to `steps` steps of `fit` at rates that rise from 1e-7 to 1, each by the same factor.
+
+    The test ends early where the loss is no longer finite or four times its lowest. The model is worse for it: load it
+    again. InputError for fewer than ten steps; else as in `fit`.
+    """
+    if steps < 10:
+        raise InputError(f"a range test needs at least 10 steps, got {steps}")
+    wanted = replace(settings or Settings(), explosion=0.0, warmup=0.0, learning_rate=HIGHEST, epochs=steps)
+    run = prepare(model, train, None, task, wanted, strategy, None, ALONE, None)
+    run.rate = lambda step: LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
+    rates: list[float] = []
+    losses: list[float] = []
+    smoothed: list[float] = []
+    mean = 0.0
+    while len(rates) < steps:
+        for window in run.windows_left()[: steps - len(rates)]:
+            try:
+                run.step(window)
+            except Diverged:
+                return RangeTest(rates, losses, smoothed)
+            taken = run.progress.history.steps[-1]
+            mean = MEMORY * mean + (1 - MEMORY) * taken.loss
+            rates.append(taken.learning_rate)
+            losses.append(taken.loss)
+            smoothed.append(mean / (1 - MEMORY ** len(rates)))  # as if the mean had not begun at 0
+            if smoothed[-1] > HOPELESS * min(smoothed):
+                return RangeTest(rates, losses, smoothed)
+        run.end_epoch()
+    return RangeTest(rates, losses, smoothed)
