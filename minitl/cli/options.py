@@ -126,6 +126,11 @@ def read_trained(source: str, max_length: int | None = None) -> tuple["Model", "
     scores = model.config.problem_type == "regression" or len(model.config.labels) == 1
     usual = OF_HEADS | ({"sequence-classification": "regression"} if scores else {})
     name = facts["task"] if facts else usual.get(model.task)
+    if name is None and model.task == "seq2seq-lm":
+        raise InputError(
+            f"{source} does not say whether it translates or summarises, as what `minitl train` wrote does: "
+            "`minitl generate` lets it write"
+        )
     if name is None:
         raise InputError(f"{source} is a {model.task} checkpoint, without a trained head: `minitl train` makes one")
     kind, options = KINDS[name], dict(facts.get("options", {}))
