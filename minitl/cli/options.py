@@ -21,8 +21,10 @@ FACTS, RECIPE = "training.json", "recipe.toml"
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """--data and the names of its columns."""
     parser.add_argument("--data", required=True, help="a data set: a name, a file or folder, or a hub id")
-    parser.add_argument("--text", help="column of the text (default: a usual name)")
-    parser.add_argument("--pair", help="column of the second text, where there are pairs")
+    parser.add_argument("--text", help="column of the text (default: a usual name); of aligned files the language read")
+    parser.add_argument(
+        "--pair", help="column of the second text, where there are pairs; of aligned files the language written"
+    )
     parser.add_argument("--label", help="column of the label (default: a usual name)")
 
 

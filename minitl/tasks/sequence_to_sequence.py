@@ -174,10 +174,9 @@ class Translation(SequenceToSequence):
     metric = "bleu"
 
     def compare(self, written: Sequence[str], right: Sequence[str]) -> dict[str, float]:
-        import sacrebleu
+        from sacrebleu import corpus_bleu, corpus_chrf
 
-        scores = {"bleu": sacrebleu.corpus_bleu, "chrf": sacrebleu.corpus_chrf}
-        return {name: float(score(written, [right]).score) for name, score in scores.items()}
+        return {"bleu": corpus_bleu(written, [right]).score, "chrf": corpus_chrf(written, [right]).score}
 
 
 class Summarisation(SequenceToSequence):
