@@ -21,8 +21,10 @@ FACTS, RECIPE = "training.json", "recipe.toml"
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """--data and the names of its columns."""
     parser.add_argument("--data", required=True, help="a data set: a name, a file or folder, or a hub id")
-    parser.add_argument("--text", help="column of the text (default: a usual name)")
-    parser.add_argument("--pair", help="column of the second text, where there are pairs")
+    parser.add_argument("--text", help="column of the text (default: a usual name); of aligned files the language read")
+    parser.add_argument(
+        "--pair", help="column of the second text, where there are pairs; of aligned files the language written"
+    )
     parser.add_argument("--label", help="column of the label (default: a usual name)")
 
 
@@ -126,6 +128,11 @@ def read_trained(source: str, max_length: int | None = None) -> tuple["Model", "
     scores = model.config.problem_type == "regression" or len(model.config.labels) == 1
     usual = OF_HEADS | ({"sequence-classification": "regression"} if scores else {})
     name = facts["task"] if facts else usual.get(model.task)
+    if name is None and model.task == "seq2seq-lm":
+        raise InputError(
+            f"{source} does not say whether it translates or summarises, as what `minitl train` wrote does: "
+            "`minitl generate` lets it write"
+        )
     if name is None:
         raise InputError(f"{source} is a {model.task} checkpoint, without a trained head: `minitl train` makes one")
     kind, options = KINDS[name], dict(facts.get("options", {}))

@@ -15,9 +15,9 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "predict",
         help="what a trained model says of texts, or without training a prompt",
         description="Print one line a text, parted by tabs: of a classifier label, probability and text; of a score "
-        "the score and the text; of --question the answer and its score. A tagger's words come one a line with their "
-        "tags, the text being cut at its spaces. With --labels, any language model or entailment classifier does: give "
-        "the texts before the options, or on standard input.",
+        "the score and the text; of --question the answer and its score; a translation or a summary alone. A tagger's "
+        "words come one a line with their tags, the text being cut at its spaces. With --labels, any language model or "
+        "entailment classifier does: give the texts before the options, or on standard input.",
     )
     parser.add_argument("model", help="a folder that `minitl train` wrote, or a checkpoint folder or hub id")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: one a line from standard input)")
@@ -65,6 +65,8 @@ def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Lin
         "regression": (Example, _scores),
         "token-classification": (lambda text: TaggedSentence(tuple(text.split())), _tags),
         "question-answering": (lambda text: Question(args.question, text), _answers),
+        "translation": (Example, _written),
+        "summarisation": (Example, _written),
     }
     make, show = as_examples[name]
     return show(texts, predict(model, [make(text) for text in texts], task=task, batch_size=args.batch_size))
@@ -96,3 +98,8 @@ def _answers(texts: Sequence[str], answers: Sequence[Any]) -> Iterator[Line]:
     for text, found in zip(texts, answers, strict=True):
         values = {"text": text, "answer": found.text, "start": found.start, "score": found.score}
         yield f"{found.text}\t{found.score:.4f}", values | {"no_answer": found.no_answer}
+
+
+def _written(texts: Sequence[str], written: Sequence[str]) -> Iterator[Line]:
+    for text, said in zip(texts, written, strict=True):
+        yield " ".join(said.split("\n")), {"text": text, "written": said}

@@ -49,7 +49,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         parser.add_argument(
             "--task",
             help="classification (default), regression, token-classification, question-answering, causal-lm, "
-            "masked-lm or instruction",
+            "masked-lm, instruction, translation or summarisation",
         ),
         *_data_options(parser),
         *_training_options(parser),
@@ -61,14 +61,23 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _data_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return [
         parser.add_argument("--data", dest="data.source", help="a data set: a name, a file or folder, or a hub id"),
-        parser.add_argument("--text", dest="data.text", help="column of the text (default: a usual name)"),
-        parser.add_argument("--pair", dest="data.pair", help="column of the second text, where there are pairs"),
+        parser.add_argument(
+            "--text",
+            dest="data.text",
+            help="column of the text (default: a usual name); of aligned files the language read",
+        ),
+        parser.add_argument(
+            "--pair",
+            dest="data.pair",
+            help="column of the second text, where there are pairs; of aligned files the language written",
+        ),
         parser.add_argument("--label", dest="data.label", help="column of the label (default: a usual name)"),
         parser.add_argument(
             "--max-length",
             dest="options.max_length",
             type=int,
-            help="tokens a text is cut to, or of a window (default: 128, of a window 384, or all the model can read)",
+            help="tokens a text is cut to, or of a window (default: 128, of a window 384, of what is summarised 512, "
+            "or all the model can read)",
         ),
     ]
 

@@ -4,6 +4,7 @@ from minitl.data.batching import batches_by_length, length_grouped_batches
 from minitl.data.datasets import load_dataset
 from minitl.data.examples import Dataset, Example, Question, TaggedSentence
 from minitl.data.instructions import load_instructions
+from minitl.data.pairs import load_pairs
 from minitl.data.questions import load_questions
 from minitl.data.raw import load_text
 from minitl.data.splits import sample
@@ -18,6 +19,7 @@ __all__ = [
     "length_grouped_batches",
     "load_dataset",
     "load_instructions",
+    "load_pairs",
     "load_questions",
     "load_tagged",
     "load_text",

@@ -5,15 +5,19 @@ file and the line. TSV is read without quoting, as GLUE and most corpora write i
 """
 
 import csv
+import gzip
 import io
 import json
 import lzma
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minitl.errors import DataError
+
+UNPACKERS: dict[str, Callable[[bytes], bytes]] = {".xz": lzma.decompress, ".gz": gzip.decompress}
 
 
 @dataclass
@@ -54,14 +58,15 @@ def decode(data: bytes, source: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, of an archive where its name ends with .xz. DataError where it cannot be read."""
+    """The text of a file, of an archive where its name ends with .xz or .gz. DataError where it cannot be read."""
     try:
         content = path.read_bytes()
-        return decode(lzma.decompress(content) if path.suffix == ".xz" else content, str(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (lzma.LZMAError, EOFError) as error:
-        raise DataError(f"{path}: not a readable xz archive: {error}") from error
+    try:
+        return decode(UNPACKERS.get(path.suffix, bytes)(content), str(path))
+    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path}: not a readable {path.suffix[1:]} archive: {error}") from error
 
 
 def _read_csv(path: Path, columns: Sequence[str] | None) -> Table:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from minitl.data import Dataset, load_dataset, load_instructions, load_questions, load_tagged, load_text
+from minitl.data import Dataset, load_dataset, load_instructions, load_pairs, load_questions, load_tagged, load_text
 from minitl.errors import DataError, InputError
 from minitl.models.base import Model
 from minitl.tasks.causal_lm import CausalLM
@@ -16,6 +16,7 @@ from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.question_answering import QuestionAnswering
 from minitl.tasks.regression import Regression
 from minitl.tasks.sequence_classification import SequenceClassification
+from minitl.tasks.sequence_to_sequence import Summarisation, Translation
 from minitl.tasks.task import Task
 from minitl.tasks.token_classification import TokenClassification
 from minitl.tokenization import Tokenizer
@@ -73,6 +74,17 @@ class Instructions:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Texts with what is to be written of them, see `minitl.data.load_pairs`."""
+
+    source: str
+    text: str | None = None
+    pair: str | None = None
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
 class Length:
     """max_length   tokens of a row, special tokens included; None = 128, or all that the model can read."""
 
@@ -105,6 +117,21 @@ class Told:
     max_length: int | None = None
     template: str = "{prompt}\n"
     packed: bool = True
+
+
+@dataclass(frozen=True)
+class Writing:
+    """The options of `SequenceToSequence`; max_length None = 128 of a translator, 512 of a summariser, or all that the
+    model can read."""
+
+    max_length: int | None = None
+    max_new_tokens: int | None = None
+    num_beams: int = 1
+    smoothing: float = 0.1
+    generated: int = 200
+    prefix: str = ""
+    source_language: str | None = None
+    target_language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +207,10 @@ def _load_raw(where: Raw) -> Dataset[Any]:
     return load_text(where.source, text=where.text, validation_fraction=where.validation_fraction)
 
 
+def _load_pairs(where: Pairs) -> Dataset[Any]:
+    return load_pairs(where.source, **{name: value for name, value in asdict(where).items() if name != "source"})
+
+
 KINDS: dict[str, Kind] = {
     "classification": Kind(
         "sequence-classification",
@@ -237,5 +268,21 @@ KINDS: dict[str, Kind] = {
         384,
         lambda w: load_questions(w.source, validation_fraction=w.validation_fraction, test_fraction=w.test_fraction),
         lambda _model, tokenizer, _labels, options: QuestionAnswering(tokenizer, **asdict(options)),
+    ),
+    "translation": Kind(
+        "seq2seq-lm",
+        Pairs,
+        Writing,
+        128,
+        _load_pairs,
+        lambda model, tokenizer, _labels, options: Translation(model, tokenizer, **asdict(options)),
+    ),
+    "summarisation": Kind(
+        "seq2seq-lm",
+        Pairs,
+        Writing,
+        512,
+        _load_pairs,
+        lambda model, tokenizer, _labels, options: Summarisation(model, tokenizer, **asdict(options)),
     ),
 }

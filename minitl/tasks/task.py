@@ -85,6 +85,10 @@ class Task(ABC, Generic[E, I]):
     def describe(self) -> dict[str, Any]:
         """What identifies the task in logs and in a resumed run."""
 
+    def in_full(self) -> "Task[E, I]":
+        """The task as it measures a finished model: this one, unless it looks at less while a training goes on."""
+        return self
+
     def check(self, examples: Sequence[E], where: str) -> None:
         """Raise DataError where an example cannot be learnt from; `where` names the split."""
         if not examples:

@@ -21,6 +21,7 @@ def evaluate(
     engine: Engine = ALONE,
 ) -> dict[str, float]:
     """The task's metrics and the mean "loss" over `examples`. Raises DataError for an empty or unlabelled split."""
+    task = task.in_full()
     task.check(examples, "evaluation")
     feed = Feed(model, task, examples, next(model.parameters()).device)
     predictions, loss = run_over(model, feed, task, batch_size, engine=engine)
@@ -32,6 +33,7 @@ def predict(model: Model, examples: Sequence[Any], *, task: Task[Any, Any], batc
 
     Labels are not looked at, and may be missing.
     """
+    task = task.in_full()
     feed = Feed(model, task, examples, next(model.parameters()).device)
     return run_over(model, feed, task, batch_size, want_loss=False)[0]
 

@@ -1,6 +1,6 @@
 """From indices of items to the model's output: through the whole model, or from features computed once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,8 +49,9 @@ class FeatureFeed(Feed):
         model.eval()
         for indices in batches_by_length(self.lengths, batch_size):
             inputs = task.collate([self.items[i] for i in indices]).to(device).inputs
-            mask = inputs["attention_mask"].bool()
-            readable = model.summary_mask(inputs["input_ids"], mask)
+            mask = _places(inputs)
+            written = "decoder_attention_mask" in inputs  # a target, of which each token is read
+            readable = mask if written else model.summary_mask(inputs["input_ids"], mask)
             assert readable is not None  # there is a mask
             with torch.no_grad():
                 output = model.encode(**inputs)
@@ -64,7 +65,7 @@ class FeatureFeed(Feed):
 
     def __call__(self, indices: Sequence[int]) -> tuple[Output, TrainingBatch]:
         batch = self.task.collate([self.items[i] for i in indices]).to(self.device)
-        mask = batch.inputs["attention_mask"].bool()  # [batch, length]
+        mask = _places(batch.inputs)
         pooled = _present(self._pooled, indices)
         features = _present(self._hidden, indices)
         hidden, readable = torch.zeros(0, device=self.device), mask
@@ -75,6 +76,11 @@ class FeatureFeed(Feed):
             readable[mask] = torch.cat(_present(self._readable, indices) or [])
         output = Output(hidden, None if pooled is None else torch.stack(pooled))
         return self.model.head(output, readable), batch
+
+
+def _places(inputs: Mapping[str, Tensor]) -> Tensor:
+    """The real tokens [batch, length] of which the model puts out a vector: the target's, where there is one."""
+    return inputs.get("decoder_attention_mask", inputs["attention_mask"]).bool()
 
 
 def _present(kept: Sequence[Tensor | None], indices: Sequence[int]) -> list[Tensor] | None:
