@@ -13,8 +13,7 @@ from minitl.errors import Diverged, InputError, Interrupted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from minitl.models.base import Model
-    from minitl.tokenization import Tokenizer
+    from minitl.training.beginning import Beginning
     from minitl.training.fit import Result
     from minitl.training.recipe import Recipe
 
@@ -38,7 +37,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         parser.add_argument(
             "--task",
             help="classification (default), regression, token-classification, question-answering, causal-lm, "
-            "masked-lm or instruction",
+            "masked-lm, instruction or sentence-embedding",
         ),
         *_data_options(parser),
         *_training_options(parser),
@@ -160,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
     if (out / FACTS).exists() and not args.restart:
         raise InputError(f"{out} holds a finished training: name another --out, or replace it with --restart")
     begun = begin(recipe, anew=args.restart)
-    recipe, data, model, tokenizer, task = begun.recipe, begun.data, begun.model, begun.tokenizer, begun.task
+    recipe, data, model, task = begun.recipe, begun.data, begun.model, begun.task
     settings, strategy = recipe.training, recipe.learns
     test = [example for example in data.test if task.is_labelled(example)]  # some published ones are not
     if test:
@@ -182,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
         facts = _facts(recipe, data.label_names, result)
         if test:
             facts["test"] = evaluate(model, test, task=task, batch_size=settings.eval_batch_size)
-        _save(model, tokenizer, recipe)
+        _save(begun)
         _write_recipe(recipe)
         write_json(out / FACTS, facts)
         discard_state(out)
@@ -192,7 +191,7 @@ def run(args: argparse.Namespace) -> int:
         what = "interrupted; the same command goes on from the last state that was saved"
         raise Interrupted(what, signal.SIGINT) from error
     except Diverged as error:
-        where = _save(model, tokenizer, recipe)
+        where = _save(begun)
         discard_state(out)
         raise Diverged(f"{error}; those weights are in {where}") from error
     _print(console, facts, out)
@@ -261,16 +260,16 @@ def _write_recipe(recipe: "Recipe") -> None:
     write_text(Path(recipe.out) / RECIPE, tomli_w.dumps(recipe.to_dict()))
 
 
-def _save(model: "Model", tokenizer: "Tokenizer", recipe: "Recipe") -> Path:
+def _save(begun: "Beginning") -> Path:
     """Save what was trained: OUT/adapter where that is LoRA, else OUT/model."""
     from minitl.adapters import save_adapter
     from minitl.models.loading import save_model
 
-    folder = Path(recipe.out) / result_folder(recipe.strategy.name)
-    if recipe.strategy.name == "lora":
-        save_adapter(model, folder)
+    folder = Path(begun.recipe.out) / result_folder(begun.recipe.strategy.name)
+    if begun.recipe.strategy.name == "lora":
+        save_adapter(begun.model, folder)
     else:
-        save_model(model, folder, tokenizer)
+        save_model(begun.model, folder, begun.tokenizer, beside=begun.task.beside(begun.model))
     return folder
 
 

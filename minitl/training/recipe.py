@@ -258,5 +258,6 @@ def _said(hint: Any) -> str:
     words = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_said(one) for one in get_args(hint) if one is not type(None))
-    others = {list: "a list of strings", dict: "a table"}
-    return others[get_origin(hint)] if get_origin(hint) in others else words[hint]
+    if get_origin(hint) is list:
+        return {str: "a list of strings", int: "a list of whole numbers", float: "a list of numbers"}[get_args(hint)[0]]
+    return "a table" if get_origin(hint) is dict else words[hint]
