@@ -4,8 +4,8 @@ from minitl.data.batching import batches_by_length, length_grouped_batches
 from minitl.data.datasets import load_dataset
 from minitl.data.examples import Dataset, Example, Question, Related, TaggedSentence
 from minitl.data.instructions import load_instructions
-from minitl.data.questions import load_questions
 from minitl.data.pairs import load_pairs
+from minitl.data.questions import load_questions
 from minitl.data.raw import load_text
 from minitl.data.splits import sample
 from minitl.data.tagged import load_tagged

@@ -243,7 +243,10 @@ def sentence_files(encoder: SentenceEncoder) -> dict[str, Any]:
 
 
 def drop_decoder(model: Model) -> None:
-    """Take the decoder off where it can be: vectors are the encoder's (Sentence-T5, Ni et al. 2022, arXiv:2108.08877)."""
+    """Take the decoder off, where there is one to spare: vectors are the encoder's.
+
+    Sentence-T5, Ni et al. 2022, arXiv:2108.08877.
+    """
     if model.family.partial and isinstance(model, EncoderDecoder):
         model.decoder = None
 

@@ -220,9 +220,13 @@ def _load_raw(where: Raw) -> Dataset[Any]:
     return load_text(where.source, text=where.text, validation_fraction=where.validation_fraction)
 
 
-def _make_embedding(model: Model, tokenizer: Tokenizer, _labels: Sequence[str] | None, options: Vectors) -> Task[Any, Any]:
+def _make_embedding(
+    model: Model, tokenizer: Tokenizer, _labels: Sequence[str] | None, options: Vectors
+) -> Task[Any, Any]:
     drop_decoder(model)
-    return SentenceEmbedding(tokenizer, options.objective, options.max_length or 128, options.pooling, options.normalize)
+    return SentenceEmbedding(
+        tokenizer, options.objective, options.max_length or 128, options.pooling, options.normalize
+    )
 
 
 KINDS: dict[str, Kind] = {

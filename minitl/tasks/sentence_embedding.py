@@ -5,9 +5,9 @@ rows        u₁ u₂ u₃ v₁ v₂ v₃                 one model reads all of
             │  model, pooling
 vectors    [2 · 3, dim] ─► [2, 3, dim] ─► loss (`vector_losses`)
 
-A batch holds examples of similar length, as everywhere in `fit`: in-batch negatives are therefore texts about as long as
-the right one, and the batch's size is how many there are. In an evaluation the batches are other ones, hence a loss of
-in-batch negatives compares between evaluations, not with that of the training.
+A batch holds examples of similar length, as everywhere in `fit`: in-batch negatives are therefore texts about as long
+as the right one, and the batch's size is how many there are. In an evaluation the batches are other ones, hence a loss
+of in-batch negatives compares between evaluations, not with that of the training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -123,8 +123,8 @@ class SentenceEmbedding(Task[Related, TextRows]):
         """Of pairs with scores: Spearman's correlation with their cosines, -1 to 1; 0 where either is constant.
 
         Of others: how well each anchor finds its own among all v and w of the split, by cosine: accuracy, the share of
-        anchors whose own is the nearest, and mrr, the mean of 1 / its rank; of triplets also the share whose v is nearer
-        than their w. A text that is there twice does not stand in its own way: only nearer ones count.
+        anchors whose own is the nearest, and mrr, the mean of 1 / its rank; of triplets also the share whose v is
+        nearer than their w. A text that is there twice does not stand in its own way: only nearer ones count.
         """
         vectors = F.normalize(torch.stack(list(predictions)), dim=-1)  # [n, texts, dim]
         near = (vectors[:, 0] * vectors[:, 1]).sum(-1)
@@ -151,7 +151,7 @@ class SentenceEmbedding(Task[Related, TextRows]):
         return new_sentence_encoder(model, self.tokenizer, self.pooling, self.normalize, self.max_length)
 
     def beside(self, model: Model) -> dict[str, Any]:
-        """modules.json and what it names, by which `load_sentence_encoder` and sentence-transformers know the pooling."""
+        """modules.json and what it names, from which others know the pooling: see `load_sentence_encoder`."""
         return sentence_files(self.encoder(model))
 
 

@@ -6,8 +6,8 @@ the sum over the n examples.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,13 @@ from minitl.errors import InputError
 
 
 class VectorLoss(Protocol):
-    """texts    how many texts an example may have
-    scored   whether its texts have a score
-    """
+    """A loss of vectors; `texts`: how many texts an example may have; `scored`: whether they have a score."""
 
-    texts: ClassVar[tuple[int, ...]]
-    scored: ClassVar[bool]
+    @property
+    def texts(self) -> tuple[int, ...]: ...
+
+    @property
+    def scored(self) -> bool: ...
 
     def __call__(self, vectors: Tensor, scores: Tensor) -> Tensor: ...
 
@@ -31,9 +32,9 @@ class VectorLoss(Protocol):
 class InBatchNegatives:
     """-log softmax over all v and w of the batch of scale · cos(u, ·), at the anchor's own v.
 
-    The others of the batch are the negatives (Henderson et al. 2017, section 4; InfoNCE, van den Oord et al. 2018). More
-    of them make it harder: the batch size is part of the loss. A text that is the v of two examples of a batch counts as
-    a negative of either: data without duplicates is better.
+    The others of the batch are the negatives (Henderson et al. 2017, section 4; InfoNCE, van den Oord et al. 2018).
+    More of them make it harder: the batch size is part of the loss. A text that is the v of two examples of a batch
+    counts as a negative of either: data without duplicates is better.
     """
 
     scale: float = 20.0
@@ -111,11 +112,11 @@ class Nested:
             raise InputError(f"dims must be sizes, each once, with a weight each: got {self.dims} and {self.weights}")
 
     @property
-    def texts(self) -> tuple[int, ...]:  # type: ignore[override]
+    def texts(self) -> tuple[int, ...]:
         return self.loss.texts
 
     @property
-    def scored(self) -> bool:  # type: ignore[override]
+    def scored(self) -> bool:
         return self.loss.scored
 
     def __call__(self, vectors: Tensor, scores: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ class Nested:
         return torch.stack(parts).sum()
 
 
-LOSSES: dict[str, type] = {
+LOSSES: dict[str, type[Any]] = {
     "in-batch": InBatchNegatives,
     "cosine": CosineError,
     "triplet": Triplet,
@@ -148,8 +149,9 @@ def make_loss(
     if name not in LOSSES:
         raise InputError(f"loss {name!r}: one of {', '.join(LOSSES)}")
     given = {key: value for key, value in (("scale", scale), ("margin", margin)) if value is not None}
+    known = [field.name for field in fields(LOSSES[name])]
     for key in given:
-        if key not in LOSSES[name].__dataclass_fields__:
+        if key not in known:
             raise InputError(f"{key}: the loss {name} has none")
     loss: VectorLoss = LOSSES[name](**given)
     if dims is None:
