@@ -108,7 +108,8 @@ class Nested:
     weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.dims) != len(self.weights) or len(set(self.dims)) < len(self.dims) or min(self.dims) < 1:
+        sizes = set(self.dims)
+        if not sizes or len(self.weights) != len(self.dims) or len(sizes) < len(self.dims) or min(sizes) < 1:
             raise InputError(f"dims must be sizes, each once, with a weight each: got {self.dims} and {self.weights}")
 
     @property

@@ -10,8 +10,8 @@
     max_length = 128            teacher = "runs/large/model"
 
 The keys of [data] and [options] are the task's (`minitl.tasks.kinds`), those of [strategy] the strategy's, those of
-[training] the fields of `Settings`, those of [distillation] the fields of `Distillation`. All is checked before anything
-is loaded.
+[training] the fields of `Settings`, those of [distillation] the fields of `Distillation`. All is checked before
+anything is loaded.
 """
 
 import difflib
