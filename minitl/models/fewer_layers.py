@@ -37,12 +37,15 @@ def keep_layers(model: Model, kept: Sequence[int]) -> Model:
     first = next(model.parameters())
     small = new_model(_config(model, kept), model.task, dtype=first.dtype, device=first.device)
     stored = dict(model.stored())
+    sources = {_source(name, kept): tensor for name, tensor in small.stored()}
+    chosen = {name for i in kept for name in stored if name.startswith(f"layers.{i}.")}
+    unlike = [name for name, t in sources.items() if name not in stored or stored[name].shape != t.shape]
+    unlike += chosen - set(sources)
+    if unlike:
+        raise InputError(f"layers {list(kept)}: {min(unlike)} has no like in the smaller model: layers differ by place")
     with torch.no_grad():
-        for name, tensor in small.stored():
-            source = stored.get(_source(name, kept))
-            if source is None or source.shape != tensor.shape:
-                raise InputError(f"layers {list(kept)}: {name} of the smaller model has no like in the larger one")
-            tensor.copy_(source)
+        for name, tensor in sources.items():
+            tensor.copy_(stored[name])
     small.source, small.untaught = model.source, model.untaught
     return small
 
