@@ -46,7 +46,9 @@ def keep_layers(model: Model, kept: Sequence[int]) -> Model:
     with torch.no_grad():
         for name, tensor in sources.items():
             tensor.copy_(stored[name])
-    small.source, small.untaught = model.source, model.untaught
+    # Not the checkpoint's own name: a training that goes on must know which layers it was.
+    small.source = None if model.source is None else f"{model.source}, layers {list(kept)}"
+    small.untaught = model.untaught
     return small
 
 

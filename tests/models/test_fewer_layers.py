@@ -51,6 +51,7 @@ def test_it_is_a_model_of_its_own_that_can_be_saved(tiny: Path, tmp_path: Path) 
     small = keep_layers(large, [0, 2])
     assert small.config.labels == ["no", "yes"]
     assert small.untaught == large.untaught != ()
+    assert small.source == f"{tiny}, layers [0, 2]"
     ids = torch.randint(5, 20, (2, 7))
     before = large(ids).logits
     expected = small(ids).logits
