@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.protocol import RESULTS, ROOT, environment, machine, peers_python, versions
+from benchmarks.workers.teach import CLASSES
 from minitl.checkpoints.atomic import write_json
 from minitl.training.recipe import Recipe, read_recipe
 
@@ -52,12 +53,18 @@ def compare_recipe(path: Path, seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
+def comparable(paths: Sequence[Path]) -> list[Path]:
+    """The recipes whose peer's side is written: a head that the worker knows, and no teacher."""
+    recipes = {path: read_recipe(path) for path in paths}
+    return [path for path, recipe in recipes.items() if recipe.kind.head in CLASSES and recipe.distillation is None]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tasks", description="Train recipes by both loops.")
-    parser.add_argument("recipes", nargs="*", help="(default: all of recipes/)")
+    parser.add_argument("recipes", nargs="*", help="(default: those of recipes/ that the peer can follow)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
-    chosen = [ROOT / name for name in args.recipes] or sorted((ROOT / "recipes").glob("*.toml"))
+    chosen = [ROOT / name for name in args.recipes] or comparable(sorted((ROOT / "recipes").glob("*.toml")))
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() else []
     for path in chosen:
         row = compare_recipe(path, args.seeds)

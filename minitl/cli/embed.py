@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minitl.cli.options import read_lines
+from minitl.cli.options import read_encoder, read_lines
 from minitl.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="turn texts into sentence vectors",
         description="Write one vector a text, in the order of the texts.",
     )
-    parser.add_argument("model", help="a sentence encoder: a folder with modules.json, or a hub id")
+    parser.add_argument("model", help="a sentence encoder: a folder with modules.json or of a training, or a hub id")
     texts = parser.add_mutually_exclusive_group()
     texts.add_argument("texts", nargs="*", default=[], metavar="TEXT", help="the texts (default: standard input)")
     texts.add_argument("--file", type=Path, help="a file with one text a line, in UTF-8")
@@ -34,12 +34,10 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def run(args: argparse.Namespace) -> int:
-    from minitl.models.sentence import load_sentence_encoder
-
     if args.out.suffix not in (".npy", ".jsonl"):
         raise InputError(f"--out {args.out}: expected a name that ends in .npy or .jsonl")
     texts = args.texts or read_lines(args.file)
-    encoder = load_sentence_encoder(args.model)
+    encoder = read_encoder(args.model)
     vectors = encoder.encode(texts, batch_size=args.batch_size, prompt=args.prompt)
     _write(texts, vectors, args.out)
     print(f"{len(texts)} vectors of size {encoder.dim}: {args.out}")

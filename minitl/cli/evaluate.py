@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minitl.cli.options import add_data_options, read_data, read_trained
+from minitl.cli.options import add_data_options, read_data, read_encoder, read_facts, read_trained
 from minitl.cli.prompts import add_prompt_options, check_prompt_options, read_prompt_classifier
 from minitl.errors import DataError, InputError
 
@@ -75,7 +75,9 @@ def _trained(args: argparse.Namespace) -> str:
     for column in given:
         if column not in {field.name for field in fields(kind.data)}:
             raise InputError(f"--{column}: the data of this model's task, {name}, has no such column")
-    where = kind.data(args.data, **given, validation_fraction=0.0)
+    taught = read_facts(args.model).get("recipe", {}).get("data", {})
+    known = taught if taught.get("source") == args.data else {}  # the columns of that set, say, as in the training
+    where = kind.data(**known | given | {"source": args.data, "validation_fraction": 0.0})
     if Path(args.data).is_file() and hasattr(where, "test_fraction"):
         where = replace(where, test_fraction=0.0)
     dataset, called = _judged(kind.load(where))
@@ -131,7 +133,6 @@ def _shots(args: argparse.Namespace, dataset: "Dataset[Example]", names: list[st
 
 
 def _similarity(args: argparse.Namespace) -> str:
-    from minitl.models.sentence import load_sentence_encoder
     from minitl.tasks.similarity import sts_spearman
 
     dataset, called = _read_texts(args)
@@ -141,4 +142,4 @@ def _similarity(args: argparse.Namespace) -> str:
             raise DataError(f"{dataset.origin}, test example {i}: expected two texts and a score")
         pairs.append((example.text, example.pair))
         scores.append(float(example.label))
-    return f"{called}: Spearman {sts_spearman(load_sentence_encoder(args.model), pairs, scores):.2f}"
+    return f"{called}: Spearman {sts_spearman(read_encoder(args.model), pairs, scores):.2f}"

@@ -63,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
     load_adapter(model, folder)
     merge_lora(model, keep_base=False)
     remove_lora(model)
-    save_model(model, args.destination, load_tokenizer(base))
+    tokenizer, beside = load_tokenizer(base), {}
+    if kind is not None:
+        beside = kind.make(model, tokenizer, facts["labels"], kind.options(**facts["options"])).beside(model)
+    save_model(model, args.destination, tokenizer, beside=beside)
     print(args.destination)
     return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minitl.data import Dataset
     from minitl.models.base import Model
+    from minitl.models.sentence import SentenceEncoder
     from minitl.tasks.task import Task
     from minitl.tokenization import Tokenizer
 
@@ -87,18 +88,24 @@ def result_folder(strategy: str) -> str:
     return "adapter" if strategy == "lora" else "model"
 
 
+def read_facts(source: str) -> dict[str, Any]:
+    """What FACTS of a folder says where `minitl train` wrote it: an empty dict elsewhere."""
+    from minitl.checkpoints.weights import read_json
+
+    path = Path(source) / FACTS
+    return read_json(path) if path.exists() else {}
+
+
 def read_model(source: str) -> tuple["Model", "Tokenizer", dict[str, Any]]:
     """A model, its tokenizer, and what FACTS says where `minitl train` wrote the folder: an empty dict elsewhere."""
     from minitl.adapters import load_adapter
     from minitl.adapters.files import CONFIG
-    from minitl.checkpoints.weights import read_json
     from minitl.errors import InputError
     from minitl.models.loading import load_model
     from minitl.tasks.kinds import KINDS
     from minitl.tokenization import load_tokenizer
 
-    folder = Path(source)
-    facts = read_json(folder / FACTS) if (folder / FACTS).exists() else {}
+    folder, facts = Path(source), read_facts(source)
     if facts.get("strategy") == "lora":
         source, kind = facts["base"], KINDS[facts["task"]]
         with quietly():
@@ -139,3 +146,17 @@ def read_trained(source: str, max_length: int | None = None) -> tuple["Model", "
     length = kind.length(model, options.get("max_length") if max_length is None else max_length)
     labels = facts["labels"] if facts else None if kind.num_labels else model.config.labels
     return model, kind.make(model, tokenizer, labels, kind.options(**options | {"max_length": length})), name
+
+
+def read_encoder(source: str) -> "SentenceEncoder":
+    """A sentence encoder: one with modules.json, or what `minitl train` wrote for the task sentence-embedding."""
+    from minitl.errors import InputError
+    from minitl.models.sentence import load_sentence_encoder
+    from minitl.tasks.sentence_embedding import SentenceEmbedding
+
+    if not (Path(source) / FACTS).exists():
+        return load_sentence_encoder(source)
+    model, task, name = read_trained(source)
+    if not isinstance(task, SentenceEmbedding):
+        raise InputError(f"{source} was taught {name}: its token vectors were not taught to be a text's")
+    return task.encoder(model)

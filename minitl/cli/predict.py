@@ -58,6 +58,8 @@ def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Lin
         raise InputError(
             f"{args.model} is a {name} model: `minitl generate` lets it write, --labels asks it by a prompt"
         )
+    if name == "sentence-embedding":
+        raise InputError(f"{args.model} gives vectors: `minitl embed` writes them")
     if (args.question is not None) != (name == "question-answering"):
         raise InputError("--question: only of use with a model that answers questions, which needs one")
     as_examples: dict[str, tuple[Callable[[str], Any], Callable[[Sequence[str], Any], Iterator[Line]]]] = {

@@ -14,8 +14,6 @@ from minitl.errors import Diverged, InputError, Interrupted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from minitl.models.base import Model
-    from minitl.tokenization import Tokenizer
     from minitl.training.beginning import Beginning
     from minitl.training.engine import Engine
     from minitl.training.fit import Result
@@ -49,7 +47,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         parser.add_argument(
             "--task",
             help="classification (default), regression, token-classification, question-answering, causal-lm, "
-            "masked-lm, instruction, translation or summarisation",
+            "masked-lm, instruction, translation, summarisation or sentence-embedding",
         ),
         *_data_options(parser),
         *_training_options(parser),
@@ -232,7 +230,7 @@ def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Litera
         engine.collect(model)
         where = Path(recipe.out) / result_folder(recipe.strategy.name)
         if engine.rank == 0:
-            _save(model, begun.tokenizer, recipe)
+            _save(begun)
             discard_state(out)
         raise Diverged(f"{error}; those weights are in {where}") from error
 
@@ -245,7 +243,7 @@ def _finish(begun: "Beginning", result: "Result", scores: dict[str, float], cons
 
     recipe, data, out = begun.recipe, begun.data, Path(begun.recipe.out)
     facts = _facts(begun, result) | ({"test": scores} if scores else {})
-    folder = _save(begun.model, begun.tokenizer, recipe)
+    folder = _save(begun)
     sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
     write_card(folder, facts, data.name, sizes)
     _write_recipe(recipe)
@@ -336,16 +334,16 @@ def _write_recipe(recipe: "Recipe") -> None:
     write_text(Path(recipe.out) / RECIPE, tomli_w.dumps(recipe.to_dict()))
 
 
-def _save(model: "Model", tokenizer: "Tokenizer", recipe: "Recipe") -> Path:
+def _save(begun: "Beginning") -> Path:
     """Save what was trained: OUT/adapter where that is LoRA, else OUT/model."""
     from minitl.adapters import save_adapter
     from minitl.models.loading import save_model
 
-    folder = Path(recipe.out) / result_folder(recipe.strategy.name)
-    if recipe.strategy.name == "lora":
-        save_adapter(model, folder)
+    folder = Path(begun.recipe.out) / result_folder(begun.recipe.strategy.name)
+    if begun.recipe.strategy.name == "lora":
+        save_adapter(begun.model, folder)
     else:
-        save_model(model, folder, tokenizer)
+        save_model(begun.model, folder, begun.tokenizer, beside=begun.task.beside(begun.model))
     return folder
 
 

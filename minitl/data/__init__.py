@@ -2,11 +2,12 @@
 
 from minitl.data.batching import batches_by_length, length_grouped_batches
 from minitl.data.datasets import load_dataset
-from minitl.data.examples import Dataset, Example, Question, TaggedSentence
+from minitl.data.examples import Dataset, Example, Question, Related, TaggedSentence
 from minitl.data.instructions import load_instructions
 from minitl.data.pairs import load_pairs
 from minitl.data.questions import load_questions
 from minitl.data.raw import load_text
+from minitl.data.related import load_related
 from minitl.data.splits import sample
 from minitl.data.tagged import load_tagged
 
@@ -14,6 +15,7 @@ __all__ = [
     "Dataset",
     "Example",
     "Question",
+    "Related",
     "TaggedSentence",
     "batches_by_length",
     "length_grouped_batches",
@@ -21,6 +23,7 @@ __all__ = [
     "load_instructions",
     "load_pairs",
     "load_questions",
+    "load_related",
     "load_tagged",
     "load_text",
     "sample",

@@ -55,7 +55,7 @@ def load_dataset(
     for which, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 <= fraction < 1:
             raise InputError(f"{which} must be at least 0 and below 1, not {fraction}")
-    tables, columns, label_names, origin = _find(name, Columns(text, pair, label), revision)
+    tables, columns, label_names, origin = find_tables(name, Columns(text, pair, label), revision)
     rows = {split: records(table, columns) for split, table in tables.items()}
     splits, names = encode_labels(rows, label_names)
     train, validation, test = (splits.get(split, []) for split in ("train", "validation", "test"))
@@ -69,7 +69,8 @@ def load_dataset(
 Found = tuple[dict[str, Table], Columns, list[str] | None, str]  # tables by split, columns, class names, origin
 
 
-def _find(name: str, asked: Columns, revision: str | None) -> Found:
+def find_tables(name: str, asked: Columns, revision: str | None = None) -> Found:
+    """The tables of the set `name`, found as `load_dataset` says, with the columns asked for or declared."""
     if not name:
         raise DataError("the name of a data set is empty")
     path = Path(name).expanduser()

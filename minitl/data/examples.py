@@ -46,6 +46,21 @@ class Question:
         return (self.question, self.context)
 
 
+@dataclass(frozen=True)
+class Related:
+    """An anchor and a text that belongs to it, maybe one that does not; or any two texts, and how alike they are."""
+
+    anchor: str
+    positive: str
+    negative: str | None = None
+    score: float | None = None  # from 0 to 1
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that there is to read in it."""
+        return tuple(text for text in (self.anchor, self.positive, self.negative) if text is not None)
+
+
 E = TypeVar("E")
 
 

@@ -135,11 +135,19 @@ def new_model(
     return model.eval()
 
 
-def save_model(model: Model, folder: str | Path, tokenizer: Any = None, *, max_shard_bytes: int = 5 * 10**9) -> None:
+def save_model(
+    model: Model,
+    folder: str | Path,
+    tokenizer: Any = None,
+    *,
+    max_shard_bytes: int = 5 * 10**9,
+    beside: Mapping[str, Any] | None = None,
+) -> None:
     """Write `model` in the published layout, so that other libraries load it too; tied tensors are written once.
 
     folder      config.json, model.safetensors (or shards and their index), SHA256SUMS, and the tokenizer's files
     tokenizer   from `load_tokenizer`; None = weights and configuration only
+    beside      what further JSON files of the folder hold, by their paths in it (`Task.beside`)
 
     A failure leaves `folder` as it was. InputError where the model carries adapters, merged or not: remove_lora first.
     """
@@ -160,6 +168,8 @@ def save_model(model: Model, folder: str | Path, tokenizer: Any = None, *, max_s
         write_json(stage / "config.json", replace(config, architectures=[_architecture(model)], extra=extra).to_dict())
         if tokenizer is not None:
             tokenizer.save(stage)
+        for path, content in (beside or {}).items():
+            write_json(stage / path, content)
     model.has_unsaved_rows = False
 
 

@@ -174,13 +174,9 @@ def load_sentence_encoder(
     folder = resolve(source, revision=revision)
     transformer, pooling_folder, *rest = _read_modules(folder)
     model = load_model(transformer.folder, "backbone", dtype=dtype, device=device)
-    if model.family.partial and isinstance(model, EncoderDecoder):
-        model.decoder = None  # vectors are the encoder's (Sentence-T5, Ni et al. 2022, arXiv:2108.08877)
+    drop_decoder(model)
     tokenizer = load_tokenizer(transformer.folder)
-    probe = torch.zeros(1, 1, dtype=torch.long, device=device)
-    with torch.inference_mode():
-        width = model(probe).last_hidden_state.shape[-1]
-    pooling, dim = _read_pooling(pooling_folder.folder, width)
+    pooling, dim = _read_pooling(pooling_folder.folder, _width(model))
     above = nn.Sequential()
     for module in rest:
         if module.kind == "Dense":
@@ -205,6 +201,61 @@ def load_sentence_encoder(
         default_prompt=default_prompt,
         similarity=similarity,
     ).eval()
+
+
+def new_sentence_encoder(
+    model: Model, tokenizer: Tokenizer, pooling: str = "mean", normalize: bool = False, max_length: int | None = None
+) -> SentenceEncoder:
+    """An encoder of a backbone whose token vectors are pooled in one of the ways of `minitl.nn.pooling`; in eval mode.
+
+    max_length   longer texts are cut to so many tokens, special ones included; None = all that the model can read
+    """
+    return SentenceEncoder(
+        model,
+        tokenizer,
+        Pooling([pooling]),
+        nn.Sequential(Normalize()) if normalize else nn.Sequential(),
+        _width(model),
+        max_length=model.position_limit if max_length is None else max_length,
+        lower_case=False,
+        prompts={},
+        default_prompt="",
+        similarity="cosine",
+    ).eval()
+
+
+def sentence_files(encoder: SentenceEncoder) -> dict[str, Any]:
+    """The JSON files, by their paths, that say how the encoder's model is to be used, as `load_sentence_encoder` and
+    sentence-transformers read them; for one of `new_sentence_encoder`, which has neither a dense layer nor prompts."""
+    kinds = ["Transformer", "Pooling", *(type(module).__name__ for module in encoder.above)]
+    folders = ["", *(f"{i}_{kind}" for i, kind in enumerate(kinds) if i)]
+    files: dict[str, Any] = {
+        MODULES: [
+            {"idx": i, "name": str(i), "path": folder, "type": f"sentence_transformers.models.{kind}"}
+            for i, (kind, folder) in enumerate(zip(kinds, folders, strict=True))
+        ],
+        "sentence_bert_config.json": {"max_seq_length": encoder.max_length, "do_lower_case": False},
+        "config_sentence_transformers.json": {"similarity_fn_name": encoder.similarity},
+    }
+    switches = {switch: name in encoder.pooling.modes for name, switch, _ in POOLINGS}
+    files["1_Pooling/config.json"] = {"word_embedding_dimension": encoder.dim, **switches}
+    return files | {f"{folder}/config.json": {} for folder in folders[2:]}
+
+
+def drop_decoder(model: Model) -> None:
+    """Take the decoder off, where there is one to spare: vectors are the encoder's.
+
+    Sentence-T5, Ni et al. 2022, arXiv:2108.08877.
+    """
+    if model.family.partial and isinstance(model, EncoderDecoder):
+        model.decoder = None
+
+
+def _width(model: Model) -> int:
+    """The size of the token vectors."""
+    probe = torch.zeros(1, 1, dtype=torch.long, device=next(model.parameters()).device)
+    with torch.inference_mode():
+        return model(probe).last_hidden_state.shape[-1]
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from minitl.data import Dataset, load_dataset, load_instructions, load_pairs, load_questions, load_tagged, load_text
+from minitl.data import (
+    Dataset,
+    load_dataset,
+    load_instructions,
+    load_pairs,
+    load_questions,
+    load_related,
+    load_tagged,
+    load_text,
+)
 from minitl.errors import DataError, InputError
 from minitl.models.base import Model
+from minitl.models.sentence import drop_decoder
 from minitl.tasks.causal_lm import CausalLM
 from minitl.tasks.instruction import Instruction
 from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.question_answering import QuestionAnswering
 from minitl.tasks.regression import Regression
+from minitl.tasks.sentence_embedding import SentenceEmbedding
 from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.tasks.sequence_to_sequence import Summarisation, Translation
 from minitl.tasks.task import Task
 from minitl.tasks.token_classification import TokenClassification
+from minitl.tasks.vector_losses import VectorLoss, make_loss
 from minitl.tokenization import Tokenizer
 
 
@@ -85,6 +97,21 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class RelatedTexts:
+    """Texts that belong together, see `minitl.data.load_related`."""
+
+    source: str
+    anchor: str | None = None
+    positive: str | None = None
+    negative: str | None = None
+    score: str | None = None
+    highest: float = 1.0
+    least: float | None = None
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.0
+
+
+@dataclass(frozen=True)
 class Length:
     """max_length   tokens of a row, special tokens included; None = 128, or all that the model can read."""
 
@@ -132,6 +159,27 @@ class Writing:
     prefix: str = ""
     source_language: str | None = None
     target_language: str | None = None
+
+
+class Vectors:
+    """The options of `SentenceEmbedding` and of its loss (`make_loss`); max_length None = 128, or all that the model
+    can read."""
+
+    max_length: int | None = None
+    loss: str = "in-batch"
+    pooling: str = "mean"
+    normalize: bool = False
+    scale: float | None = None
+    margin: float | None = None
+    dims: list[int] | None = None
+    weights: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.objective  # refuses what does not go together before anything is loaded
+
+    @property
+    def objective(self) -> VectorLoss:
+        return make_loss(self.loss, scale=self.scale, margin=self.margin, dims=self.dims, weights=self.weights)
 
 
 @dataclass(frozen=True)
@@ -211,6 +259,15 @@ def _load_pairs(where: Pairs) -> Dataset[Any]:
     return load_pairs(where.source, **{name: value for name, value in asdict(where).items() if name != "source"})
 
 
+def _make_embedding(
+    model: Model, tokenizer: Tokenizer, _labels: Sequence[str] | None, options: Vectors
+) -> Task[Any, Any]:
+    drop_decoder(model)
+    return SentenceEmbedding(
+        tokenizer, options.objective, options.max_length or 128, options.pooling, options.normalize
+    )
+
+
 KINDS: dict[str, Kind] = {
     "classification": Kind(
         "sequence-classification",
@@ -284,5 +341,13 @@ KINDS: dict[str, Kind] = {
         512,
         _load_pairs,
         lambda model, tokenizer, _labels, options: Summarisation(model, tokenizer, **asdict(options)),
+    ),
+    "sentence-embedding": Kind(
+        "backbone",
+        RelatedTexts,
+        Vectors,
+        128,
+        lambda w: load_related(w.source, **{k: v for k, v in asdict(w).items() if k != "source"}),
+        _make_embedding,
     ),
 }

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from minitl.errors import DataError
+from minitl.models.base import Model
 from minitl.nn.output import Output
 
 NO_TARGET = -100  # a place from which nothing is to be learnt: `cross_entropy`'s ignore_index
@@ -28,7 +29,8 @@ class Item(Protocol):
 
 
 class TrainingBatch(NamedTuple):
-    """The model's inputs by their names, and the targets by the task's; the first dimension is that of the items."""
+    """The model's inputs by their names, and the targets by the task's; the first dimension is that of the items, or
+    of their rows, where an item is several texts that are read side by side."""
 
     inputs: Mapping[str, Tensor]
     targets: Mapping[str, Tensor]
@@ -88,6 +90,10 @@ class Task(ABC, Generic[E, I]):
     def in_full(self) -> "Task[E, I]":
         """The task as it measures a finished model: this one, unless it looks at less while a training goes on."""
         return self
+
+    def beside(self, model: Model) -> dict[str, Any]:  # noqa: ARG002
+        """JSON files, by their paths, that belong beside a saved model of this task: what says how it is to be used."""
+        return {}
 
     def check(self, examples: Sequence[E], where: str) -> None:
         """Raise DataError where an example cannot be learnt from; `where` names the split."""

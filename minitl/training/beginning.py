@@ -13,8 +13,10 @@ import torch
 from minitl.data import Dataset
 from minitl.errors import InputError
 from minitl.models.base import Model
+from minitl.models.fewer_layers import keep_layers
 from minitl.models.loading import load_model, new_model
 from minitl.models.registry import family_of
+from minitl.tasks.distillation import Distilled
 from minitl.tasks.task import Task
 from minitl.tokenization import Tokenizer, load_tokenizer
 from minitl.tokenization.learning import learn_tokenizer
@@ -49,6 +51,8 @@ def begin(recipe: Recipe, anew: bool = True, engine: Engine = ALONE) -> Beginnin
     options = replace(recipe.options, max_length=kind.length(model, recipe.options.max_length))
     training = recipe.training.with_rate(recipe.learns.usual_rate)
     task = kind.make(model, tokenizer, data.label_names, options)
+    if recipe.distillation is not None:
+        task = Distilled(task, _teacher(recipe, tokenizer), model, recipe.distillation)
     return Beginning(replace(recipe, options=options, training=training), data, model, tokenizer, task)
 
 
@@ -57,12 +61,25 @@ def _model(recipe: Recipe, data: Dataset[Any], anew: bool, engine: Engine) -> tu
     head = kind.head_options(data.label_names)
     if part.source is not None:
         model = load_model(part.source, kind.head, device=part.device, **head)
+        if part.layers is not None:
+            model = keep_layers(model, part.layers)
         if kind.head.endswith("-lm") and isinstance(recipe.strategy, Lora) and not recipe.strategy.modules_to_save:
             _refuse_untaught(model)
         return model, load_tokenizer(part.source)
     tokenizer = _tokenizer(part, data, Path(recipe.out) / LEARNED, anew, engine)
     config = {**_special_ids(part, tokenizer), **(part.config or {}), "vocab_size": tokenizer.vocab_size}
     return new_model(config, kind.head, device=part.device, **head), tokenizer
+
+
+def _teacher(recipe: Recipe, tokenizer: Tokenizer) -> Model:
+    """The teacher, which must read the student's tokens."""
+    assert recipe.distillation is not None
+    source = recipe.distillation.teacher
+    read = load_tokenizer(source)
+    ids = range(max(read.vocab_size, tokenizer.vocab_size))
+    if any(read.id_to_token(i) != tokenizer.id_to_token(i) for i in ids):
+        raise InputError(f"the teacher {source} has other tokens than the student: both must read the same")
+    return load_model(source, recipe.kind.head, device=recipe.model.device)
 
 
 def _refuse_untaught(model: Model) -> None:

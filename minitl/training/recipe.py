@@ -6,11 +6,12 @@
     [model]                     [data]                  [strategy]            [training]
     source = "roberta-base"     source = "wnut17"       name = "lora"         epochs = 3
                                                         rank = 16             learning_rate = 5e-4
-    [options]
-    max_length = 128
+    [options]                   [distillation]          (where a teacher is to be imitated)
+    max_length = 128            teacher = "runs/large/model"
 
 The keys of [data] and [options] are the task's (`minitl.tasks.kinds`), those of [strategy] the strategy's, those of
-[training] the fields of `Settings`. All is checked before anything is loaded.
+[training] the fields of `Settings`, those of [distillation] the fields of `Distillation`. All is checked before
+anything is loaded.
 """
 
 import difflib
@@ -23,13 +24,14 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from minitl.adapters import LoraConfig
 from minitl.errors import InputError
+from minitl.tasks.distillation import Distillation
 from minitl.tasks.kinds import KINDS, Kind
 from minitl.training.lora_plus import LoraPlus
 from minitl.training.settings import Settings
 from minitl.training.strategies import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, Strategy
 
 PARALLEL = ("none", "ddp", "fsdp")
-TABLES = ("model", "data", "options", "strategy", "training")
+TABLES = ("model", "data", "options", "strategy", "training", "distillation")
 ALIASES = {"training.lr": "training.learning_rate"}
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class ModelPart:
     """source      a checkpoint folder or hub id
+    layers      with `source`: of its layers these alone, counted from 0 at the bottom (`keep_layers`)
     config      in its place: the content of a config.json, for random weights
     tokenizer   with `config`: a folder or hub id; None = a tokenizer of `vocab_size` is learned from the training texts
     device      "cpu" or "cuda"
@@ -44,6 +47,7 @@ class ModelPart:
     """
 
     source: str | None = None
+    layers: list[int] | None = None
     config: dict[str, Any] | None = None
     tokenizer: str | None = None
     device: str = "cpu"
@@ -54,6 +58,8 @@ class ModelPart:
             raise InputError("source names a checkpoint, or config describes one with random weights: one of the two")
         if self.parallel not in PARALLEL:
             raise InputError(f"parallel must be one of {', '.join(PARALLEL)}, got {self.parallel!r}")
+        if self.layers is not None and self.source is None:
+            raise InputError("layers goes with source: a config says how many there are")
         if self.tokenizer is not None and self.config is None:
             raise InputError("tokenizer goes with config: a checkpoint has its own")
         if self.config is not None:
@@ -104,6 +110,7 @@ class Recipe:
     options: Any
     strategy: Plain | Lora
     training: Settings
+    distillation: Distillation | None = None
 
     @property
     def kind(self) -> Kind:
@@ -140,6 +147,7 @@ class Recipe:
         return {
             key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
             for key, value in values.items()
+            if value is not None
         }
 
 
@@ -206,8 +214,11 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         read_part(kind.options, parts["options"], f"{where}: options"),
         read_part(STRATEGIES[name], parts["strategy"], f"{where}: strategy"),
         read_part(Settings, parts["training"], f"{where}: training"),
+        read_part(Distillation, parts["distillation"], f"{where}: distillation") if parts["distillation"] else None,
     )
     _ = recipe.learns  # checks the values of the adapters
+    if recipe.model.layers is not None and name == "lora":
+        raise InputError(f"{where}: model.layers: an adapter's base is a checkpoint as it lies, with all its layers")
     if recipe.model.source is None and name != "full":
         raise InputError(
             f"{where}: strategy.name {name!r} needs weights that were taught: model.source, not its config"
