@@ -61,8 +61,13 @@ class Engine:
         return tensor
 
     def part(self, tensor: Tensor, like: Tensor) -> Tensor:
-        """The reverse of `whole`: laid out like a parameter."""
-        return tensor.to(like.device)
+        """The reverse of `whole`: laid out like a parameter of its shape, which may be a transposed view.
+
+        Fused AdamW reads a parameter and its moments side by side, as they lie.
+        """
+        if tensor.shape != like.shape:
+            return tensor.to(like.device)
+        return torch.empty_like(like, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
         """The norm of the whole gradient: a scalar."""

@@ -320,7 +320,7 @@ class Training:
         if self.folder is None or self.finished:
             return False
         if every is not None:
-            return progress.step % every == 0
+            return progress.window > 0 and progress.step % every == 0  # not again where the epoch ends
         return now >= self.save_from and (progress.window == 0 or now >= self.saved_at + OFTEN)
 
     def result(self) -> Result:

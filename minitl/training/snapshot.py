@@ -80,7 +80,7 @@ class Snapshot:
         return progress
 
     def _part(self, weights: Weights | ShardedWeights, stored: str, name: str) -> Tensor:
-        """A tensor of the state, laid out as its parameter is; a copy, for the file's is a view."""
+        """A tensor of the state, laid out as its parameter is; never a view of the file's."""
         return self.engine.part(weights[stored].clone(), self.model.get_parameter(name))
 
 
