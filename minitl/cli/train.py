@@ -38,7 +38,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         parser.add_argument(
             "--task",
             help="classification (default), regression, token-classification, question-answering, causal-lm, "
-            "masked-lm or instruction",
+            "masked-lm, instruction, reward, dpo or grpo",
         ),
         *_data_options(parser),
         *_training_options(parser),

@@ -2,8 +2,9 @@
 
 from minitl.data.batching import batches_by_length, length_grouped_batches
 from minitl.data.datasets import load_dataset
-from minitl.data.examples import Dataset, Example, Question, TaggedSentence
+from minitl.data.examples import Dataset, Example, Preference, Question, TaggedSentence
 from minitl.data.instructions import load_instructions
+from minitl.data.preferences import load_preferences, load_prompts
 from minitl.data.questions import load_questions
 from minitl.data.raw import load_text
 from minitl.data.splits import sample
@@ -12,12 +13,15 @@ from minitl.data.tagged import load_tagged
 __all__ = [
     "Dataset",
     "Example",
+    "Preference",
     "Question",
     "TaggedSentence",
     "batches_by_length",
     "length_grouped_batches",
     "load_dataset",
     "load_instructions",
+    "load_preferences",
+    "load_prompts",
     "load_questions",
     "load_tagged",
     "load_text",

@@ -46,6 +46,20 @@ class Question:
         return (self.question, self.context)
 
 
+@dataclass(frozen=True)
+class Preference:
+    """A prompt with two completions, of which one was preferred to the other."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that there is to read in it."""
+        return (self.prompt, self.chosen, self.rejected)
+
+
 E = TypeVar("E")
 
 

@@ -7,14 +7,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from minitl.data import Dataset, load_dataset, load_instructions, load_questions, load_tagged, load_text
+from minitl.data import (
+    Dataset,
+    load_dataset,
+    load_instructions,
+    load_preferences,
+    load_prompts,
+    load_questions,
+    load_tagged,
+    load_text,
+)
 from minitl.errors import DataError, InputError
 from minitl.models.base import Model
 from minitl.tasks.causal_lm import CausalLM
+from minitl.tasks.dpo import DPO
+from minitl.tasks.grpo import GRPO
 from minitl.tasks.instruction import Instruction
 from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.question_answering import QuestionAnswering
 from minitl.tasks.regression import Regression
+from minitl.tasks.reward import RewardModel
+from minitl.tasks.rewards import load_reward
 from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.tasks.task import Task
 from minitl.tasks.token_classification import TokenClassification
@@ -73,6 +86,28 @@ class Instructions:
 
 
 @dataclass(frozen=True)
+class Preferences:
+    """Prompts, each with a chosen and a rejected completion, see `minitl.data.load_preferences`."""
+
+    source: str
+    prompt: str = "prompt"
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts alone, see `minitl.data.load_prompts`."""
+
+    source: str
+    prompt: str = "prompt"
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
 class Length:
     """max_length   tokens of a row, special tokens included; None = 128, or all that the model can read."""
 
@@ -108,6 +143,41 @@ class Told:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """The options of `RewardModel`; max_length None = 128, or all that the model can read."""
+
+    max_length: int | None = None
+    template: str = "{prompt}"
+
+
+@dataclass(frozen=True)
+class Preferring:
+    """The options of `DPO`; max_length None = 512, or all that the model can read."""
+
+    max_length: int | None = None
+    template: str = "{prompt}"
+    beta: float = 0.1
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The options of `GRPO`; max_length None = 512, or all that the model can read.
+
+    reward   a trained classifier, see `minitl.tasks.rewards.load_reward`
+    label    the class whose probability is the reward; None where its head has one output
+    """
+
+    reward: str
+    label: str | None = None
+    max_length: int | None = None
+    template: str = "{prompt}"
+    beta: float = 0.04
+    group: int = 8
+    max_new_tokens: int = 64
+    clip: float = 0.2
+
+
+@dataclass(frozen=True)
 class Kind:
     """One task.
 
@@ -118,6 +188,7 @@ class Kind:
     load          the data set of a `data`
     make          the task, for a model, its tokenizer, the labels and options with a max_length
     num_labels    outputs of a head that has no labels by name
+    tunes         whether it tunes a model that writes already, and compares it with what that was: a `PolicyTask`
     """
 
     head: str
@@ -127,6 +198,7 @@ class Kind:
     load: Callable[[Any], Dataset[Any]]
     make: Callable[[Model, Tokenizer, Sequence[str] | None, Any], Task[Any, Any]]
     num_labels: int | None = None
+    tunes: bool = False
 
     def head_options(self, labels: Sequence[str] | None) -> dict[str, Any]:
         """What `load_model` is told of the head."""
@@ -178,6 +250,17 @@ def _load_scores(where: Texts) -> Dataset[Any]:
 
 def _load_raw(where: Raw) -> Dataset[Any]:
     return load_text(where.source, text=where.text, validation_fraction=where.validation_fraction)
+
+
+def _load_with_columns(load: Callable[..., Dataset[Any]]) -> Callable[[Any], Dataset[Any]]:
+    """A loader whose named arguments are the fields of a `data` beside its source."""
+    return lambda where: load(**{"name" if name == "source" else name: value for name, value in asdict(where).items()})
+
+
+def _make_grpo(model: Model, tokenizer: Tokenizer, _labels: Sequence[str] | None, options: Drawing) -> GRPO:
+    own = {name: value for name, value in asdict(options).items() if name not in ("reward", "label")}
+    reward = load_reward(options.reward, options.label, next(model.parameters()).device)
+    return GRPO(tokenizer, model, reward, **own)
 
 
 KINDS: dict[str, Kind] = {
@@ -238,4 +321,23 @@ KINDS: dict[str, Kind] = {
         lambda w: load_questions(w.source, validation_fraction=w.validation_fraction, test_fraction=w.test_fraction),
         lambda _model, tokenizer, _labels, options: QuestionAnswering(tokenizer, **asdict(options)),
     ),
+    "reward": Kind(
+        "sequence-classification",
+        Preferences,
+        Judged,
+        128,
+        _load_with_columns(load_preferences),
+        lambda _model, tokenizer, _labels, options: RewardModel(tokenizer, **asdict(options)),
+        num_labels=1,
+    ),
+    "dpo": Kind(
+        "causal-lm",
+        Preferences,
+        Preferring,
+        512,
+        _load_with_columns(load_preferences),
+        lambda model, tokenizer, _labels, options: DPO(tokenizer, model, **asdict(options)),
+        tunes=True,
+    ),
+    "grpo": Kind("causal-lm", Prompts, Drawing, 512, _load_with_columns(load_prompts), _make_grpo, tunes=True),
 }
