@@ -6,8 +6,8 @@ models tuned by preferences. `python -m benchmarks.controlled_sentiment`
     first words of others ─ GPT-2, two draws ─ classifier ─► pairs: chosen, rejected
     pairs ─ reward.toml, dpo.toml, grpo.toml ─► what was learned ─► benchmarks/results/studies/controlled_sentiment.json
 
-Needs MINITL_ASSETS; what is made on the way stays in runs/, where the recipes find it. Of the pairs, a tenth of the
-prompts is held out: neither GPT-2 nor the tuning has seen them.
+Needs MINITL_ASSETS. What is made on the way stays in runs/, where the recipes find it; interrupted and called again, it
+goes on there. Of the pairs, a tenth of the prompts is held out: neither GPT-2 nor the tuning has seen them.
 """
 
 import json
@@ -24,7 +24,7 @@ from benchmarks.protocol import RESULTS, ROOT, machine
 from minitl import load_dataset, load_model, load_tokenizer
 from minitl.checkpoints.atomic import write_json, write_text
 from minitl.cli.main import main as minitl
-from minitl.cli.options import read_model
+from minitl.cli.options import FACTS, read_model
 from minitl.data import Example, load_preferences, load_prompts, sample
 from minitl.tasks.dpo import DPO
 from minitl.tasks.grpo import GRPO
@@ -35,9 +35,10 @@ from minitl.training.recipe import read_recipe
 RESULT = RESULTS / "studies" / "controlled_sentiment.json"
 RECIPES = ROOT / "recipes"
 MADE = Path("runs/controlled_sentiment")
-LABELLED = 6_000  # sentences of SST-2 that the classifier is taught by
-LONGER_REVIEWS = 8_000  # sentences of whole reviews, beside those chosen for their judgement
-PROMPTS = 2_400
+PAIRED = MADE / "pairs.jsonl"
+LABELLED = 3_000  # sentences of SST-2 that the classifier is taught by
+LONGER_REVIEWS = 4_000  # sentences of whole reviews, beside those chosen for their judgement
+PROMPTS = 1_000
 WORDS = 4  # of a prompt
 PAIRS = 2  # of a prompt
 AT_ONCE = 32  # prompts
@@ -50,21 +51,22 @@ ARMS = (  # title, recipe, options
 
 
 def train(recipe: str, *options: str) -> Path:
-    """`minitl train`; the folder of the run."""
+    """`minitl train`, unless that is done; the folder of the run."""
     path = RECIPES / f"{recipe}.toml"
-    if minitl(["train", str(path), "--restart", *options]) != 0:
+    run = Path(options[-1] if "--out" in options else read_recipe(path).out)
+    if not (run / FACTS).exists() and minitl(["train", str(path), *options]) != 0:
         raise SystemExit(f"recipes/{recipe}.toml failed")
-    return Path(options[-1] if "--out" in options else read_recipe(path).out)
+    return run
 
 
 def facts(run: Path) -> dict[str, Any]:
     """What `minitl train` measured."""
-    found: dict[str, Any] = json.loads((run / "training.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads((run / FACTS).read_text(encoding="utf-8"))
     return found
 
 
 def write_texts() -> list[str]:
-    """The sentences that GPT-2 learns from and those of the classifier; the prompts, from sentences of neither."""
+    """The sentences that GPT-2 and the classifier learn from; the prompts, from sentences that GPT-2 does not see."""
     polarity = load_dataset("sentence_polarity", validation_fraction=0).train
     sentences = list(dict.fromkeys(example.text.strip() for example in polarity))
     random.Random(0).shuffle(sentences)
@@ -93,10 +95,8 @@ def begun(sentences: Iterable[str]) -> Iterator[str]:
             yield " ".join(words[:WORDS])
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    write_text(path, "\n".join(lines) + "\n")
-    return len(lines)
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def pairs(prompts: Sequence[str], writer: GRPO, reward: ClassifierReward) -> Iterator[dict[str, str]]:
@@ -106,7 +106,7 @@ def pairs(prompts: Sequence[str], writer: GRPO, reward: ClassifierReward) -> Ite
     end = writer.told.end
     for start in range(0, len(items), AT_ONCE):
         asked = [item for item in items[start : start + AT_ONCE] for _ in range(2 * PAIRS)]
-        drawn = writer._drawn(asked)
+        drawn = writer.draw(asked)
         texts = [writer.tokenizer.decode(ids.tolist(), skip_special_tokens=True) for ids in drawn]
         rewards = reward([item.text for item in asked], texts).tolist()
         whole = [bool(np.isin(end, ids)) and bool(text.strip()) for ids, text in zip(drawn, texts, strict=True)]
@@ -125,34 +125,41 @@ def measured(run: Path | None, base: Path, reward: ClassifierReward) -> dict[str
     drawing = GRPO(
         tokenizer, model, reward, max_length=64, max_new_tokens=options.max_new_tokens, group=8, reference=before
     )
-    source = MADE / "pairs.jsonl"
-    preferred = evaluate(model, load_preferences(source).test, task=preferring)
-    written = evaluate(model, load_prompts(source).test, task=drawing, batch_size=AT_ONCE)
+    preferred = evaluate(model, load_preferences(PAIRED).test, task=preferring)
+    written = evaluate(model, load_prompts(PAIRED).test, task=drawing, batch_size=AT_ONCE)
     return {name: value for found in (preferred, written) for name, value in found.items() if name != "loss"}
 
 
 def main() -> None:
     prompts = write_texts()
-    writes, judges = train("film_reviews"), train("sentiment")
+    writes, judges = train("controlled_sentiment/film_reviews"), train("controlled_sentiment/sentiment")
     base, reward = writes / "model", load_reward(str(judges), "positive")
     model, tokenizer = load_model(base), load_tokenizer(base)
-    writer = GRPO(tokenizer, model, reward, max_length=64, max_new_tokens=40)
-    count = write_rows(MADE / "pairs.jsonl", pairs(prompts, writer, reward))
+    if not PAIRED.exists():
+        writer = GRPO(tokenizer, model, reward, max_length=64, max_new_tokens=40)
+        write_rows(PAIRED, pairs(prompts, writer, reward))
+    held_out = {"pairs": len(load_preferences(PAIRED).test), "prompts": len(load_prompts(PAIRED).test)}
     learned = facts(train("reward"))["test"]
-    rows = [{"title": "before", "recipe": "recipes/film_reviews.toml", "test": measured(None, base, reward)}]
+    rows = [
+        {
+            "title": "before",
+            "recipe": "recipes/controlled_sentiment/film_reviews.toml",
+            "test": measured(None, base, reward),
+        }
+    ]
     for title, recipe, options in ARMS:
         run = train(recipe, *options)
         rows.append({"title": title, "recipe": f"recipes/{recipe}.toml", "test": measured(run, base, reward)})
         print(rows[-1], flush=True)
-    source = MADE / "pairs.jsonl"
     write_json(
         RESULT,
         {
             "command": "python -m benchmarks.controlled_sentiment",
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
-            "pairs": count,
-            "held_out": {"pairs": len(load_preferences(source).test), "prompts": len(load_prompts(source).test)},
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "pairs": len(PAIRED.read_text(encoding="utf-8").splitlines()),
+            "held_out": held_out,
             "perplexity": facts(writes)["validation"]["perplexity"],
             "classifier": facts(judges)["validation"]["accuracy"],
             "reward_model": learned,

@@ -7,6 +7,7 @@
     <!-- lora -->               those of benchmarks/results/lora_*.json, with their plots,
                                 and studies/lora-accuracy.json
     <!-- tasks -->              studies/tasks.json, each recipe with both sides' scores
+    <!-- sentiment -->          studies/controlled_sentiment.json
     <!-- adapters -->           the tables of benchmarks/results/adapter_sizes.json
     <!-- end -->                where a table ends
 
@@ -29,7 +30,7 @@ README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
 BLOCK = re.compile(
     r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)"
-    r"|benchmarks|adapters|tasks) -->\n)"
+    r"|benchmarks|adapters|tasks|sentiment) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
@@ -190,6 +191,32 @@ def tasks_table(path: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def sentiment_table(path: Path) -> str:
+    """What tuning by preferences does to a small language model, on held-out prompts."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "| model | pairs told right | mean reward | KL to where it began, nats | recipe |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        test = row["test"]
+        lines.append(
+            f"| {row['title']} | {percent(test['accuracy'])} | {test['reward']:.3f} | {test['kl']:.2f} "
+            f"| [`{row['recipe']}`]({row['recipe']}) |"
+        )
+    told, recipe = percent(results["reward_model"]["accuracy"]), "recipes/reward.toml"
+    lines.append(f"| reward model | {told} | {MISSING} | {MISSING} | [`{recipe}`]({recipe}) |")
+    held_out = results["held_out"]
+    lines += [
+        "",
+        f"{results['pairs']:,} pairs, of which {held_out['pairs']} on {held_out['prompts']} prompts are held out; the "
+        f'reward is the probability of "positive" by a classifier that is right on {percent(results["classifier"])} '
+        "of held-out SST-2, its mean that of eight completions drawn for each held-out prompt; the model that is tuned "
+        f"has {results['parameters'] / 1e6:.1f} million weights. `{results['command']}`, {results['date'][:10]}.",
+    ]
+    return "\n".join([*lines, ""])
+
+
 def adapter_table() -> str:
     return adapter_sizes.markdown(json.loads(adapter_sizes.RESULT.read_text(encoding="utf-8")))
 
@@ -208,6 +235,8 @@ def filled(page: str) -> str:
             body = lora_tables()
         elif found[2] == "tasks":
             body = tasks_table(STUDIES / "tasks.json")
+        elif found[2] == "sentiment":
+            body = sentiment_table(STUDIES / "controlled_sentiment.json")
         elif found[2] == "adapters":
             body = adapter_table()
         else:

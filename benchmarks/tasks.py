@@ -52,12 +52,18 @@ def compare_recipe(path: Path, seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
+def _with_peers() -> list[Path]:
+    """The recipes whose tasks the peers' loop is asked to learn, too."""
+    tuned = ("reward", "dpo", "grpo")  # see `benchmarks.controlled_sentiment`
+    return [path for path in sorted((ROOT / "recipes").glob("*.toml")) if read_recipe(path).task not in tuned]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tasks", description="Train recipes by both loops.")
-    parser.add_argument("recipes", nargs="*", help="(default: all of recipes/)")
+    parser.add_argument("recipes", nargs="*", help="(default: all of recipes/ that need no data made here)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
-    chosen = [ROOT / name for name in args.recipes] or sorted((ROOT / "recipes").glob("*.toml"))
+    chosen = [ROOT / name for name in args.recipes] or _with_peers()
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() else []
     for path in chosen:
         row = compare_recipe(path, args.seeds)

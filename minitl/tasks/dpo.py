@@ -74,11 +74,11 @@ class DPO(PolicyTask[Preference, ToldPair]):
         """Tokenise, and ask the reference."""
         chosen = self.told.encode([Example(example.prompt, example.chosen) for example in examples])
         rejected = self.told.encode([Example(example.prompt, example.rejected) for example in examples])
-        said = self._reference([*chosen, *rejected])
+        said = self._expected([*chosen, *rejected])
         pairs = zip(said[: len(chosen)], said[len(chosen) :], strict=True)
         return [ToldPair(*item) for item in zip(chosen, rejected, pairs, strict=True)]
 
-    def _reference(self, rows: Sequence[Told]) -> list[float]:
+    def _expected(self, rows: Sequence[Told]) -> list[float]:
         """log pi_ref(y | x) of each."""
         self.reference.settle()
         found = [0.0] * len(rows)

@@ -112,7 +112,7 @@ class GRPO(PolicyTask[Example, Asked]):
         "advantages" [rows].
         """
         asked = [item for item in items for _ in range(self.group)]
-        answers = self._drawn(asked)
+        answers = self.draw(asked)
         rewards = self._rewards(asked, answers)
         inputs, targets = self.told.collate([Told((completed(a.ids, c),)) for a, c in zip(asked, answers, strict=True)])
         with self.reference.model() as model:
@@ -121,7 +121,7 @@ class GRPO(PolicyTask[Example, Asked]):
         said_and_judged = {"reference": said, "rewards": rewards, "advantages": advantages(rewards, self.group)}
         return TrainingBatch(inputs, {**targets, **said_and_judged})
 
-    def _drawn(self, asked: Sequence[Asked]) -> list[Ids]:
+    def draw(self, asked: Sequence[Asked]) -> list[Ids]:
         """A completion for each, by the policy as it is now; its end is part of it."""
         longest = max(item.length for item in asked)
         ids = torch.zeros(len(asked), longest, dtype=torch.long)

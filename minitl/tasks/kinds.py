@@ -252,9 +252,9 @@ def _load_raw(where: Raw) -> Dataset[Any]:
     return load_text(where.source, text=where.text, validation_fraction=where.validation_fraction)
 
 
-def _load_with_columns(load: Callable[..., Dataset[Any]]) -> Callable[[Any], Dataset[Any]]:
+def _by_fields(load: Callable[..., Dataset[Any]]) -> Callable[[Any], Dataset[Any]]:
     """A loader whose named arguments are the fields of a `data` beside its source."""
-    return lambda where: load(**{"name" if name == "source" else name: value for name, value in asdict(where).items()})
+    return lambda where: load(where.source, **{k: v for k, v in asdict(where).items() if k != "source"})
 
 
 def _make_grpo(model: Model, tokenizer: Tokenizer, _labels: Sequence[str] | None, options: Drawing) -> GRPO:
@@ -326,7 +326,7 @@ KINDS: dict[str, Kind] = {
         Preferences,
         Judged,
         128,
-        _load_with_columns(load_preferences),
+        _by_fields(load_preferences),
         lambda _model, tokenizer, _labels, options: RewardModel(tokenizer, **asdict(options)),
         num_labels=1,
     ),
@@ -335,9 +335,9 @@ KINDS: dict[str, Kind] = {
         Preferences,
         Preferring,
         512,
-        _load_with_columns(load_preferences),
+        _by_fields(load_preferences),
         lambda model, tokenizer, _labels, options: DPO(tokenizer, model, **asdict(options)),
         tunes=True,
     ),
-    "grpo": Kind("causal-lm", Prompts, Drawing, 512, _load_with_columns(load_prompts), _make_grpo, tunes=True),
+    "grpo": Kind("causal-lm", Prompts, Drawing, 512, _by_fields(load_prompts), _make_grpo, tunes=True),
 }

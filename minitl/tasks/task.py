@@ -28,7 +28,8 @@ class Item(Protocol):
 
 
 class TrainingBatch(NamedTuple):
-    """The model's inputs by their names, and the targets by the task's; the first dimension is that of the items."""
+    """The model's inputs by their names, and the targets by the task's; the first dimension is that of the items, or
+    of their rows where each has several."""
 
     inputs: Mapping[str, Tensor]
     targets: Mapping[str, Tensor]
