@@ -95,8 +95,8 @@ def load_state(
             parameter = model.get_parameter(name)
             parameter.copy_(weights[f"model.{name}"])
             if f"exp_avg.{name}" in weights:
-                stored = {key: weights[f"{key}.{name}"] for key in MOMENTS}
-                optimizer.state[parameter] = {key: _laid_out(value, parameter) for key, value in stored.items()}
+                kept = {key: weights[f"{key}.{name}"] for key in MOMENTS}
+                optimizer.state[parameter] = {key: _laid_out(value, parameter) for key, value in kept.items()}
     torch.set_rng_state(weights["rng.cpu"].clone())
     if "rng.cuda" in weights and torch.cuda.is_available():
         torch.cuda.set_rng_state(weights["rng.cuda"].clone())
