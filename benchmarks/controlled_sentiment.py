@@ -44,9 +44,9 @@ PAIRS = 2  # of a prompt
 AT_ONCE = 32  # prompts
 ARMS = (  # title, recipe, options
     ("DPO, full", "dpo", ()),
-    ("DPO, LoRA", "dpo", ("--strategy", "lora", "--out", "runs/dpo_lora")),
+    ("DPO, LoRA", "dpo", ("--strategy", "lora", "--learning-rate", "2e-3", "--out", "runs/dpo_lora")),
     ("GRPO, full", "grpo", ()),
-    ("GRPO, LoRA", "grpo", ("--strategy", "lora", "--out", "runs/grpo_lora")),
+    ("GRPO, LoRA", "grpo", ("--strategy", "lora", "--learning-rate", "2e-3", "--out", "runs/grpo_lora")),
 )
 
 
