@@ -42,6 +42,7 @@ PROMPTS = 1_000
 WORDS = 4  # of a prompt
 PAIRS = 2  # of a prompt
 AT_ONCE = 32  # prompts
+GROUP = 4  # completions of a held-out prompt
 ARMS = (  # title, recipe, options
     ("DPO, full", "dpo", ()),
     ("DPO, LoRA", "dpo", ("--strategy", "lora", "--learning-rate", "2e-3", "--out", "runs/dpo_lora")),
@@ -123,7 +124,7 @@ def measured(run: Path | None, base: Path, reward: ClassifierReward) -> dict[str
     before = load_model(base)
     preferring = DPO(tokenizer, model, max_length=64, reference=before)
     drawing = GRPO(
-        tokenizer, model, reward, max_length=64, max_new_tokens=options.max_new_tokens, group=8, reference=before
+        tokenizer, model, reward, max_length=64, max_new_tokens=options.max_new_tokens, group=GROUP, reference=before
     )
     preferred = evaluate(model, load_preferences(PAIRED).test, task=preferring)
     written = evaluate(model, load_prompts(PAIRED).test, task=drawing, batch_size=AT_ONCE)
@@ -159,7 +160,7 @@ def main() -> None:
             "machine": machine(),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "pairs": len(PAIRED.read_text(encoding="utf-8").splitlines()),
-            "held_out": held_out,
+            "held_out": held_out | {"completions": GROUP},
             "perplexity": facts(writes)["validation"]["perplexity"],
             "classifier": facts(judges)["validation"]["accuracy"],
             "reward_model": learned,

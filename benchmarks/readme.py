@@ -211,7 +211,8 @@ def sentiment_table(path: Path) -> str:
         "",
         f"{results['pairs']:,} pairs, of which {held_out['pairs']} on {held_out['prompts']} prompts are held out; the "
         f'reward is the probability of "positive" by a classifier that is right on {percent(results["classifier"])} '
-        "of held-out SST-2, its mean that of eight completions drawn for each held-out prompt; the model that is tuned "
+        "of held-out SST-2, its mean that of "
+        f"{held_out['completions']} completions drawn for each held-out prompt; the model that is tuned "
         f"has {results['parameters'] / 1e6:.1f} million weights. `{results['command']}`, {results['date'][:10]}.",
     ]
     return "\n".join([*lines, ""])
