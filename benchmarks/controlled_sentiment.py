@@ -119,6 +119,9 @@ def pairs(prompts: Sequence[str], writer: GRPO, reward: ClassifierReward) -> Ite
 
 def measured(run: Path | None, base: Path, reward: ClassifierReward) -> dict[str, float]:
     """On held-out prompts: which completions a model prefers, what it writes itself, and how far it went for that."""
+    kept = MADE / f"{'before' if run is None else run.name}.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text(encoding="utf-8")))
     options = read_recipe(RECIPES / "grpo.toml").options
     model, tokenizer = (load_model(base), load_tokenizer(base)) if run is None else read_model(str(run))[:2]
     before = load_model(base)
@@ -126,9 +129,12 @@ def measured(run: Path | None, base: Path, reward: ClassifierReward) -> dict[str
     drawing = GRPO(
         tokenizer, model, reward, max_length=64, max_new_tokens=options.max_new_tokens, group=GROUP, reference=before
     )
-    preferred = evaluate(model, load_preferences(PAIRED).test, task=preferring)
+    # Before, policy and reference are one: what they differ by is rounding, and no preference.
+    preferred = {} if run is None else evaluate(model, load_preferences(PAIRED).test, task=preferring)
     written = evaluate(model, load_prompts(PAIRED).test, task=drawing, batch_size=AT_ONCE)
-    return {name: value for found in (preferred, written) for name, value in found.items() if name != "loss"}
+    found = {name: value for scores in (preferred, written) for name, value in scores.items() if name != "loss"}
+    write_json(kept, found)
+    return found
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ With --check nothing is written; the exit status is 1 where the page and the res
 """
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -201,7 +202,7 @@ def sentiment_table(path: Path) -> str:
     for row in results["rows"]:
         test = row["test"]
         lines.append(
-            f"| {row['title']} | {percent(test['accuracy'])} | {test['reward']:.3f} | {test['kl']:.2f} "
+            f"| {row['title']} | {percent(test.get('accuracy', math.nan))} | {test['reward']:.3f} | {test['kl']:.2f} "
             f"| [`{row['recipe']}`]({row['recipe']}) |"
         )
     told, recipe = percent(results["reward_model"]["accuracy"]), "recipes/reward.toml"

@@ -22,7 +22,7 @@ def test_rows_are_a_line_each(tmp_path: Path) -> None:
 def test_the_table_has_a_row_for_each_model(tmp_path: Path) -> None:
     path = tmp_path / "found.json"
     rows = [
-        {"title": "before", "recipe": "recipes/a.toml", "test": {"accuracy": 0.5, "reward": 0.25, "kl": 0.0}},
+        {"title": "before", "recipe": "recipes/a.toml", "test": {"reward": 0.25, "kl": 0.0}},
         {"title": "DPO", "recipe": "recipes/dpo.toml", "test": {"accuracy": 0.8, "reward": 0.75, "kl": 3.21}},
     ]
     found = {
@@ -32,7 +32,7 @@ def test_the_table_has_a_row_for_each_model(tmp_path: Path) -> None:
     }  # fmt: skip
     path.write_text(json.dumps(found))
     table = sentiment_table(path)
-    assert "| before | 50.0% | 0.250 | 0.00 | [`recipes/a.toml`](recipes/a.toml) |" in table
+    assert "| before | – | 0.250 | 0.00 | [`recipes/a.toml`](recipes/a.toml) |" in table
     assert "| DPO | 80.0% | 0.750 | 3.21 |" in table
     assert "| reward model | 70.0% | – | – |" in table
     assert "90 pairs, of which 9 on 4 prompts are held out" in table
