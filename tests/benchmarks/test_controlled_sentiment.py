@@ -28,11 +28,11 @@ def test_the_table_has_a_row_for_each_model(tmp_path: Path) -> None:
     found = {
         "rows": rows, "reward_model": {"accuracy": 0.7},
         "held_out": {"pairs": 9, "prompts": 4, "completions": 2}, "pairs": 90,
-        "classifier": 0.9, "parameters": 1_200_000, "command": "python -m x", "date": "2026-01-02T03:04",
+        "classifier": 0.9, "perplexity": 99.9, "parameters": 1_200_000, "command": "python -m x", "date": "2026-01-02T03:04",
     }  # fmt: skip
     path.write_text(json.dumps(found))
     table = sentiment_table(path)
     assert "| before | – | 0.250 | 0.00 | [`recipes/a.toml`](recipes/a.toml) |" in table
     assert "| DPO | 80.0% | 0.750 | 3.21 |" in table
     assert "| reward model | 70.0% | – | – |" in table
-    assert "90 pairs, of which 9 on 4 prompts are held out" in table
+    assert "90 pairs, of which 9 on 4 prompts are held out (so few that a share is uncertain by 17 points" in table
