@@ -28,7 +28,8 @@ def test_the_table_has_a_row_for_each_model(tmp_path: Path) -> None:
     found = {
         "rows": rows, "reward_model": {"accuracy": 0.7},
         "held_out": {"pairs": 9, "prompts": 4, "completions": 2}, "pairs": 90,
-        "classifier": 0.9, "perplexity": 99.9, "parameters": 1_200_000, "command": "python -m x", "date": "2026-01-02T03:04",
+        "classifier": 0.9, "perplexity": 99.9, "parameters": 1_200_000,
+        "command": "python -m x", "date": "2026-01-02T03:04",
     }  # fmt: skip
     path.write_text(json.dumps(found))
     table = sentiment_table(path)
