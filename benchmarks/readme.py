@@ -211,7 +211,8 @@ def sentiment_table(path: Path) -> str:
     lines += [
         "",
         f"{results['pairs']:,} pairs, of which {held_out['pairs']} on {held_out['prompts']} prompts are held out "
-        f"(so few that a share is uncertain by {100 * math.sqrt(0.25 / held_out['pairs']):.0f} points, one standard error); the "
+        f"(so few that a share is uncertain by {100 * math.sqrt(0.25 / held_out['pairs']):.0f} points, "
+        "one standard error); the "
         f'reward is the probability of "positive" by a classifier that is right on {percent(results["classifier"])} '
         "of held-out SST-2, its mean that of "
         f"{held_out['completions']} completions drawn for each held-out prompt; the model that is tuned "
