@@ -7,6 +7,7 @@
     <!-- lora -->               those of benchmarks/results/lora_*.json, with their plots,
                                 and studies/lora-accuracy.json
     <!-- tasks -->              studies/tasks.json, each recipe with both sides' scores
+    <!-- sentiment -->          studies/controlled_sentiment.json
     <!-- adapters -->           the tables of benchmarks/results/adapter_sizes.json
     <!-- end -->                where a table ends
 
@@ -14,6 +15,7 @@ With --check nothing is written; the exit status is 1 where the page and the res
 """
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -29,7 +31,7 @@ README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
 BLOCK = re.compile(
     r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)"
-    r"|benchmarks|adapters|tasks) -->\n)"
+    r"|benchmarks|adapters|tasks|sentiment) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
@@ -190,6 +192,36 @@ def tasks_table(path: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def sentiment_table(path: Path) -> str:
+    """What tuning by preferences does to a small language model, on held-out prompts."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "| model | pairs told right | mean reward | KL to where it began, nats | recipe |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        test = row["test"]
+        lines.append(
+            f"| {row['title']} | {percent(test.get('accuracy', math.nan))} | {test['reward']:.3f} | {test['kl']:.2f} "
+            f"| [`{row['recipe']}`]({row['recipe']}) |"
+        )
+    told, recipe = percent(results["reward_model"]["accuracy"]), "recipes/reward.toml"
+    lines.append(f"| reward model | {told} | {MISSING} | {MISSING} | [`{recipe}`]({recipe}) |")
+    held_out = results["held_out"]
+    lines += [
+        "",
+        f"{results['pairs']:,} pairs, of which {held_out['pairs']} on {held_out['prompts']} prompts are held out "
+        f"(so few that a share is uncertain by {100 * math.sqrt(0.25 / held_out['pairs']):.0f} points, "
+        "one standard error); the "
+        f'reward is the probability of "positive" by a classifier that is right on {percent(results["classifier"])} '
+        "of held-out SST-2, its mean that of "
+        f"{held_out['completions']} completions drawn for each held-out prompt; the model that is tuned "
+        f"has {results['parameters'] / 1e6:.1f} million weights, and at a perplexity of {results['perplexity']:.0f} "
+        f"a token writes words more than sense. `{results['command']}`, {results['date'][:10]}.",
+    ]
+    return "\n".join([*lines, ""])
+
+
 def adapter_table() -> str:
     return adapter_sizes.markdown(json.loads(adapter_sizes.RESULT.read_text(encoding="utf-8")))
 
@@ -208,6 +240,8 @@ def filled(page: str) -> str:
             body = lora_tables()
         elif found[2] == "tasks":
             body = tasks_table(STUDIES / "tasks.json")
+        elif found[2] == "sentiment":
+            body = sentiment_table(STUDIES / "controlled_sentiment.json")
         elif found[2] == "adapters":
             body = adapter_table()
         else:

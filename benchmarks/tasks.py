@@ -54,9 +54,13 @@ def compare_recipe(path: Path, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def comparable(paths: Sequence[Path]) -> list[Path]:
-    """The recipes whose peer's side is written: a head that the worker knows, and no teacher."""
+    """The recipes whose peer's side is written: a head that the worker knows, on examples that it knows, no teacher."""
     recipes = {path: read_recipe(path) for path in paths}
-    return [path for path, recipe in recipes.items() if recipe.kind.head in CLASSES and recipe.distillation is None]
+    return [
+        path
+        for path, recipe in recipes.items()
+        if recipe.kind.head in CLASSES and recipe.task != "reward" and recipe.distillation is None
+    ]
 
 
 def main() -> None:

@@ -65,7 +65,8 @@ def _judged(dataset: "Dataset[Any]") -> "tuple[Dataset[Any], str]":
 
 
 def _trained(args: argparse.Namespace) -> str:
-    from minitl.tasks.kinds import KINDS, Texts
+    from minitl.tasks.kinds import KINDS
+    from minitl.tasks.sources import Texts
     from minitl.training import evaluate
 
     model, task, name = read_trained(args.model, args.max_length)

@@ -129,7 +129,9 @@ def read_trained(source: str, max_length: int | None = None) -> tuple["Model", "
     checkpoint holds no trained head.
     """
     from minitl.errors import InputError
+    from minitl.models.loading import load_model
     from minitl.tasks.kinds import KINDS, OF_HEADS
+    from minitl.tasks.policy import PolicyTask
 
     model, tokenizer, facts = read_model(source)
     scores = model.config.problem_type == "regression" or len(model.config.labels) == 1
@@ -145,7 +147,10 @@ def read_trained(source: str, max_length: int | None = None) -> tuple["Model", "
     kind, options = KINDS[name], dict(facts.get("options", {}))
     length = kind.length(model, options.get("max_length") if max_length is None else max_length)
     labels = facts["labels"] if facts else None if kind.num_labels else model.config.labels
-    return model, kind.make(model, tokenizer, labels, kind.options(**options | {"max_length": length})), name
+    task = kind.make(model, tokenizer, labels, kind.options(**options | {"max_length": length}))
+    if isinstance(task, PolicyTask) and facts["strategy"] != "lora":  # else the base is in it
+        task.refer_to(load_model(facts["base"], kind.head))
+    return model, task, name
 
 
 def read_encoder(source: str) -> "SentenceEncoder":

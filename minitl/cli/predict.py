@@ -51,10 +51,12 @@ def _by_prompt(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Line]
 
 def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Line]:
     from minitl.data import Example, Question, TaggedSentence
+    from minitl.tasks.regression import Regression
+    from minitl.tasks.reward import RewardModel
     from minitl.training import predict
 
     model, task, name = read_trained(args.model, args.max_length)
-    if name in ("causal-lm", "instruction", "masked-lm"):
+    if name in ("causal-lm", "instruction", "masked-lm", "dpo", "grpo"):
         raise InputError(
             f"{args.model} is a {name} model: `minitl generate` lets it write, --labels asks it by a prompt"
         )
@@ -70,6 +72,8 @@ def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Lin
         "translation": (Example, _written),
         "summarisation": (Example, _written),
     }
+    if isinstance(task, RewardModel):  # which is taught by pairs, and scores texts
+        name, task = "regression", Regression(task.tokenizer, task.max_length)
     make, show = as_examples[name]
     return show(texts, predict(model, [make(text) for text in texts], task=task, batch_size=args.batch_size))
 

@@ -47,7 +47,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         parser.add_argument(
             "--task",
             help="classification (default), regression, token-classification, question-answering, causal-lm, "
-            "masked-lm, instruction, translation, summarisation or sentence-embedding",
+            "masked-lm, instruction, translation, summarisation, sentence-embedding, reward, dpo or grpo",
         ),
         *_data_options(parser),
         *_training_options(parser),

@@ -2,9 +2,10 @@
 
 from minitl.data.batching import batches_by_length, length_grouped_batches
 from minitl.data.datasets import load_dataset
-from minitl.data.examples import Dataset, Example, Question, Related, TaggedSentence
+from minitl.data.examples import Dataset, Example, Preference, Question, Related, TaggedSentence
 from minitl.data.instructions import load_instructions
 from minitl.data.pairs import load_pairs
+from minitl.data.preferences import load_preferences, load_prompts
 from minitl.data.questions import load_questions
 from minitl.data.raw import load_text
 from minitl.data.related import load_related
@@ -14,6 +15,7 @@ from minitl.data.tagged import load_tagged
 __all__ = [
     "Dataset",
     "Example",
+    "Preference",
     "Question",
     "Related",
     "TaggedSentence",
@@ -22,6 +24,8 @@ __all__ = [
     "load_dataset",
     "load_instructions",
     "load_pairs",
+    "load_preferences",
+    "load_prompts",
     "load_questions",
     "load_related",
     "load_tagged",

@@ -61,6 +61,20 @@ class Related:
         return tuple(text for text in (self.anchor, self.positive, self.negative) if text is not None)
 
 
+@dataclass(frozen=True)
+class Preference:
+    """A prompt with two completions, of which one was preferred to the other."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that there is to read in it."""
+        return (self.prompt, self.chosen, self.rejected)
+
+
 E = TypeVar("E")
 
 

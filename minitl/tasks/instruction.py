@@ -53,8 +53,7 @@ class Instruction(Likelihood[Told]):
     ) -> None:
         if tokenizer.eos_token_id is None:
             raise InputError("this tokenizer has no end token, by which a completion could end")
-        if template.count("{prompt}") != 1:
-            raise InputError(f"template must hold the slot {{prompt}} once, got {template!r}")
+        check_template(template)
         self.tokenizer, self.end = tokenizer, tokenizer.eos_token_id
         self.max_length, self.template, self.packed = max_length, template, packed
 
@@ -65,16 +64,16 @@ class Instruction(Likelihood[Told]):
         return example.pair is not None
 
     def encode(self, examples: Sequence[Example]) -> list[Told]:
-        prompts = [row for row, _ in self.tokenizer.bare_rows([self._prompt(example.text) for example in examples])]
+        prompts = [row for row, _ in self.tokenizer.bare_rows([self.asked(example.text) for example in examples])]
         answers = [row for row, _ in self.tokenizer.bare_rows([example.pair or "" for example in examples])]
         texts = [self._text(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
         if not self.packed:
             return [Told((text,)) for text in texts]
         return [Told(tuple(texts[i] for i in row)) for row in packed([len(ids) for ids, _ in texts], self.max_length)]
 
-    def _prompt(self, text: str) -> str:
-        before, after = self.template.split("{prompt}")
-        return before + text + after
+    def asked(self, text: str) -> str:
+        """What is read of a prompt."""
+        return filled(self.template, text)
 
     def _text(self, prompt: Ids, answer: Ids) -> tuple[Ids, Ids]:
         """The ids of one prompt with its completion, and the targets."""
@@ -83,11 +82,7 @@ class Instruction(Likelihood[Told]):
         start = self.tokenizer.bos_token_id
         if start is not None and len(prompt) + len(answer) < self.max_length:
             prompt = np.insert(prompt, 0, start)
-        ids = np.concatenate((prompt, answer)).astype(np.int32)
-        targets = np.full(len(ids), NO_TARGET, dtype=np.int32)
-        first = max(len(prompt) - 1, 0)  # the prompt's last token says the completion's first
-        targets[first : len(ids) - 1] = ids[first + 1 :]
-        return ids, targets
+        return completed(prompt, answer)
 
     def collate(self, items: Sequence[Told]) -> TrainingBatch:
         """ "tokens" [batch, length]: what each token is to say next, NO_TARGET in prompts and padding."""
@@ -109,6 +104,27 @@ class Instruction(Likelihood[Told]):
     def describe(self) -> dict[str, Any]:
         names = ("max_length", "template", "packed")
         return {"task": "instruction", **{name: getattr(self, name) for name in names}}
+
+
+def check_template(template: str) -> None:
+    """InputError unless there is one place for the prompt."""
+    if template.count("{prompt}") != 1:
+        raise InputError(f"template must hold the slot {{prompt}} once, got {template!r}")
+
+
+def filled(template: str, prompt: str) -> str:
+    """The template with the prompt in its slot; other braces in either are but characters."""
+    before, after = template.split("{prompt}")
+    return before + prompt + after
+
+
+def completed(prompt: Ids, answer: Ids) -> tuple[Ids, Ids]:
+    """The ids of a prompt with its completion, and what each is to say next: NO_TARGET where that is the prompt's."""
+    ids = np.concatenate((prompt, answer)).astype(np.int32)
+    targets = np.full(len(ids), NO_TARGET, dtype=np.int32)
+    first = max(len(prompt) - 1, 0)  # the prompt's last token says the completion's first
+    targets[first : len(ids) - 1] = ids[first + 1 :]
+    return ids, targets
 
 
 def packed(lengths: Sequence[int], room: int) -> list[list[int]]:

@@ -1,7 +1,4 @@
-"""The tasks by name: the data they read, the head they need, and how they are made.
-
-Each has two dataclasses, whose fields are the keys of a recipe: where its data comes from, and its own options.
-"""
+"""The tasks by name: the data they read, the head they need, and how they are made."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -9,177 +6,48 @@ from typing import Any
 
 from minitl.data import (
     Dataset,
-    load_dataset,
     load_instructions,
     load_pairs,
+    load_preferences,
+    load_prompts,
     load_questions,
     load_related,
     load_tagged,
     load_text,
 )
-from minitl.errors import DataError, InputError
+from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.models.sentence import drop_decoder
 from minitl.tasks.causal_lm import CausalLM
+from minitl.tasks.dpo import DPO
+from minitl.tasks.grpo import GRPO
 from minitl.tasks.instruction import Instruction
 from minitl.tasks.masked_lm import MaskedLM
+from minitl.tasks.options import Drawing, Judged, Length, Masks, Preferring, Told, Vectors, Windows, Writing
 from minitl.tasks.question_answering import QuestionAnswering
 from minitl.tasks.regression import Regression
+from minitl.tasks.reward import RewardModel
+from minitl.tasks.rewards import load_reward
 from minitl.tasks.sentence_embedding import SentenceEmbedding
 from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.tasks.sequence_to_sequence import Summarisation, Translation
+from minitl.tasks.sources import (
+    Instructions,
+    Pairs,
+    Preferences,
+    Prompts,
+    Questions,
+    Raw,
+    RelatedTexts,
+    Sentences,
+    Texts,
+    by_fields,
+    load_classes,
+    load_scores,
+)
 from minitl.tasks.task import Task
 from minitl.tasks.token_classification import TokenClassification
-from minitl.tasks.vector_losses import VectorLoss, make_loss
 from minitl.tokenization import Tokenizer
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Labelled texts or pairs of texts, see `minitl.data.load_dataset`."""
-
-    source: str
-    text: str | None = None
-    pair: str | None = None
-    label: str | None = None
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.0
-
-
-@dataclass(frozen=True)
-class Sentences:
-    """Tagged sentences, see `minitl.data.load_tagged`."""
-
-    source: str
-    column: str | int | None = None
-    validation_fraction: float = 0.1
-
-
-@dataclass(frozen=True)
-class Questions:
-    """Questions on texts, see `minitl.data.load_questions`."""
-
-    source: str
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
-
-
-@dataclass(frozen=True)
-class Raw:
-    """Unlabelled text, see `minitl.data.load_text`."""
-
-    source: str
-    text: str | None = None
-    validation_fraction: float = 0.05
-
-
-@dataclass(frozen=True)
-class Instructions:
-    """Prompts and completions, see `minitl.data.load_instructions`."""
-
-    source: str
-    prompt: str = "prompt"
-    completion: str = "completion"
-    group: str | None = None
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Texts with what is to be written of them, see `minitl.data.load_pairs`."""
-
-    source: str
-    text: str | None = None
-    pair: str | None = None
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
-
-
-@dataclass(frozen=True)
-class RelatedTexts:
-    """Texts that belong together, see `minitl.data.load_related`."""
-
-    source: str
-    anchor: str | None = None
-    positive: str | None = None
-    negative: str | None = None
-    score: str | None = None
-    highest: float = 1.0
-    least: float | None = None
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.0
-
-
-@dataclass(frozen=True)
-class Length:
-    """max_length   tokens of a row, special tokens included; None = 128, or all that the model can read."""
-
-    max_length: int | None = None
-
-
-@dataclass(frozen=True)
-class Windows:
-    """The options of `QuestionAnswering`; max_length None = 384, or all that the model can read."""
-
-    max_length: int | None = None
-    overlap: int = 128
-    longest: int = 30
-    may_be_none: bool = False
-
-
-@dataclass(frozen=True)
-class Masks:
-    """The options of `MaskedLM`; max_length None = 128, or all that the model can read."""
-
-    max_length: int | None = None
-    share: float = 0.15
-    whole_words: bool = False
-
-
-@dataclass(frozen=True)
-class Told:
-    """The options of `Instruction`; max_length None = 512, or all that the model can read."""
-
-    max_length: int | None = None
-    template: str = "{prompt}\n"
-    packed: bool = True
-
-
-@dataclass(frozen=True)
-class Writing:
-    """The options of `SequenceToSequence`; max_length None = 128 of a translator, 512 of a summariser, or all that the
-    model can read."""
-
-    max_length: int | None = None
-    max_new_tokens: int | None = None
-    num_beams: int = 1
-    smoothing: float = 0.1
-    generated: int = 200
-    prefix: str = ""
-    source_language: str | None = None
-    target_language: str | None = None
-
-
-class Vectors:
-    """The options of `SentenceEmbedding` and of its loss (`make_loss`); max_length None = 128, or all that the model
-    can read."""
-
-    max_length: int | None = None
-    loss: str = "in-batch"
-    pooling: str = "mean"
-    normalize: bool = False
-    scale: float | None = None
-    margin: float | None = None
-    dims: list[int] | None = None
-    weights: list[float] | None = None
-
-    def __post_init__(self) -> None:
-        _ = self.objective  # refuses what does not go together before anything is loaded
-
-    @property
-    def objective(self) -> VectorLoss:
-        return make_loss(self.loss, scale=self.scale, margin=self.margin, dims=self.dims, weights=self.weights)
 
 
 @dataclass(frozen=True)
@@ -193,6 +61,7 @@ class Kind:
     load          the data set of a `data`
     make          the task, for a model, its tokenizer, the labels and options with a max_length
     num_labels    outputs of a head that has no labels by name
+    tunes         whether it tunes a model that writes already, and compares it with what that was: a `PolicyTask`
     """
 
     head: str
@@ -202,6 +71,7 @@ class Kind:
     load: Callable[[Any], Dataset[Any]]
     make: Callable[[Model, Tokenizer, Sequence[str] | None, Any], Task[Any, Any]]
     num_labels: int | None = None
+    tunes: bool = False
 
     def head_options(self, labels: Sequence[str] | None) -> dict[str, Any]:
         """What `load_model` is told of the head."""
@@ -231,34 +101,6 @@ OF_HEADS = {
 }
 
 
-def _load_texts(where: Texts) -> Dataset[Any]:
-    options = {name: value for name, value in asdict(where).items() if name != "source"}
-    return load_dataset(where.source, **options)
-
-
-def _load_classes(where: Texts) -> Dataset[Any]:
-    data = _load_texts(where)
-    if not data.label_names or len(data.label_names) < 2:
-        found = data.label_names or "none by name: the task of scores is regression"
-        raise DataError(f"{where.source}: a classifier needs two labels or more, found {found}")
-    return data
-
-
-def _load_scores(where: Texts) -> Dataset[Any]:
-    data = _load_texts(where)
-    if data.label_names:
-        raise DataError(f"{where.source}: regression needs scores, found the labels {', '.join(data.label_names)}")
-    return data
-
-
-def _load_raw(where: Raw) -> Dataset[Any]:
-    return load_text(where.source, text=where.text, validation_fraction=where.validation_fraction)
-
-
-def _load_pairs(where: Pairs) -> Dataset[Any]:
-    return load_pairs(where.source, **{name: value for name, value in asdict(where).items() if name != "source"})
-
-
 def _make_embedding(
     model: Model, tokenizer: Tokenizer, _labels: Sequence[str] | None, options: Vectors
 ) -> Task[Any, Any]:
@@ -268,13 +110,19 @@ def _make_embedding(
     )
 
 
+def _make_grpo(model: Model, tokenizer: Tokenizer, _labels: Sequence[str] | None, options: Drawing) -> GRPO:
+    own = {name: value for name, value in asdict(options).items() if name not in ("reward", "label")}
+    reward = load_reward(options.reward, options.label, next(model.parameters()).device)
+    return GRPO(tokenizer, model, reward, **own)
+
+
 KINDS: dict[str, Kind] = {
     "classification": Kind(
         "sequence-classification",
         Texts,
         Length,
         128,
-        _load_classes,
+        load_classes,
         lambda _model, tokenizer, labels, options: SequenceClassification(tokenizer, labels or (), options.max_length),
     ),
     "regression": Kind(
@@ -282,7 +130,7 @@ KINDS: dict[str, Kind] = {
         Texts,
         Length,
         128,
-        _load_scores,
+        load_scores,
         lambda _model, tokenizer, _labels, options: Regression(tokenizer, options.max_length),
         num_labels=1,
     ),
@@ -291,7 +139,7 @@ KINDS: dict[str, Kind] = {
         Sentences,
         Length,
         128,
-        lambda w: load_tagged(w.source, column=w.column, validation_fraction=w.validation_fraction),
+        by_fields(load_tagged),
         lambda _model, tokenizer, labels, options: TokenClassification(tokenizer, labels or (), options.max_length),
     ),
     "causal-lm": Kind(
@@ -299,7 +147,7 @@ KINDS: dict[str, Kind] = {
         Raw,
         Length,
         128,
-        _load_raw,
+        by_fields(load_text),
         lambda _model, tokenizer, _labels, options: CausalLM(tokenizer, options.max_length),
     ),
     "instruction": Kind(
@@ -307,7 +155,7 @@ KINDS: dict[str, Kind] = {
         Instructions,
         Told,
         512,
-        lambda w: load_instructions(w.source, **{k: v for k, v in asdict(w).items() if k != "source"}),
+        by_fields(load_instructions),
         lambda _model, tokenizer, _labels, options: Instruction(tokenizer, **asdict(options)),
     ),
     "masked-lm": Kind(
@@ -315,7 +163,7 @@ KINDS: dict[str, Kind] = {
         Raw,
         Masks,
         128,
-        _load_raw,
+        by_fields(load_text),
         lambda _model, tokenizer, _labels, options: MaskedLM(tokenizer, **asdict(options)),
     ),
     "question-answering": Kind(
@@ -323,7 +171,7 @@ KINDS: dict[str, Kind] = {
         Questions,
         Windows,
         384,
-        lambda w: load_questions(w.source, validation_fraction=w.validation_fraction, test_fraction=w.test_fraction),
+        by_fields(load_questions),
         lambda _model, tokenizer, _labels, options: QuestionAnswering(tokenizer, **asdict(options)),
     ),
     "translation": Kind(
@@ -331,7 +179,7 @@ KINDS: dict[str, Kind] = {
         Pairs,
         Writing,
         128,
-        _load_pairs,
+        by_fields(load_pairs),
         lambda model, tokenizer, _labels, options: Translation(model, tokenizer, **asdict(options)),
     ),
     "summarisation": Kind(
@@ -339,7 +187,7 @@ KINDS: dict[str, Kind] = {
         Pairs,
         Writing,
         512,
-        _load_pairs,
+        by_fields(load_pairs),
         lambda model, tokenizer, _labels, options: Summarisation(model, tokenizer, **asdict(options)),
     ),
     "sentence-embedding": Kind(
@@ -347,7 +195,26 @@ KINDS: dict[str, Kind] = {
         RelatedTexts,
         Vectors,
         128,
-        lambda w: load_related(w.source, **{k: v for k, v in asdict(w).items() if k != "source"}),
+        by_fields(load_related),
         _make_embedding,
     ),
+    "reward": Kind(
+        "sequence-classification",
+        Preferences,
+        Judged,
+        128,
+        by_fields(load_preferences),
+        lambda _model, tokenizer, _labels, options: RewardModel(tokenizer, **asdict(options)),
+        num_labels=1,
+    ),
+    "dpo": Kind(
+        "causal-lm",
+        Preferences,
+        Preferring,
+        512,
+        by_fields(load_preferences),
+        lambda model, tokenizer, _labels, options: DPO(tokenizer, model, **asdict(options)),
+        tunes=True,
+    ),
+    "grpo": Kind("causal-lm", Prompts, Drawing, 512, by_fields(load_prompts), _make_grpo, tunes=True),
 }

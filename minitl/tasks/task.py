@@ -49,7 +49,7 @@ class Task(ABC, Generic[E, I]):
 
     name: str  # the head it needs: "sequence-classification", …
     metric: str  # the key of `score` by which the best epoch is chosen; higher is better
-    redraws = False  # whether `collate` makes other inputs of the same items each time
+    redraws = False  # whether `collate` makes other inputs of the same items each time, or more rows than items
 
     @abstractmethod
     def check_example(self, example: E) -> str | None:

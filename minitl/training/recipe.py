@@ -223,6 +223,8 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         raise InputError(
             f"{where}: strategy.name {name!r} needs weights that were taught: model.source, not its config"
         )
+    if recipe.model.source is None and kind.tunes:
+        raise InputError(f"{where}: {task} tunes a model that writes already: model.source, not its config")
     return recipe
 
 

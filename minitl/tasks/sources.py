@@ -1,0 +1,132 @@
+"""Where a task's examples come from: the keys of a recipe's [data], and what loads them.
+
+One dataclass for each kind of data set; its fields are the arguments of the loader in `minitl.data`.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from minitl.data import Dataset, load_dataset
+from minitl.errors import DataError
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Labelled texts or pairs of texts, see `minitl.data.load_dataset`."""
+
+    source: str
+    text: str | None = None
+    pair: str | None = None
+    label: str | None = None
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Tagged sentences, see `minitl.data.load_tagged`."""
+
+    source: str
+    column: str | int | None = None
+    validation_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions on texts, see `minitl.data.load_questions`."""
+
+    source: str
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Unlabelled text, see `minitl.data.load_text`."""
+
+    source: str
+    text: str | None = None
+    validation_fraction: float = 0.05
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """Prompts and completions, see `minitl.data.load_instructions`."""
+
+    source: str
+    prompt: str = "prompt"
+    completion: str = "completion"
+    group: str | None = None
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Texts with what is to be written of them, see `minitl.data.load_pairs`."""
+
+    source: str
+    text: str | None = None
+    pair: str | None = None
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
+class RelatedTexts:
+    """Texts that belong together, see `minitl.data.load_related`."""
+
+    source: str
+    anchor: str | None = None
+    positive: str | None = None
+    negative: str | None = None
+    score: str | None = None
+    highest: float = 1.0
+    least: float | None = None
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.0
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """Prompts, each with a chosen and a rejected completion, see `minitl.data.load_preferences`."""
+
+    source: str
+    prompt: str = "prompt"
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts alone, see `minitl.data.load_prompts`."""
+
+    source: str
+    prompt: str = "prompt"
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+
+def by_fields(load: Callable[..., Dataset[Any]]) -> Callable[[Any], Dataset[Any]]:
+    """A loader whose named arguments are the fields of a `data` beside its source."""
+    return lambda where: load(where.source, **{k: v for k, v in asdict(where).items() if k != "source"})
+
+
+def load_classes(where: Texts) -> Dataset[Any]:
+    """Texts with two classes or more; DataError for others."""
+    data = by_fields(load_dataset)(where)
+    if not data.label_names or len(data.label_names) < 2:
+        found = data.label_names or "none by name: the task of scores is regression"
+        raise DataError(f"{where.source}: a classifier needs two labels or more, found {found}")
+    return data
+
+
+def load_scores(where: Texts) -> Dataset[Any]:
+    """Texts with a number each; DataError for classes."""
+    data = by_fields(load_dataset)(where)
+    if data.label_names:
+        raise DataError(f"{where.source}: regression needs scores, found the labels {', '.join(data.label_names)}")
+    return data
