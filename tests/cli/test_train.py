@@ -97,7 +97,7 @@ def test_an_unwritable_place_is_refused_before_any_work(
     tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "file").write_text("mine")
-    monkeypatch.setattr("minitl.tasks.kinds.load_dataset", lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr("minitl.tasks.sources.load_dataset", lambda *_, **__: pytest.fail("work was begun"))
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
         assert train(tiny, reviews, out) == 1
         assert capsys.readouterr().err == f"minitl: {out}: cannot write here: Not a directory\n"
@@ -152,7 +152,9 @@ def test_other_settings_than_those_of_the_interrupted_training_need_a_restart(
     assert (out / "states").exists()  # what was trained is not lost
     assert train(tiny, reviews, out, "--seed", "1") == 1
     message = capsys.readouterr().err
-    assert "differs: settings.seed was 0 and is 1: go on as it began, or begin anew (resume=False, --res" in message
+    assert "differs: settings.seed was 0 and is 1: go on as it began, begin anew (resume=False, --restart)" in message
+    assert train(tiny, reviews, out, "--seed", "1", "--force") == 0  # the old one's weights, by the new one's name
+    assert tomllib.loads((out / "recipe.toml").read_text())["training"]["seed"] == 1
     assert train(tiny, reviews, out, "--seed", "1", "--restart") == 0
     assert not (out / "states").exists()
 

@@ -106,8 +106,9 @@ def test_summarising(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     capsys.readouterr()
     assert main(["evaluate", str(out), "--data", str(data), "--text", "long", "--pair", "short"]) == 0
     assert "texts.jsonl, 16 examples: loss" in capsys.readouterr().out  # a file is measured as a whole
-    assert main(["evaluate", str(out), "--data", str(data)]) == 1
-    assert "must name the columns, read and written; there are id, long, short" in capsys.readouterr().err
+    assert main(["evaluate", str(out), "--data", str(data)]) == 0  # with the columns of the recipe
+    assert main(["evaluate", str(out), "--data", str(data), "--text", "id", "--pair", "longer"]) == 1
+    assert "longer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
