@@ -1,5 +1,6 @@
 """The training loop. There is one; strategies, tasks and engines are what is given to it."""
 
+import functools
 import math
 import time
 import zlib
@@ -28,7 +29,7 @@ from minitl.training.pull import Pull
 from minitl.training.recomputing import recomputed
 from minitl.training.settings import Settings
 from minitl.training.snapshot import Snapshot
-from minitl.training.state import Progress, check_identity, read_state, save_state
+from minitl.training.state import FEATURES, Progress, check_identity, read_state, save_state
 from minitl.training.stepping import LossScale, accumulate, autocast, normalize
 from minitl.training.strategies import FULL, Strategy
 from minitl.training.tensorboard import TensorBoard
@@ -149,9 +150,10 @@ class Training:
         self.model, self.task, self.settings, self.strategy = model, task, settings, strategy
         self.folder, self.engine, self.listeners = folder, engine, listeners
         self.memory = PeakMemory(next(model.parameters()).device)
-        self.feed = _feed(model, task, train, strategy, settings)
+        feed = functools.partial(_feed, model, task, strategy, settings, folder)
+        self.feed = feed(train)
         self.validation = validation
-        self.validation_feed = _feed(model, task, validation, strategy, settings) if validation else None
+        self.validation_feed = feed(validation) if validation else None
         learn = _may_learn(model, strategy)
         engine.place(model)
         self.optimizer = make_optimizer(
@@ -377,10 +379,18 @@ class Training:
                 self.model.get_parameter(name).copy_(value)
 
 
-def _feed(model: Model, task: Task[Any, Any], examples: Sequence[Any], strategy: Strategy, settings: Settings) -> Feed:
+def _feed(
+    model: Model,
+    task: Task[Any, Any],
+    strategy: Strategy,
+    settings: Settings,
+    folder: Path | None,
+    examples: Sequence[Any],
+) -> Feed:
     device = next(model.parameters()).device
     if strategy.backbone_is_constant and not task.redraws:
-        return FeatureFeed(model, task, examples, device, settings.eval_batch_size)
+        kept = Path(settings.features) if settings.features else folder / FEATURES if folder else None
+        return FeatureFeed(model, task, examples, device, settings.eval_batch_size, kept)
     return Feed(model, task, examples, device)
 
 

@@ -8,7 +8,14 @@ from minitl.errors import InputError
 SCHEDULES = ("linear", "cosine", "slanted", "constant")
 AUTOCASTS = ("float32", "bfloat16", "float16")
 OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
-WATCHING = ("eval_batch_size", "log_every", "save_every", "keep", "tensorboard")  # what leaves the weights as they are
+WATCHING = (
+    "eval_batch_size",
+    "log_every",
+    "save_every",
+    "keep",
+    "tensorboard",
+    "features",
+)  # what leaves the weights as they are
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Settings:
     save_every        optimiser steps between two states; None = by time, see `fit`
     keep              how many of the last states stay, should the newest be damaged
     tensorboard       whether the log is also written for TensorBoard
+    features          folder in which the features of a frozen backbone are kept for later trainings, too; None = beside
+                      the state, as long as that is there
     """
 
     epochs: int = 3
@@ -61,6 +70,7 @@ class Settings:
     save_every: int | None = None
     keep: int = 2
     tensorboard: bool = False
+    features: str | None = None
 
     def __post_init__(self) -> None:
         counts = ("epochs", "batch_size", "accumulation", "eval_batch_size", "log_every", "keep")

@@ -32,7 +32,7 @@ from minitl.training.log import History
 
 log = logging.getLogger("minitl")
 
-STATES, FACTS = "states", "state.json"
+STATES, FEATURES, FACTS = "states", "features", "state.json"
 
 
 @dataclass
@@ -148,6 +148,7 @@ def _differences(before: Any, now: Any, name: str = "") -> list[str]:
 
 
 def discard_state(folder: Path) -> None:
-    """Remove the states of a training whose result is saved; the logs and all other files stay."""
-    if (folder / STATES).exists():
-        shutil.rmtree(folder / STATES)
+    """Remove the states and features of a training whose result is saved; the logs and all other files stay."""
+    for name in (STATES, FEATURES):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
