@@ -50,7 +50,11 @@ class Snapshot:
     def facts(self, progress: Progress) -> dict[str, Any]:
         """The rest, for JSON."""
         progress.scale, progress.good_steps = self.scale.value, self.scale.good_steps
-        return {"progress": progress.to_dict(), "random": self.engine.gathered(_random_facts())}
+        return {
+            "progress": progress.to_dict(),
+            "random": self.engine.gathered(_random_facts()),
+            "kernels": _kernels(self.model),
+        }
 
     @torch.no_grad()
     def restore(self, weights: Weights | ShardedWeights, facts: Mapping[str, Any]) -> Progress:
@@ -73,6 +77,7 @@ class Snapshot:
                 moments.setdefault(name, {})[key] = self._part(weights, stored, name)
         for name, state in moments.items():
             self.optimizer.put_state(self.model.get_parameter(name), state)
+        _replay_kernels(facts["kernels"], self.model)
         progress = Progress.from_dict(facts["progress"], best)
         self.scale.value, self.scale.good_steps = progress.scale, progress.good_steps
         if self.engine.rank < len(facts["random"]):
@@ -82,6 +87,24 @@ class Snapshot:
     def _part(self, weights: Weights | ShardedWeights, stored: str, name: str) -> Tensor:
         """A tensor of the state, laid out as its parameter is; never a view of the file's."""
         return self.engine.part(weights[stored].clone(), self.model.get_parameter(name))
+
+
+def _kernels(model: Model) -> list[dict[str, Any]]:
+    """The plans of LoRA's kernels that were measured on this GPU; another plan gives other last bits."""
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return []
+    from minitl_kernels.lora.tuned import entries_in_use
+
+    return entries_in_use(device)
+
+
+def _replay_kernels(entries: list[dict[str, Any]], model: Model) -> None:
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        from minitl_kernels.lora.tuned import replay
+
+        replay(entries, device)
 
 
 def _random_tensors() -> dict[str, Tensor]:

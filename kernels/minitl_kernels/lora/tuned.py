@@ -47,7 +47,22 @@ def table_path(device: torch.device) -> Path:
 
 def tuned_plan(problem: Problem, device: torch.device) -> Plan | None:
     """The plan measured for `problem` on this GPU, or None."""
-    return _table(table_path_of(device)).get(problem)
+    path = table_path_of(device)
+    return (_REPLAYED[path] if path in _REPLAYED else _table(path)).get(problem)
+
+
+_REPLAYED: dict[Path, Mapping[Problem, Plan]] = {}
+
+
+def entries_in_use(device: torch.device) -> list[dict[str, Any]]:
+    """The plans that this process looks up for a GPU, for JSON: what a training that is resumed must use again."""
+    path = table_path_of(device)
+    return _entries(_REPLAYED[path] if path in _REPLAYED else _table(path))
+
+
+def replay(entries: list[dict[str, Any]], device: torch.device) -> None:
+    """Look up these plans from now on, whatever the file of the GPU says by now."""
+    _REPLAYED[table_path_of(device)] = _plans(entries)
 
 
 @functools.cache
@@ -64,8 +79,7 @@ def _table(path: Path) -> Mapping[Problem, Plan]:
 def read_table(path: Path) -> dict[Problem, Plan]:
     """The plans in a file; none, with a warning, where it is not one that `write_table` wrote."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return {Problem(*entry["problem"]): _plan(entry) for entry in entries}
+        return _plans(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -75,7 +89,16 @@ def read_table(path: Path) -> dict[Problem, Plan]:
 
 def write_table(path: Path, table: Mapping[Problem, Plan]) -> None:
     """Write the plans beside `path`, then rename, and use them in this process from now on."""
-    entries = [
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
+        json.dump(_entries(table), file, indent=1)
+    os.replace(file.name, path)
+    _table.cache_clear()
+    _REPLAYED.pop(path, None)
+
+
+def _entries(table: Mapping[Problem, Plan]) -> list[dict[str, Any]]:
+    return [
         {
             "problem": list(problem),
             "forward": plan.forward,
@@ -84,11 +107,10 @@ def write_table(path: Path, table: Mapping[Problem, Plan]) -> None:
         }
         for problem, plan in table.items()
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
-        json.dump(entries, file, indent=1)
-    os.replace(file.name, path)
-    _table.cache_clear()
+
+
+def _plans(entries: list[dict[str, Any]]) -> dict[Problem, Plan]:
+    return {Problem(*entry["problem"]): _plan(entry) for entry in entries}
 
 
 def _plan(entry: Mapping[str, Any]) -> Plan:

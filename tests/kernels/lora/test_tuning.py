@@ -99,3 +99,20 @@ def test_what_is_no_table_is_passed_over_with_a_warning(content: str, tmp_path: 
 def test_without_a_gpu_there_is_nothing_to_measure() -> None:
     with pytest.raises(RuntimeError, match="measures on a GPU"):
         tuning.tune(512, 768, 768, 16)
+
+
+def test_what_was_in_use_is_used_again_though_the_file_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a training that was interrupted, and goes on after somebody measured anew."""
+    path, device = tmp_path / "table.json", torch.device("cpu")
+    monkeypatch.setattr(tuned, "table_path_of", lambda _: path)
+    monkeypatch.setattr(tuned, "_REPLAYED", {})
+    write_table(path, {PROBLEM: PLAN})
+    kept = json.loads(json.dumps(tuned.entries_in_use(device)))
+    other = Plan("cublas", "product", {"shrink": ShrinkConfig(32, 64, 1, 4, 2)})
+    write_table(path, {PROBLEM: other})
+    assert tuned.tuned_plan(PROBLEM, device) == other
+    tuned.replay(kept, device)
+    assert tuned.tuned_plan(PROBLEM, device) == PLAN
+    assert tuned.entries_in_use(device) == kept
+    tuned.replay([], device)  # by the rule, where nothing had been measured
+    assert tuned.tuned_plan(PROBLEM, device) is None

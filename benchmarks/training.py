@@ -1,0 +1,48 @@
+"""An epoch of fine-tuning, loop against loop, on sentences as they come: `python -m benchmarks.training`.
+
+What makes the difference: batches of similar length, so that little is padded; products and dropouts that cost less;
+of a frozen backbone, features that are computed once (from the second epoch on, which is what is timed).
+"""
+
+import contextlib
+
+from benchmarks.protocol import Worker, compare, peers_python, save
+from benchmarks.workers.learn_epoch import EXAMPLES
+from minitl.experiments.reproduce import bundled_checkpoint
+
+CASES = [
+    ("full", "float32"),
+    ("full", "bfloat16"),
+    ("lora", "float32"),
+    ("lora", "bfloat16"),
+    ("frozen", "float32"),
+]
+SPREADS = ("32-32", "16-48", "8-56", "3-61")  # as many tokens in each, ever more of them padding
+
+
+def main() -> None:
+    folder, rows = bundled_checkpoint(), []
+    for method, precision in CASES:
+        name = "Trainer" if method != "lora" else "Trainer, PEFT"
+        sides = {"minitl": "minitl", name: "peers", f"{name}, grouped": "peers-grouped"}
+        case = f"{method}, {precision}" + (" autocast" if precision == "bfloat16" else "")
+        rows.append(_row(case, sides, folder, method, precision, "sst2"))
+    for spread in SPREADS:
+        short, long = spread.split("-")
+        case = f"full, float32, texts of {short} and {long} tokens"
+        rows.append(_row(case, {"minitl": "minitl", "Trainer": "peers"}, folder, "full", "float32", spread))
+    print(save("training", f"An epoch of {EXAMPLES} texts, MiniLM, batches of 32; SST-2 where no lengths stand", rows))
+
+
+def _row(case: str, sides: dict[str, str], folder: str, method: str, precision: str, texts: str) -> dict[str, object]:
+    with contextlib.ExitStack() as open_workers:
+        workers = {}
+        for name, library in sides.items():
+            python = {} if library == "minitl" else {"python": peers_python()}
+            worker = Worker("benchmarks.workers.learn_epoch", library, folder, method, precision, texts, **python)
+            workers[name] = open_workers.enter_context(worker)
+        return compare(case, workers, warm_up=1, runs=7, amount=EXAMPLES, unit="texts")
+
+
+if __name__ == "__main__":
+    main()
