@@ -216,6 +216,7 @@ def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Litera
                 listener=bars.training(f"{strategy.name} on {data.name}"),
                 resume=resume,
                 engine=engine,
+                replay=begun.replay,
             )
         scores = evaluate(model, test, task=task, batch_size=settings.eval_batch_size, engine=engine) if test else {}
         engine.collect(model)

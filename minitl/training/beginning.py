@@ -17,11 +17,13 @@ from minitl.models.fewer_layers import keep_layers
 from minitl.models.loading import load_model, new_model
 from minitl.models.registry import family_of
 from minitl.tasks.distillation import Distilled
+from minitl.tasks.kinds import KINDS
 from minitl.tasks.task import Task
 from minitl.tokenization import Tokenizer, load_tokenizer
 from minitl.tokenization.learning import learn_tokenizer
 from minitl.training.engine import ALONE, Engine
 from minitl.training.recipe import Lora, ModelPart, Recipe
+from minitl.training.replay import Replay
 
 LEARNED = "tokenizer"  # of the recipe's folder: where a learned tokenizer is kept
 
@@ -35,6 +37,7 @@ class Beginning:
     model: Model
     tokenizer: Tokenizer
     task: Task[Any, Any]
+    replay: Replay | None = None
 
 
 def begin(recipe: Recipe, anew: bool = True, engine: Engine = ALONE) -> Beginning:
@@ -53,7 +56,8 @@ def begin(recipe: Recipe, anew: bool = True, engine: Engine = ALONE) -> Beginnin
     task = kind.make(model, tokenizer, data.label_names, options)
     if recipe.distillation is not None:
         task = Distilled(task, _teacher(recipe, tokenizer), model, recipe.distillation)
-    return Beginning(replace(recipe, options=options, training=training), data, model, tokenizer, task)
+    recipe = replace(recipe, options=options, training=training)
+    return Beginning(recipe, data, model, tokenizer, task, _replay(recipe, model, tokenizer))
 
 
 def _model(recipe: Recipe, data: Dataset[Any], anew: bool, engine: Engine) -> tuple[Model, Tokenizer]:
@@ -80,6 +84,22 @@ def _teacher(recipe: Recipe, tokenizer: Tokenizer) -> Model:
     if any(read.id_to_token(i) != tokenizer.id_to_token(i) for i in ids):
         raise InputError(f"the teacher {source} has other tokens than the student: both must read the same")
     return load_model(source, recipe.kind.head, device=recipe.model.device)
+
+
+def _replay(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> Replay | None:
+    """What is replayed, by the head that the checkpoint has for it."""
+    part = recipe.replay
+    if part is None:
+        return None
+    if recipe.model.source is None:
+        raise InputError("replay goes on with what a checkpoint was taught: model.source names none")
+    kind = KINDS[part.task]
+    taught = load_model(recipe.model.source, kind.head, device=recipe.model.device)
+    if taught.untaught:
+        raise InputError(f"{recipe.model.source} has no {kind.head} head: there is nothing to replay")
+    task = kind.make(taught, tokenizer, None, kind.options(max_length=kind.length(model, None)))
+    texts = kind.load(kind.data(part.source, text=part.text, validation_fraction=0.0)).train
+    return Replay(taught, task, texts, part.weight, part.batch_size)
 
 
 def _refuse_untaught(model: Model) -> None:

@@ -27,6 +27,7 @@ from minitl.training.memory import PeakMemory
 from minitl.training.optimizer import make_optimizer, make_schedule
 from minitl.training.pull import Pull
 from minitl.training.recomputing import recomputed
+from minitl.training.replay import Replay
 from minitl.training.settings import Settings
 from minitl.training.snapshot import Snapshot
 from minitl.training.state import FEATURES, Progress, check_identity, read_state, save_state
@@ -70,6 +71,7 @@ def fit(
     listener: Listener | None = None,
     resume: bool | Literal["forced"] = False,
     engine: Engine = ALONE,
+    replay: Replay | None = None,
 ) -> Result:
     """Train `model` on `train`; evaluate on `validation` after each epoch and end with the weights that did best there.
 
@@ -83,6 +85,7 @@ def fit(
     resume     go on from the state in `folder` if there is one: the result is that of an unbroken run. "forced": also
                from that of a training with other settings or data
     engine     on how many processes, each of which calls this
+    replay     a pretraining task that goes on beside this one, on the same backbone
 
     Raises DataError (an empty split, a label out of range), InputError (the wrong head, nothing that learns),
     TrainingError (a state of another training, a folder in which another process trains), Diverged (a loss or gradient
@@ -93,7 +96,7 @@ def fit(
     where = None if folder is None else Path(folder)
     held = alone_in(where if engine.rank == 0 else None)
     with held, stop_between_steps() as stop, recomputed(model, settings.checkpointing):
-        run = prepare(model, train, validation, task, settings, strategy, where, engine, listener)
+        run = prepare(model, train, validation, task, settings, strategy, where, engine, listener, replay)
         run.begin(resume)
         while not run.finished:
             for window in run.windows_left():
@@ -120,16 +123,21 @@ def prepare(
     folder: Path | None,
     engine: Engine,
     listener: Listener | None,
+    replay: Replay | None = None,
 ) -> "Training":
     """Check what `fit` was given, let learn what the strategy lets learn first, and tokenise."""
     settings = settings.with_rate(strategy.usual_rate)
     _check(model, task, train, validation)
+    if replay and (engine.world > 1 or strategy.backbone_is_constant):
+        raise InputError("replay needs a backbone that learns, and one process")
     heard = [one for one in (listener, TensorBoard(folder) if settings.tensorboard and folder else None) if one]
     torch.manual_seed(settings.seed)
     strategy.prepare(model)
     if engine.rank > 0:  # fresh weights are alike, what is dropped is not
         torch.manual_seed(settings.seed + engine.rank)
-    return Training(model, task, train, validation, settings, strategy, folder, engine, heard)
+    if replay:
+        replay.attach(model)
+    return Training(model, task, train, validation, settings, strategy, folder, engine, heard, replay)
 
 
 class Training:
@@ -146,9 +154,10 @@ class Training:
         folder: Path | None,
         engine: Engine,
         listeners: Sequence[Listener],
+        replay: Replay | None,
     ) -> None:
         self.model, self.task, self.settings, self.strategy = model, task, settings, strategy
-        self.folder, self.engine, self.listeners = folder, engine, listeners
+        self.folder, self.engine, self.listeners, self.replay = folder, engine, listeners, replay
         self.memory = PeakMemory(next(model.parameters()).device)
         feed = functools.partial(_feed, model, task, strategy, settings, folder)
         self.feed = feed(train)
@@ -169,7 +178,7 @@ class Training:
         self.windows_per_epoch = math.ceil(batches / settings.accumulation)
         self.steps = settings.epochs * self.windows_per_epoch
         self.rate = make_schedule(settings, self.steps)
-        self.identity = _identity(model, task, settings, strategy, train, validation)
+        self.identity = _identity(model, task, settings, strategy, replay, train, validation)
         self.progress = Progress()
         self.started = time.perf_counter()
         self.saved_at = self.save_from = self.started  # no state before this moment, unless the training is interrupted
@@ -218,6 +227,9 @@ class Training:
             scale=scale,
         )
         self._stop_unless_good("loss", given.loss, progress.step + 1, window)
+        if self.replay:
+            replayed = self.replay.add(self.settings, progress.step, given.count * scale)
+            self._stop_unless_good("replayed loss", replayed, progress.step + 1)
         norm = normalize(
             self.optimizer, given.count, settings=self.settings, engine=self.engine, scale=scale, pull=self.pull
         )
@@ -415,6 +427,7 @@ def _identity(
     task: Task[Any, Any],
     settings: Settings,
     strategy: Strategy,
+    replay: Replay | None,
     train: Sequence[Any],
     validation: Sequence[Any] | None,
 ) -> dict[str, Any]:
@@ -428,5 +441,10 @@ def _identity(
         "task": task.describe(),
         "settings": settings.decisive(),
         "strategy": asdict(strategy),
-        "data": {"training": digest(train), "validation": digest(validation)},
+        "replay": replay and replay.describe(),
+        "data": {
+            "training": digest(train),
+            "validation": digest(validation),
+            "replay": digest(replay.examples if replay else None),
+        },
     }

@@ -6,15 +6,16 @@
     [model]                     [data]                  [strategy]            [training]
     source = "roberta-base"     source = "wnut17"       name = "lora"         epochs = 3
                                                         rank = 16             learning_rate = 5e-4
-    [options]                   [distillation]          (where a teacher is to be imitated)
-    max_length = 128            teacher = "runs/large/model"
+    [options]                   [distillation]                  [replay]
+    max_length = 128            teacher = "runs/large/model"    source = "novels-eng", task = "masked-lm"
 
 The keys of [data] and [options] are the task's (`minitl.tasks.kinds`), those of [strategy] the strategy's, those of
-[training] the fields of `Settings`, those of [distillation] the fields of `Distillation`. All is checked before
-anything is loaded.
+[training] the fields of `Settings`; [distillation] and [replay] are there where a teacher is to be imitated
+(`Distillation`), or pretraining to go on beside (`ReplayPart`). All is checked before anything is loaded.
 """
 
 import difflib
+import math
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ from minitl.training.settings import Settings
 from minitl.training.strategies import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, Strategy
 
 PARALLEL = ("none", "ddp", "fsdp")
-TABLES = ("model", "data", "options", "strategy", "training", "distillation")
+TABLES = ("model", "data", "options", "strategy", "training", "distillation", "replay")
 ALIASES = {"training.lr": "training.learning_rate"}
 T = TypeVar("T")
 
@@ -66,6 +67,29 @@ class ModelPart:
             for name, kind in (("model_type", str), ("vocab_size", int)):
                 if not isinstance(self.config.get(name), kind):
                     raise InputError(f"config must say its {name}, got {self.config.get(name)!r}")
+
+
+@dataclass(frozen=True)
+class ReplayPart:
+    """What goes on beside the training, see `minitl.training.replay`.
+
+    source   unlabelled text, see `minitl.data.load_text`; text is its column, where there are columns
+    task     "masked-lm" or "causal-lm", whose head the checkpoint must have
+    """
+
+    source: str
+    task: str
+    text: str | None = None
+    weight: float = 1.0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.task not in ("masked-lm", "causal-lm"):
+            raise InputError(f"task must be masked-lm or causal-lm, got {self.task!r}")
+        if not 0 < self.weight < math.inf:
+            raise InputError(f"weight must be above 0, got {self.weight}")
+        if self.batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {self.batch_size}")
 
 
 @dataclass(frozen=True)
@@ -111,6 +135,7 @@ class Recipe:
     strategy: Plain | Lora
     training: Settings
     distillation: Distillation | None = None
+    replay: ReplayPart | None = None
 
     @property
     def kind(self) -> Kind:
@@ -215,6 +240,7 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         read_part(STRATEGIES[name], parts["strategy"], f"{where}: strategy"),
         read_part(Settings, parts["training"], f"{where}: training"),
         read_part(Distillation, parts["distillation"], f"{where}: distillation") if parts["distillation"] else None,
+        read_part(ReplayPart, parts["replay"], f"{where}: replay") if parts["replay"] else None,
     )
     _ = recipe.learns  # checks the values of the adapters
     if recipe.model.layers is not None and name == "lora":
