@@ -38,9 +38,11 @@ def _front_matter(facts: Mapping[str, Any], data: str) -> list[str]:
     lines = ["---", "library_name: minitl", f"tags: [minitl, {facts['task']}, {facts['strategy']}]"]
     if facts["task"] in PIPELINES:
         lines.append(f"pipeline_tag: {PIPELINES[facts['task']]}")
-    if facts["base"]:
+    if facts["base"] and not Path(facts["base"]).exists():  # the hub knows names, not folders
         lines.append(f"base_model: {facts['base']}")
-    return [*lines, f"datasets: [{data}]", "---"]
+    if not Path(data).exists():
+        lines.append(f"datasets: [{data}]")
+    return [*lines, "---"]
 
 
 def _page(facts: Mapping[str, Any], data: str, examples: Mapping[str, int]) -> list[str]:

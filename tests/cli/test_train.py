@@ -364,3 +364,18 @@ def test_a_killed_training_goes_on_from_its_last_epoch(tiny: Path, reviews: Path
         subprocess.run(command(out), check=True, env=ONE_THREAD)
     name = "model/model.safetensors"
     assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
+
+
+def test_a_range_test_trains_nothing_and_says_what_it_found(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out"
+    assert train(tiny, reviews, out, "--max-lr-find") == 0
+    assert re.search(r"falls fastest at \d\.\de-\d\d: a peak to try; it is lowest at", capsys.readouterr().out)
+    assert (out / "learning_rates.csv").read_text().startswith("learning_rate,loss,smoothed\n")
+    assert {file.name for file in out.iterdir()} == {"learning_rates.csv"}
+
+
+def test_a_card_lies_beside_the_result(tiny: Path, reviews: Path, tmp_path: Path):
+    assert train(tiny, reviews, tmp_path / "out") == 0
+    assert "# classification on" in (tmp_path / "out" / "model" / "README.md").read_text()
