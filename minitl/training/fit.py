@@ -173,7 +173,7 @@ class Training:
         self.average = Average(model, self.learning, settings.ema) if settings.ema else None
         self.scale = LossScale(settings.autocast)
         self.snapshot = Snapshot(model, self.learning, self.optimizer, self.average, self.scale, engine)
-        self.opened: set[str] = set()
+        self.opened: float | None = None  # how much of the backbone learns now
         batches = math.ceil(len(self.feed.items) / settings.batch_size)
         self.windows_per_epoch = math.ceil(batches / settings.accumulation)
         self.steps = settings.epochs * self.windows_per_epoch
@@ -182,6 +182,7 @@ class Training:
         self.progress = Progress()
         self.started = time.perf_counter()
         self.saved_at = self.save_from = self.started  # no state before this moment, unless the training is interrupted
+        model.train()
 
     def begin(self, resume: bool | str) -> None:
         """Take up an interrupted training, if that is wanted and there is one."""
@@ -216,7 +217,6 @@ class Training:
         """Accumulate the gradients of the window's batches, clip, and step at the schedule's rate."""
         progress, scale = self.progress, self.scale.value
         self._open()
-        self.model.train()
         given = accumulate(
             self.fed,
             window,
@@ -251,14 +251,11 @@ class Training:
 
     def _open(self) -> None:
         """Let learn what the strategy lets learn now; the engine must know when that changes."""
-        progress = self.progress
-        self.strategy.open(
-            self.model,
-            progress.epoch / self.settings.epochs if self.strategy.by_epoch else progress.step / self.steps,
-        )
-        opened = {name for name, p in self.model.named_parameters() if p.requires_grad}
-        if opened != self.opened:
-            self.opened, self.fed = opened, self.engine.connect(self.model, self.feed)
+        epoch, step = self.progress.epoch / self.settings.epochs, self.progress.step / self.steps
+        moment = epoch if self.strategy.by_epoch else step
+        if (share := self.strategy.share(moment)) != self.opened:
+            self.strategy.open(self.model, moment)
+            self.opened, self.fed = share, self.engine.connect(self.model, self.feed)
 
     def end_epoch(self) -> None:
         """Turn to the next epoch, and evaluate where that is not due at other steps."""

@@ -10,7 +10,7 @@ from minitl.errors import TrainingError
 
 @contextlib.contextmanager
 def alone_in(folder: Path | None) -> Iterator[None]:
-    """Hold `folder` for this process meanwhile: the folder itself, so that nothing is left in it.
+    """Hold `folder` for this process meanwhile: the folder itself, so that nothing is left in it, nor it, if empty.
 
     The system lets it go when the process ends, however it does. Where there are no such locks (Windows), nothing is
     held. TrainingError where another process holds it.
@@ -29,7 +29,11 @@ def alone_in(folder: Path | None) -> Iterator[None]:
         except BlockingIOError:
             where = f"{folder} is in use by another training; wait for it, or name another folder"
             raise TrainingError(where) from None
-        yield
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # where something was written it stays
+                folder.rmdir()
 
 
 @contextlib.contextmanager

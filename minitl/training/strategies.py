@@ -104,9 +104,12 @@ class Strategy:
 
     def _opened(self, model: Model, progress: float) -> list[list[nn.Parameter]]:
         """What learns of the backbone at that moment, bottom first."""
-        share = [share for start, share in self.openings if start <= progress][-1]
         depths = model.parameter_groups_by_depth()
-        return depths[len(depths) - round(share * len(depths)) :]
+        return depths[len(depths) - round(self.share(progress) * len(depths)) :]
+
+    def share(self, progress: float) -> float:
+        """How much of the backbone learns at the moment `progress` of the training, from 0 to 1."""
+        return [share for start, share in self.openings if start <= progress][-1]
 
 
 FULL = Strategy("full")
