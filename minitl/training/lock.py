@@ -10,7 +10,7 @@ from minitl.errors import TrainingError
 
 @contextlib.contextmanager
 def alone_in(folder: Path | None) -> Iterator[None]:
-    """Hold `folder` for this process meanwhile: the folder itself, so that nothing is left in it, nor it, if empty.
+    """Hold `folder` for this process meanwhile: the folder itself, so that nothing is left in it, nor it, if new.
 
     The system lets it go when the process ends, however it does. Where there are no such locks (Windows), nothing is
     held. TrainingError where another process holds it.
@@ -22,6 +22,7 @@ def alone_in(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with _opened(folder) as handle:
         try:
@@ -32,8 +33,9 @@ def alone_in(folder: Path | None) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # where something was written it stays
-                folder.rmdir()
+            if made:
+                with contextlib.suppress(OSError):  # where something was written it stays
+                    folder.rmdir()
 
 
 @contextlib.contextmanager

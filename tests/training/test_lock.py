@@ -43,4 +43,7 @@ def test_without_a_folder_nothing_is_held_and_with_one_it_is_let_go(tmp_path: Pa
     for _ in range(2):
         with alone_in(tmp_path / "new"), pytest.raises(TrainingError, match="in use"), alone_in(tmp_path / "new"):
             pass
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "new").exists()  # nothing was written
+    with alone_in(tmp_path):
+        pass
+    assert tmp_path.exists()  # which was there before
