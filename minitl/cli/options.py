@@ -3,6 +3,8 @@
 import argparse
 import contextlib
 import logging
+import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +44,13 @@ def called_as() -> list[str]:
     """How this program was called, for a hint that can be pasted: minitl may not be on the PATH."""
     program = Path(sys.argv[0])
     return ["python", "-m", "minitl"] if program.name == "__main__.py" else [str(program)]
+
+
+def command_to_go_on() -> str:
+    """The command that goes on with what was interrupted."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return "the same torchrun command"
+    return shlex.join([*called_as(), *(word for word in sys.argv[1:] if word != "--restart")])
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minitl.cli.options import called_as, quietly
+from minitl.cli.options import command_to_go_on, quietly
 from minitl.cli.progress import Bars
 from minitl.errors import Interrupted
 
@@ -83,8 +83,7 @@ def run(args: argparse.Namespace) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         signum = error.signum if isinstance(error, Interrupted) else signal.SIGINT
         what = str(error) if isinstance(error, Interrupted) else "stopped"
-        again = shlex.join([*called_as(), *(word for word in sys.argv[1:] if word != "--restart")])
-        raise Interrupted(f"{what}. Finished runs are kept; go on with: {again}", signum) from error
+        raise Interrupted(f"{what}. Finished runs are kept; go on with: {command_to_go_on()}", signum) from error
     console.print()
     if not titles.runs:
         console.print(f"finished on {results['created'][:10]}; --restart begins anew", highlight=False)

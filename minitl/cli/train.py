@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from minitl.cli.options import FACTS, RECIPE, device, result_folder
+from minitl.cli.options import FACTS, RECIPE, command_to_go_on, device, result_folder
 from minitl.errors import Diverged, InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -223,9 +223,9 @@ def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Litera
         if engine.rank == 0:
             _finish(begun, result, scores, console)
     except Interrupted as error:
-        raise Interrupted(f"{error}; the same command goes on from there", error.signum) from error
+        raise Interrupted(f"{error}; go on from there with: {command_to_go_on()}", error.signum) from error
     except KeyboardInterrupt as error:
-        what = "interrupted; the same command goes on from the last state that was saved"
+        what = f"interrupted; go on from the last state that was saved with: {command_to_go_on()}"
         raise Interrupted(what, signal.SIGINT) from error
     except Diverged as error:
         engine.collect(model)

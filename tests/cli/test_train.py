@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -340,7 +341,8 @@ def test_an_interrupted_training_says_how_to_go_on_and_ends_as_an_unbroken_one(
     os.kill(process.pid, signum)
     _, message = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "the same command goes on from there" in message
+    again = shlex.split(message.partition("go on from there with: ")[2])
+    assert again[1:] == command(tmp_path / "broken")[1:]  # whatever Python is called
     assert "Traceback" not in message
     for out in (tmp_path / "broken", tmp_path / "unbroken"):
         subprocess.run(command(out), check=True, env=ONE_THREAD)
