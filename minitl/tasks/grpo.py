@@ -60,6 +60,7 @@ class GRPO(PolicyTask[Example, Asked]):
 
     metric = "reward"
     redraws = True
+    writes = True
 
     def __init__(
         self,

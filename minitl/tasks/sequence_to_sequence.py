@@ -69,6 +69,7 @@ class SequenceToSequence(Task[Example, Pair]):
     """
 
     name = "seq2seq-lm"
+    writes = True
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ from minitl.models.base import Model
 from minitl.nn.output import Output
 from minitl.tasks.task import TrainingBatch
 from minitl.training.engine import ALONE, Engine, Fed
-from minitl.training.feeds import FeatureFeed
+from minitl.training.feeds import FeatureFeed, Feed
 from minitl.training.recomputing import blocks
 
 T = TypeVar("T")
@@ -150,6 +150,8 @@ class FullyShared(Several):
     def connect(self, model: Model, feed: Fed) -> Fed:  # noqa: ARG002
         if isinstance(feed, FeatureFeed):
             raise InputError("features of a frozen backbone are computed once, and its head is small: ddp is for that")
+        if isinstance(feed, Feed) and feed.task.writes:
+            raise InputError(f"{feed.task.describe()['task']} lets the model write, which fsdp would wait for: use ddp")
         return feed
 
     def meeting(self, model: Model, last: bool) -> contextlib.AbstractContextManager[Any]:

@@ -53,6 +53,24 @@ def test_processes_without_torchrun_and_torchrun_without_a_plan(monkeypatch: pyt
         pass
 
 
+def test_fsdp_says_what_it_is_not_for() -> None:
+    from minitl.training.distributed import FullyShared
+    from minitl.training.feeds import FeatureFeed, Feed
+
+    class Writing:
+        writes = True
+
+        def describe(self) -> dict[str, str]:
+            return {"task": "grpo"}
+
+    engine = object.__new__(FullyShared)
+    for kind, says in ((FeatureFeed, "ddp is for that"), (Feed, "grpo lets the model write")):
+        feed = object.__new__(kind)
+        feed.task = Writing()  # type: ignore[assignment]
+        with pytest.raises(InputError, match=says):
+            engine.connect(None, feed)  # type: ignore[arg-type]
+
+
 def run(tiny: Path, folder: Path, world: int, *words: str) -> subprocess.CompletedProcess[str]:
     before = [*TORCHRUN, str(world)] if world > 1 else [sys.executable]
     command = [*before, str(PROGRAM), str(tiny), str(folder), *words]
