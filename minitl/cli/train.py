@@ -49,7 +49,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         parser.add_argument(
             "--task",
             help="classification (default), regression, token-classification, question-answering, causal-lm, "
-            "masked-lm, instruction, translation or summarisation",
+            "masked-lm, replaced-tokens, instruction, translation or summarisation",
         ),
         *_data_options(parser),
         *_training_options(parser),

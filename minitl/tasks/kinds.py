@@ -15,6 +15,7 @@ from minitl.tasks.instruction import Instruction
 from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.question_answering import QuestionAnswering
 from minitl.tasks.regression import Regression
+from minitl.tasks.replaced_tokens import ReplacedTokens, load_generator
 from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.tasks.sequence_to_sequence import Summarisation, Translation
 from minitl.tasks.task import Task
@@ -108,6 +109,16 @@ class Masks:
     max_length: int | None = None
     share: float = 0.15
     whole_words: bool = False
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """The options of `ReplacedTokens`; generator is the folder or hub id of a masked-lm model of the same vocabulary,
+    max_length None = 128, or all that the model can read."""
+
+    generator: str
+    max_length: int | None = None
+    share: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -211,6 +222,12 @@ def _load_pairs(where: Pairs) -> Dataset[Any]:
     return load_pairs(where.source, **{name: value for name, value in asdict(where).items() if name != "source"})
 
 
+def _replaced_tokens(model: Model, tokenizer: Tokenizer, options: Replaced) -> ReplacedTokens:
+    assert options.max_length is not None
+    generator = load_generator(options.generator, model, tokenizer, options.max_length)
+    return ReplacedTokens(tokenizer, generator, options.max_length, options.share)
+
+
 KINDS: dict[str, Kind] = {
     "classification": Kind(
         "sequence-classification",
@@ -260,6 +277,14 @@ KINDS: dict[str, Kind] = {
         128,
         _load_raw,
         lambda _model, tokenizer, _labels, options: MaskedLM(tokenizer, **asdict(options)),
+    ),
+    "replaced-tokens": Kind(
+        "replaced-token-detection",
+        Raw,
+        Replaced,
+        128,
+        _load_raw,
+        lambda model, tokenizer, _labels, options: _replaced_tokens(model, tokenizer, options),
     ),
     "question-answering": Kind(
         "question-answering",
