@@ -123,7 +123,9 @@ def load_generator(source: str, model: Model, tokenizer: Tokenizer, max_length: 
 
     generator = load_model(source, "masked-lm", device=next(model.parameters()).device)
     if generator.untaught:
-        raise InputError(f"generator {source}: it has no masked-lm head that was taught: {generator.untaught[0]} is new")
+        raise InputError(
+            f"generator {source}: it has no masked-lm head that was taught: {generator.untaught[0]} is new"
+        )
     its = load_tokenizer(source)
     size = tokenizer.vocab_size
     same = its.vocab_size == size and all(its.id_to_token(i) == tokenizer.id_to_token(i) for i in range(size))
