@@ -6,7 +6,7 @@ adapter_model.safetensors   base_model.model.<published path>.lora_A.weight, …
                             ….lora_magnitude_vector                                                … with DoRA
                             base_model.model.classifier.weight                                     saved modules
                             base_model.model.<published path>[.base_layer].bias                    trained biases
-                            ….token_adapter.trainable_tokens_delta             rows of new tokens, see `minitl.adapters.rows`
+                            ….token_adapter.trainable_tokens_delta             rows of new tokens (`rows.py`)
 """
 
 import logging

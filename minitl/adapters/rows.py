@@ -1,4 +1,4 @@
-"""Rows of new tokens in an adapter: those that `add_tokens` made learn with it, are chosen with it and lie in its files.
+"""Rows of new tokens in an adapter: what `add_tokens` made learns with it, is chosen with it and lies in its files.
 
 adapter_config.json         trainable_token_indices    {published path of a table: the ids of the rows}
 adapter_model.safetensors   <published path>.token_adapter.trainable_tokens_delta   the rows themselves

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from minitl.cli.options import FACTS, quietly, result_folder
+from minitl.cli.options import FACTS, quietly, result_folder, tokenizer_source
 
 TASKS = {  # by an adapter's task_type, where it says one that has a head of its own
     "SEQ_CLS": "sequence-classification",
@@ -63,6 +63,6 @@ def run(args: argparse.Namespace) -> int:
     load_adapter(model, folder)
     merge_lora(model, keep_base=False)
     remove_lora(model)
-    save_model(model, args.destination, load_tokenizer(base))
+    save_model(model, args.destination, load_tokenizer(tokenizer_source(folder, base)))
     print(args.destination)
     return 0

@@ -16,9 +16,9 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="what a trained model says of texts, or without training a prompt",
         description="Print one line a text, parted by tabs: of a classifier label, probability and text; of a score "
         "the score and the text; of --question the answer and its score; a translation or a summary alone. A tagger's "
-        "words come one a line with their tags, the text being cut at its spaces; tokens that may be replaced likewise, "
-        "with the probability. With --labels, any language model or "
-        "entailment classifier does: give the texts before the options, or on standard input.",
+        "words come one a line with their tags, the text being cut at its spaces; tokens likewise, with the "
+        "probability that they were replaced. With --labels, any language model or entailment classifier does: give "
+        "the texts before the options, or on standard input.",
     )
     parser.add_argument("model", help="a folder that `minitl train` wrote, or a checkpoint folder or hub id")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: one a line from standard input)")

@@ -87,8 +87,15 @@ def _training_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
         parser.add_argument(
             "--strategy",
             dest="strategy.name",
-            choices=("full", "frozen", "gradual", "head-then-body", "lora"),
+            choices=("full", "frozen", "gradual", "head-then-body", "new-tokens", "lora"),
             help="what learns (default: full)",
+        ),
+        parser.add_argument(
+            "--new-tokens",
+            dest="model.new_tokens",
+            nargs="+",
+            metavar="TOKEN",
+            help="what the tokenizer is to know whole; each begins as the mean of the tokens there are",
         ),
         parser.add_argument("--epochs", dest="training.epochs", type=int, help="passes over the data (default: 3)"),
         parser.add_argument("--batch-size", dest="training.batch_size", type=int, help="(default: 32)"),
@@ -99,7 +106,7 @@ def _training_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             "--learning-rate",
             dest="training.learning_rate",
             type=float,
-            help="default: 5e-5; 5e-4 for lora, 1e-2 for frozen",
+            help="default: 5e-5; 5e-4 for lora, 2e-3 for new-tokens, 1e-2 for frozen",
         ),
         parser.add_argument(
             "--schedule", dest="training.schedule", choices=("linear", "cosine", "slanted", "constant")
@@ -344,6 +351,8 @@ def _save(model: "Model", tokenizer: "Tokenizer", recipe: "Recipe") -> Path:
     folder = Path(recipe.out) / result_folder(recipe.strategy.name)
     if recipe.strategy.name == "lora":
         save_adapter(model, folder)
+        if recipe.model.new_tokens:
+            tokenizer.save(folder)
     else:
         save_model(model, folder, tokenizer)
     return folder

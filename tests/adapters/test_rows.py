@@ -59,7 +59,7 @@ def test_only_the_update_and_the_new_rows_learn(load, taught, name):  # noqa: F8
 
 
 @every_language_model
-def test_what_is_loaded_on_the_published_base_gives_the_same(load, taught, tmp_path, name):  # noqa: F811
+def test_what_is_loaded_on_the_published_base_gives_the_same(taught, tmp_path, name):
     model, ids = taught(name)
     again = load_model(CHECKPOINTS / name)
     before = stored(again)
@@ -79,7 +79,7 @@ def test_what_is_loaded_on_the_published_base_gives_the_same(load, taught, tmp_p
 
 
 @every_language_model
-def test_it_is_merged_into_an_ordinary_checkpoint(load, taught, tmp_path, name):  # noqa: F811
+def test_it_is_merged_into_an_ordinary_checkpoint(taught, tmp_path, name):
     model, ids = taught(name)
     before = answers(model, ids)
     minitl.merge_lora(model)
@@ -90,7 +90,7 @@ def test_it_is_merged_into_an_ordinary_checkpoint(load, taught, tmp_path, name):
         torch.testing.assert_close(after[field], value, rtol=1e-4, atol=1e-4)
 
 
-def test_new_rows_learn_in_float32_over_a_half_precision_base(load, taught, tmp_path):  # noqa: F811
+def test_new_rows_learn_in_float32_over_a_half_precision_base(taught, tmp_path):
     model, ids = taught("bert-masked-lm", torch.bfloat16)
     assert model.get_parameter("embeddings.token.new").dtype == torch.float32
     again = load_model(CHECKPOINTS / "bert-masked-lm", dtype=torch.bfloat16)
@@ -112,7 +112,7 @@ def test_rows_that_the_base_has_already_are_the_adapter_s_own(load, taught, tmp_
     assert all(torch.equal(value, stored(grown)[key]) for key, value in base.items())
 
 
-def test_two_adapters_have_rows_of_their_own(taught, tmp_path):
+def test_two_adapters_have_rows_of_their_own(taught):
     model, ids = taught("llama-causal-lm")
     first = answers(model, ids)["logits"]
     minitl.add_lora(model, LINEAR, "other")
