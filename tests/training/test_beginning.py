@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from minitl import load_tokenizer
+from minitl import load_model, load_tokenizer, new_model
 from minitl.errors import ConfigError, InputError
 from minitl.training.beginning import begin
-from minitl.training.recipe import make_recipe
+from minitl.training.recipe import make_recipe, read_recipe
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 BERT = {"model_type": "bert", "vocab_size": 200, "max_position_embeddings": 32, "type_vocab_size": 2, **SHAPE}
@@ -97,13 +97,30 @@ def test_a_wrong_field_of_the_config_is_named(text: Path) -> None:
 
 
 def test_an_adapter_is_not_taught_under_a_head_that_no_file_holds(text: Path, tmp_path: Path) -> None:
-    from minitl import new_model, save_model
+    from minitl import save_model
 
     tokenizer = begin(scratch(text, {"config": BERT})).tokenizer
     headless = new_model({**BERT, "vocab_size": tokenizer.vocab_size})
     save_model(headless, tmp_path / "bert", tokenizer)
     with pytest.raises(InputError, match=r"no masked-lm head: head\."):
         begin(scratch(text, {"source": str(tmp_path / "bert")}, strategy={"name": "lora"}))
+
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_of_the_project_are_whole(path: Path) -> None:
+    assert read_recipe(path).out == f"runs/{path.stem}"
+
+
+@pytest.mark.parametrize("name", ["novels_bert", "novels_gpt2"])
+def test_the_project_s_own_models_have_at_most_ten_million_parameters(name: str) -> None:
+    recipe = read_recipe(RECIPES / f"{name}.toml")
+    assert recipe.model.config is not None
+    model = new_model(recipe.model.config, recipe.kind.head)
+    assert 5e6 < sum(p.numel() for p in model.parameters()) <= 10e6
+    assert recipe.options.max_length == model.position_limit
 
 
 # New tokens
@@ -172,6 +189,8 @@ def test_a_classifier_learns_its_head_beside_the_new_rows(bert: Path, tmp_path: 
     begun.recipe.learns.prepare(begun.model)
     learns = {name for name, p in begun.model.named_parameters() if p.requires_grad}
     assert {"embeddings.token.new", "head.classifier.weight"} <= learns
+    with pytest.raises(InputError, match="no row of this model is new; add_tokens gives it some"):
+        begun.recipe.learns.prepare(load_model(bert, "sequence-classification", num_labels=2))
     assert all(name == "embeddings.token.new" or name.startswith("head.") for name in learns)
 
 
