@@ -6,6 +6,7 @@ adapter_model.safetensors   base_model.model.<published path>.lora_A.weight, …
                             ….lora_magnitude_vector                                                … with DoRA
                             base_model.model.classifier.weight                                     saved modules
                             base_model.model.<published path>[.base_layer].bias                    trained biases
+                            ….token_adapter.trainable_tokens_delta             rows of new tokens (`rows.py`)
 """
 
 import logging
@@ -20,6 +21,16 @@ from minitl.adapters.held import Adapter, adapter_of
 from minitl.adapters.kinds import new_update
 from minitl.adapters.peft_config import config_values, read_config
 from minitl.adapters.placement import check_free, own_names, place, places_among
+from minitl.adapters.rows import KINDS as ROW_KINDS
+from minitl.adapters.rows import (
+    Rows,
+    check_apart,
+    expected_rows,
+    make_room,
+    of_the_embedding,
+    read_rows,
+    row_names,
+)
 from minitl.adapters.targets import TASKS_WITH_OWN_HEAD, find_saved, find_targets, known_targets, layer_name
 from minitl.checkpoints.atomic import write_json
 from minitl.checkpoints.weights import Weights, read_json, saving, write_safetensors
@@ -62,7 +73,8 @@ def load_adapter(model: Model, folder: str | Path, name: str = "default") -> Non
 
     Strict both ways: CheckpointError lists the first tensors that are missing, unexpected or mis-shaped; it is raised,
     with the model untouched, for damaged files too, and for settings that are not supported. InputError: the name is
-    taken.
+    taken. Where the adapter has rows of new tokens, the model's tables grow by them, see `add_tokens`; they stay grown
+    when the adapter is taken off.
     """
     check_free(model, name)
     folder = Path(folder)
@@ -76,12 +88,16 @@ def load_adapter(model: Model, folder: str | Path, name: str = "default") -> Non
     saved = [path for paths in find_saved(model, config.modules_to_save or []).values() for path in paths]
     try:
         places = places_among(find_targets(model, known_targets(model, config.target_modules)), saved)
+        rows = read_rows(model, values, folder / CONFIG)
+        check_apart((*places, *saved), rows.tables if rows else ())
     except InputError as error:
         raise CheckpointError(f"{folder / CONFIG}: the adapter does not fit this model: {error}") from error
-    sources = _match(model, config, places, saved, weights, folder / WEIGHTS)
+    sources = _match(model, config, places, saved, weights, folder / WEIGHTS, rows)
     if model.task in TASKS_WITH_OWN_HEAD and not any(path.startswith("head.") for path in saved):
         log.warning("%s: the adapter has no head; the model's own is used", folder)
-    adapter = place(model, name, config, places, saved, extra)
+    if rows:
+        make_room(model, rows)
+    adapter = place(model, name, config, places, saved, extra, row_names(model, rows.tables) if rows else ())
     with torch.no_grad():
         for ours, parameter in _tensors(model, name, adapter).items():
             stored = weights[sources[ours]]
@@ -101,6 +117,8 @@ def _published_key(model: Model, places: Sequence[str], ours: str) -> str:
     path, _, kind = ours.rpartition(".")
     if kind in KINDS:
         return f"{PREFIX}{layer_name(model, path)}.{kind}{KINDS[kind]}"
+    if kind in ROW_KINDS:
+        return f"{PREFIX}{layer_name(model, path)}.{ROW_KINDS[kind]}"
     published = model.key_map.to_published(ours)
     assert published is not None  # places and saved modules were found by their published paths
     if kind == "bias" and path in places:
@@ -109,23 +127,32 @@ def _published_key(model: Model, places: Sequence[str], ours: str) -> str:
 
 
 def _match(
-    model: Model, config: LoraConfig, places: list[str], saved: list[str], weights: Weights, file: Path
+    model: Model,
+    config: LoraConfig,
+    places: list[str],
+    saved: list[str],
+    weights: Weights,
+    file: Path,
+    rows: Rows | None,
 ) -> dict[str, str]:
     """Which tensor of the file fills which of ours (see `_tensors`); CheckpointError lists all that do not fit."""
     expected = {name: tuple(model.get_parameter(name).shape) for name in own_names(model, config, places, saved)}
+    expected |= expected_rows(model, rows) if rows else {}
     for path in places:
         update = new_update(config.of_layer(layer_name(model, path)), model.get_submodule(path), meta=True)
         expected |= {f"{path}.{kind}": tuple(parameter.shape) for kind, parameter in update.named_parameters()}
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     called = {model.key_map.to_layer(path, with_prefix=False): path for path in places}
+    called |= {model.key_map.bare(layer_name(model, path)): path for path in (rows.tables if rows else ())}
     sources: dict[str, str] = {}
     problems = []
     for key, shape in weights.shapes.items():
         if not parameters.isdisjoint(_repeated(model, key)):
             continue
         ours = _our_name(model, called, key)
+        ours = of_the_embedding(model, ours) if rows else ours
         if ours not in expected:
-            problems += _of_the_base(model, places, ours, key, weights)
+            problems += _of_the_base(model, places, ours, key, weights, rows)
             continue
         wanted = expected[ours][::-1] if model.key_map.is_transposed(ours) else expected[ours]
         if shape != wanted:
@@ -146,19 +173,23 @@ def _match(
     return sources
 
 
-def _of_the_base(model: Model, places: Sequence[str], ours: str, key: str, weights: Weights) -> list[str]:
+def _of_the_base(
+    model: Model, places: Sequence[str], ours: str, key: str, weights: Weights, rows: Rows | None
+) -> list[str]:
     """What is wrong with a tensor that is none of the adapter's.
 
-    Nothing, where it is the base's own weight of an adapted layer: PEFT writes that of embeddings and output layers.
+    Nothing, where it is the base's own weight of an adapted layer: PEFT writes that of embeddings and output layers,
+    of tables that grew with the rows they had before they learnt.
     """
     path, _, kind = ours.rpartition(".")
     shape = list(weights.shapes[key])
-    if kind != "weight" or path not in places:
+    grown = rows.first if rows and path in rows.tables else None
+    if kind != "weight" or (path not in places and grown is None):
         return [f"{key}: unexpected, shape {shape}"]
-    base = model.get_parameter(ours).detach()
-    if tuple(shape) != tuple(base.shape):
+    base = model.get_parameter(ours).detach()[:grown]
+    stored = weights[key].to(base.device)[:grown]
+    if stored.shape != base.shape:
         return [f"{key}: shape {shape} in the file, {list(base.shape)} in the model"]
-    stored = weights[key].to(base.device)
     # The one may be the other rounded: a base in half precision then, one in float32 now, or the other way about.
     same = torch.equal(stored.to(base.dtype), base) or torch.equal(stored, base.to(stored.dtype))
     return [] if same else [f"{key}: the adapter was made for a base whose table has other numbers"]
@@ -177,14 +208,15 @@ def _repeated(model: Model, key: str) -> set[str | None]:
 
 
 def _our_name(model: Model, called: dict[str | None, str], key: str) -> str:
-    """A key of the file -> "<path>.lora_A" or a parameter's name; the key itself if unknown.
+    """A key of the file -> "<path>.lora_A", "<path>.new" or a parameter's name; the key itself if unknown.
 
     called   the paths of the adapted layers by their published names, without prefix
     """
-    name = key.removeprefix(PREFIX).replace(".base_layer.", ".")
-    for kind, ending in KINDS.items():
-        if name.endswith(f".{kind}{ending}"):
-            published = name.removesuffix(f".{kind}{ending}")
+    name = key.removeprefix(PREFIX).replace(".token_adapter.base_layer.", ".").replace(".base_layer.", ".")
+    endings = {kind: f".{kind}{ending}" for kind, ending in KINDS.items()}
+    for kind, ending in (endings | {kind: f".{ending}" for kind, ending in ROW_KINDS.items()}).items():
+        if name.endswith(ending):
+            published = name.removesuffix(ending)
             path = called.get(model.key_map.bare(published), model.key_map.to_ours(published))
             return key if path is None else f"{path}.{kind}"
     path, _, kind = name.rpartition(".")

@@ -7,6 +7,7 @@ from typing import Any
 
 from minitl.adapters.config import LoraConfig
 from minitl.adapters.held import Adapter
+from minitl.adapters.rows import FIELD, indices
 from minitl.adapters.targets import shortest_names, shortest_saved
 from minitl.checkpoints.hub import full_name
 from minitl.errors import CheckpointError, InputError
@@ -41,10 +42,10 @@ FIELDS = {
 # Fields that say nothing of what the adapter computes, but where its base comes from: kept.
 ORIGIN = ("auto_mapping", "revision")
 
-# Others that say nothing of it, or (fan_in_fan_out) what the key map knows: written anew.
+# Others that say nothing of it, or what is known or read elsewhere: written anew.
 NEUTRAL = {
     "base_model_name_or_path",
-    "fan_in_fan_out",
+    "fan_in_fan_out",  # the key map knows
     "inference_mode",
     "megatron_core",
     "peft_type",
@@ -52,6 +53,7 @@ NEUTRAL = {
     "qalora_group_size",
     "runtime_config",
     "task_type",
+    FIELD,  # `minitl.adapters.rows` reads and writes it
 }
 
 # Fields that change what the adapter computes, in ways that are not known here. Empty values are fine.
@@ -72,7 +74,6 @@ UNSUPPORTED = {
     "megatron_config",
     "monteclora_config",
     "target_parameters",
-    "trainable_token_indices",
     "use_bdlora",
     "use_qalora",
     "velora_config",
@@ -139,4 +140,5 @@ def config_values(model: Model, adapter: Adapter) -> dict[str, Any]:
         "alpha_pattern": dict(config.alpha_pattern or {}),
         "fan_in_fan_out": any(keys.is_transposed(f"{path}.weight") for path in adapter.places),
         "init_lora_weights": True,
+        FIELD: indices(model, adapter.own),
     }

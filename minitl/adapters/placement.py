@@ -27,6 +27,7 @@ from minitl.adapters.held import (
 from minitl.adapters.kinds import Adapted, adapted, new_update, plain
 from minitl.adapters.masters import compute_as_before, own_version, round_in_forward
 from minitl.adapters.mixed import mix, unmix
+from minitl.adapters.rows import any_rows, check_apart, grown_tables, row_names, tied_rows
 from minitl.adapters.targets import (
     TASKS_WITH_OWN_HEAD,
     find_saved,
@@ -37,7 +38,6 @@ from minitl.adapters.targets import (
 )
 from minitl.errors import InputError
 from minitl.models.base import Model
-from minitl.nn.grown import Grown
 
 log = logging.getLogger("minitl")
 
@@ -46,8 +46,9 @@ def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
     """Freeze `model` and place a fresh adapter on it, which becomes the active one; in place.
 
     Only the adapter and the head of a classification task are then trained; a language model's head stays frozen.
-    InputError: the name is taken, a target, a pattern or a module to save matches nothing, a table has grown by rows
-    that learn (see `add_tokens`), or adapters are merged or mixed.
+    Rows that learn by themselves, see `add_tokens`, do so in the adapter's own version of them. InputError: the name is
+    taken, a target, a pattern or a module to save matches nothing, or is a table with such rows, or adapters are merged
+    or mixed.
     """
     if not isinstance(config, LoraConfig):
         raise InputError(f"add_lora takes a LoraConfig, got {config!r}")
@@ -65,12 +66,14 @@ def add_lora(model: Model, config: LoraConfig, name: str = "default") -> None:
         saved += [f"head.{path}" for path, part in model.head.named_modules() if part._parameters]
     places = places_among(targets, saved)
     _check_patterns(model, config, places)
-    if model.has_unsaved_rows and "embeddings.token" not in saved:
+    grown = grown_tables(model)
+    check_apart((*places, *saved), grown)
+    if model.has_unsaved_rows and not grown and "embeddings.token" not in saved:
         log.warning(
             "the tables grew by add_tokens and no file holds their new rows: neither will this adapter's. Name the "
             "embedding in modules_to_save, or save_model the grown model first, as the adapter's base"
         )
-    place(model, name, config, places, saved)
+    place(model, name, config, places, saved, rows=row_names(model, grown))
 
 
 def use_adapter(model: Model, name: str | Sequence[str | None] | None) -> None:
@@ -101,8 +104,10 @@ def use_adapter(model: Model, name: str | Sequence[str | None] | None) -> None:
     if not names:
         raise InputError("use_adapter was given no name: a list has one for each row of the batch, None for the base")
     for one in names:
-        if one is not None:
-            adapter_of(model, one)
+        if one is not None and any_rows(adapter_of(model, one).own):
+            raise InputError(
+                f"the adapter {one!r} has rows of new tokens, and such adapters are not mixed in one batch"
+            )
     _activate(model, adapters, None)
     mix(model, adapters, names)
 
@@ -161,8 +166,10 @@ def place(
     places: Sequence[str],
     saved: Sequence[str],
     extra: Mapping[str, Any] | None = None,
+    rows: Sequence[str] = (),
 ) -> Adapter:
-    """Place a fresh adapter on the layers `places`, with its own copies of the modules `saved`, and activate it."""
+    """Place a fresh adapter on the layers `places`, with its own copies of the modules `saved` and of the new `rows`,
+    and activate it."""
     adapters: Adapters | None = getattr(model, ATTRIBUTE, None)
     if adapters is None:
         grads = {n: p.requires_grad for n, p in model.named_parameters(remove_duplicate=False)}
@@ -170,7 +177,7 @@ def place(
         setattr(model, ATTRIBUTE, adapters)
         model.requires_grad_(False)
     _activate(model, adapters, None)
-    own = {n: own_version(model, n) for n in own_names(model, config, places, saved)}
+    own = {n: own_version(model, n) for n in (*own_names(model, config, places, saved), *rows)}
     for path in places:
         _part(model, path, adapters.parted)
         layer = adapted(model.get_submodule(path))
@@ -202,12 +209,6 @@ def check_free(model: Model, name: str) -> None:
         raise InputError(
             f"{name!r} cannot be an adapter's name: it must be a word without dots, and none that nn.Module uses itself"
         )
-    grown = [path for path, module in model.named_modules() if isinstance(module, Grown)]
-    if grown:
-        raise InputError(
-            f"{', '.join(grown)} grew by added tokens, whose rows an adapter's files could not hold: "
-            "save_model the grown model and load that, or add_tokens(…, train_all=True) with modules_to_save"
-        )
     if adapters is not None and name in adapters.held:
         raise InputError(f"an adapter called {name!r} is placed already; choose another name, or remove_lora first")
     if adapters is not None and adapters.merged:
@@ -232,7 +233,7 @@ def _activate(model: Model, adapters: Adapters, name: str | None) -> None:
             layer.active = name if name is not None and name in layer.adapters else None
     if name is not None:
         for own_name, parameter in adapters.held[name].own.items():
-            for place_name in (own_name, *_twins(own_name, adapters.parted)):
+            for place_name in (own_name, *_twins(own_name, adapters.parted), *tied_rows(model, own_name)):
                 adapters.base[place_name] = swap(model, place_name, parameter)
                 if parameter.dtype != adapters.dtype:
                     module = model.get_submodule(place_name.rpartition(".")[0])

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from minitl.cli.options import FACTS, quietly, result_folder
+from minitl.cli.options import FACTS, quietly, result_folder, tokenizer_source
 
 TASKS = {  # by an adapter's task_type, where it says one that has a head of its own
     "SEQ_CLS": "sequence-classification",
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     load_adapter(model, folder)
     merge_lora(model, keep_base=False)
     remove_lora(model)
-    tokenizer, beside = load_tokenizer(base), {}
+    tokenizer, beside = load_tokenizer(tokenizer_source(folder, base)), {}
     if kind is not None:
         beside = kind.make(model, tokenizer, facts["labels"], kind.options(**facts["options"])).beside(model)
     save_model(model, args.destination, tokenizer, beside=beside)

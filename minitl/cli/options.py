@@ -105,6 +105,11 @@ def read_facts(source: str) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
+def tokenizer_source(adapter: Path, base: str) -> str:
+    """Where the tokenizer of an adapter is: beside it, if it knows new tokens, else with the base."""
+    return str(adapter) if (adapter / "tokenizer_config.json").exists() else base
+
+
 def read_model(source: str) -> tuple["Model", "Tokenizer", dict[str, Any]]:
     """A model, its tokenizer, and what FACTS says where `minitl train` wrote the folder: an empty dict elsewhere."""
     from minitl.adapters import load_adapter
@@ -119,8 +124,10 @@ def read_model(source: str) -> tuple["Model", "Tokenizer", dict[str, Any]]:
         source, kind = facts["base"], KINDS[facts["task"]]
         with quietly():
             model = load_model(source, kind.head, **kind.head_options(facts["labels"]))
-        load_adapter(model, folder / result_folder("lora"))
+        adapter = folder / result_folder("lora")
+        load_adapter(model, adapter)
         model.eval()
+        source = tokenizer_source(adapter, source)
     else:
         if not facts and (folder / CONFIG).exists() and not (folder / "config.json").exists():
             raise InputError(f"{source} holds an adapter and no model: `minitl merge` makes one of both")

@@ -16,8 +16,9 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="what a trained model says of texts, or without training a prompt",
         description="Print one line a text, parted by tabs: of a classifier label, probability and text; of a score "
         "the score and the text; of --question the answer and its score; a translation or a summary alone. A tagger's "
-        "words come one a line with their tags, the text being cut at its spaces. With --labels, any language model or "
-        "entailment classifier does: give the texts before the options, or on standard input.",
+        "words come one a line with their tags, the text being cut at its spaces; tokens likewise, with the "
+        "probability that they were replaced. With --labels, any language model or entailment classifier does: give "
+        "the texts before the options, or on standard input.",
     )
     parser.add_argument("model", help="a folder that `minitl train` wrote, or a checkpoint folder or hub id")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: one a line from standard input)")
@@ -62,6 +63,8 @@ def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Lin
         )
     if name == "sentence-embedding":
         raise InputError(f"{args.model} gives vectors: `minitl embed` writes them")
+    if name == "replaced-tokens":
+        return _replaced(texts, model, task)
     if (args.question is not None) != (name == "question-answering"):
         raise InputError("--question: only of use with a model that answers questions, which needs one")
     as_examples: dict[str, tuple[Callable[[str], Any], Callable[[Sequence[str], Any], Iterator[Line]]]] = {
@@ -98,6 +101,15 @@ def _tags(texts: Sequence[str], sentences: Sequence[Sequence[str]]) -> Iterator[
         words = text.split()
         pairs = zip(words, tags, strict=True)
         yield "".join(f"{word}\t{tag}\n" for word, tag in pairs), {"words": words, "tags": list(tags)}
+
+
+def _replaced(texts: Sequence[str], model: Any, task: Any) -> Iterator[Line]:
+    from minitl.tasks.replaced_tokens import suspicions
+
+    for text in texts:
+        found = suspicions(model, task.tokenizer, text)
+        lines = "".join(f"{token}\t{probability:.4f}\n" for token, probability in found)
+        yield lines, {"tokens": [token for token, _ in found], "replaced": [probability for _, probability in found]}
 
 
 def _answers(texts: Sequence[str], answers: Sequence[Any]) -> Iterator[Line]:

@@ -47,7 +47,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         parser.add_argument(
             "--task",
             help="classification (default), regression, token-classification, question-answering, causal-lm, "
-            "masked-lm, instruction, translation, summarisation, sentence-embedding, reward, dpo or grpo",
+            "masked-lm, replaced-tokens, instruction, translation, summarisation, sentence-embedding, reward, dpo "
+            "or grpo",
         ),
         *_data_options(parser),
         *_training_options(parser),
@@ -85,8 +86,15 @@ def _training_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
         parser.add_argument(
             "--strategy",
             dest="strategy.name",
-            choices=("full", "frozen", "gradual", "head-then-body", "lora"),
+            choices=("full", "frozen", "gradual", "head-then-body", "new-tokens", "lora"),
             help="what learns (default: full)",
+        ),
+        parser.add_argument(
+            "--new-tokens",
+            dest="model.new_tokens",
+            nargs="+",
+            metavar="TOKEN",
+            help="what the tokenizer is to know whole; each begins as the mean of the tokens there are",
         ),
         parser.add_argument("--epochs", dest="training.epochs", type=int, help="passes over the data (default: 3)"),
         parser.add_argument("--batch-size", dest="training.batch_size", type=int, help="(default: 32)"),
@@ -97,7 +105,7 @@ def _training_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             "--learning-rate",
             dest="training.learning_rate",
             type=float,
-            help="default: 5e-5; 5e-4 for lora, 1e-2 for frozen",
+            help="default: 5e-5; 5e-4 for lora, 2e-3 for new-tokens, 1e-2 for frozen",
         ),
         parser.add_argument(
             "--schedule", dest="training.schedule", choices=("linear", "cosine", "slanted", "constant")
@@ -343,6 +351,8 @@ def _save(begun: "Beginning") -> Path:
     folder = Path(begun.recipe.out) / result_folder(begun.recipe.strategy.name)
     if begun.recipe.strategy.name == "lora":
         save_adapter(begun.model, folder)
+        if begun.recipe.model.new_tokens:
+            begun.tokenizer.save(folder)
     else:
         save_model(begun.model, folder, begun.tokenizer, beside=begun.task.beside(begun.model))
     return folder

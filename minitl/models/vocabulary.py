@@ -9,7 +9,7 @@ Language Models"): a new token's score is then the mean of all scores, and the p
 as little as they can.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -34,11 +34,11 @@ def add_tokens(model: Model, tokenizer: Tokenizer, tokens: Sequence[str], *, tra
 
     Outputs for old tokens stay what they were, bit for bit where the old rows are frozen. Tokens beyond the table that
     the tokenizer was taught before, without the model, get their rows too; a further call adds to the rows that learn.
-    `save_model` writes one ordinary table, old rows and new: a model that is loaded again has no frozen rows.
+    `save_model` writes one ordinary table, old rows and new: a model that is loaded again has no frozen rows. An
+    adapter that is placed afterwards, `add_lora`, has its own version of rows that learn, and its files hold them;
+    those of `train_all` only if the table is among its `modules_to_save`.
 
-    Returns how many tokens were new. InputError: a blank token, a model without a token embedding or with adapters
-    (whose files could not say that the model grew). Adapters are refused in turn where rows learn by themselves: save
-    the grown model and load that, or use `train_all` and train the tables beside LoRA by `modules_to_save`.
+    Returns how many tokens were new. InputError: a blank token, a model without a token embedding or with adapters.
     """
     embedding = _embedding(model)
     known = tokenizer.vocab_size
@@ -47,23 +47,47 @@ def add_tokens(model: Model, tokenizer: Tokenizer, tokens: Sequence[str], *, tra
     first = min(known, rows)  # rows beyond the tokens known are spare: some published tables are padded
     if end <= max(known, rows) and not count:
         return 0
-    grow = _plain if train_all else _grown
+    if train_all:
+        _replace_tables(model, first, end, lambda table, made: _plain(table, first, end, made))
+        model.source = None  # no longer what that holds: an adapter's files must not name it as the base
+        return count
+    start = embedding.first if isinstance(embedding, Grown) else first
+    _replace_tables(model, first, end, lambda table, made: _grown(table, start, first, end, made))
+    model.requires_grad_(False)
+    for rows_that_learn in new_rows(model):
+        rows_that_learn.requires_grad_()
+    return count
+
+
+def grow(model: Model, start: int, end: int) -> None:
+    """Let learn the rows of the ids from `start` to before `end` by themselves, in place.
+
+    Those that the tables have begin as they are, others as the mean. What is trainable beside them stays so. InputError
+    as `add_tokens`.
+    """
+    fresh = min(end, _embedding(model).num_embeddings)
+    _replace_tables(model, fresh, end, lambda table, made: _grown(table, start, fresh, end, made))
+
+
+def new_rows(model: nn.Module) -> list[nn.Parameter]:
+    """What learns in the tables that grew: rows, and biases of them."""
+    grown = (module for module in model.modules() if isinstance(module, Grown))
+    return [p for module in grown for name, p in module.named_parameters(recurse=False) if name.startswith("new")]
+
+
+def _replace_tables(
+    model: Model, first: int, end: int, remake: Callable[[nn.Module, dict[int, nn.Parameter]], nn.Module]
+) -> None:
+    """Put `remake` of each table of tokens in its place; rows from `first` to `end` are new there."""
+    rows = _embedding(model).num_embeddings
     made: dict[int, nn.Parameter] = {}  # by the identity of the old weight: what is tied stays tied
-    for path in (EMBEDDING, *_outputs(model)):
+    for path in (EMBEDDING, *output_layers(model)):
         parent, _, name = path.rpartition(".")
         old = model.get_submodule(path)
-        setattr(model.get_submodule(parent), name, grow(old, first, end, made).train(old.training))
+        setattr(model.get_submodule(parent), name, remake(old, made).train(old.training))
     _extend_buffers(model.head, rows, first, end)
     model.config = replace(model.config, vocab_size=max(rows, end))  # type: ignore[call-arg]  # of every family
     model.has_unsaved_rows = True
-    model.source = None  # no longer what that holds: an adapter's files must not name it as the base
-    if not train_all:
-        model.requires_grad_(False)
-        for module in model.modules():
-            if isinstance(module, Grown):
-                for name, parameter in module.named_parameters(recurse=False):
-                    parameter.requires_grad_(name.startswith("new"))
-    return count
 
 
 def _embedding(model: Model) -> Embedding:
@@ -75,16 +99,15 @@ def _embedding(model: Model) -> Embedding:
     return embedding
 
 
-def _outputs(model: Model) -> list[str]:
+def output_layers(model: Model) -> list[str]:
     """The paths of the output layers, which have a row for each token: those that may be tied to the embedding."""
     named = {name.rpartition(".")[0] for group in model.key_map.ties for name in group}
     return [path for path, _ in model.named_modules() if path in named and path != EMBEDDING]
 
 
-def _grown(module: nn.Module, first: int, end: int, made: dict[int, nn.Parameter]) -> nn.Module:
-    """`module` with rows that learn for the ids from `first` to `end`, and for those it had such rows for already."""
+def _grown(module: nn.Module, start: int, first: int, end: int, made: dict[int, nn.Parameter]) -> nn.Module:
+    """`module` with rows that learn for the ids from `start` to `end`; those from `first` on are new."""
     assert isinstance(module, (Embedding, nn.Linear, GrownOutput))
-    start = module.first if isinstance(module, Grown) else first
     weight = module.weight
     if id(weight) not in made:
         made[id(weight)] = nn.Parameter(_extended(_whole(module, "weight"), first, end)[start:end].clone())

@@ -23,9 +23,21 @@ from minitl.tasks.dpo import DPO
 from minitl.tasks.grpo import GRPO
 from minitl.tasks.instruction import Instruction
 from minitl.tasks.masked_lm import MaskedLM
-from minitl.tasks.options import Drawing, Judged, Length, Masks, Preferring, Told, Vectors, Windows, Writing
+from minitl.tasks.options import (
+    Drawing,
+    Judged,
+    Length,
+    Masks,
+    Preferring,
+    Replaced,
+    Told,
+    Vectors,
+    Windows,
+    Writing,
+)
 from minitl.tasks.question_answering import QuestionAnswering
 from minitl.tasks.regression import Regression
+from minitl.tasks.replaced_tokens import ReplacedTokens, load_generator
 from minitl.tasks.reward import RewardModel
 from minitl.tasks.rewards import load_reward
 from minitl.tasks.sentence_embedding import SentenceEmbedding
@@ -116,6 +128,12 @@ def _make_grpo(model: Model, tokenizer: Tokenizer, _labels: Sequence[str] | None
     return GRPO(tokenizer, model, reward, **own)
 
 
+def _replaced_tokens(model: Model, tokenizer: Tokenizer, options: Replaced) -> ReplacedTokens:
+    assert options.max_length is not None
+    generator = load_generator(options.generator, model, tokenizer, options.max_length)
+    return ReplacedTokens(tokenizer, generator, options.max_length, options.share)
+
+
 KINDS: dict[str, Kind] = {
     "classification": Kind(
         "sequence-classification",
@@ -165,6 +183,14 @@ KINDS: dict[str, Kind] = {
         128,
         by_fields(load_text),
         lambda _model, tokenizer, _labels, options: MaskedLM(tokenizer, **asdict(options)),
+    ),
+    "replaced-tokens": Kind(
+        "replaced-token-detection",
+        Raw,
+        Replaced,
+        128,
+        by_fields(load_text),
+        lambda model, tokenizer, _labels, options: _replaced_tokens(model, tokenizer, options),
     ),
     "question-answering": Kind(
         "question-answering",

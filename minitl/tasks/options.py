@@ -32,6 +32,16 @@ class Masks:
 
 
 @dataclass(frozen=True)
+class Replaced:
+    """The options of `ReplacedTokens`; generator is the folder or hub id of a masked-lm model of the same vocabulary,
+    max_length None = 128, or all that the model can read."""
+
+    generator: str
+    max_length: int | None = None
+    share: float = 0.15
+
+
+@dataclass(frozen=True)
 class Told:
     """The options of `Instruction`; max_length None = 512, or all that the model can read."""
 

@@ -7,13 +7,14 @@ from minitl.training.lora_plus import LoraPlus
 from minitl.training.range_test import RangeTest, range_test
 from minitl.training.settings import Settings
 from minitl.training.state import discard_state
-from minitl.training.strategies import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, Strategy
+from minitl.training.strategies import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, NEW_TOKENS, Strategy
 
 __all__ = [
     "FROZEN",
     "FULL",
     "GRADUAL",
     "HEAD_THEN_BODY",
+    "NEW_TOKENS",
     "History",
     "Listener",
     "LoraPlus",

@@ -16,6 +16,8 @@ from minitl.models.base import Model
 from minitl.models.fewer_layers import keep_layers
 from minitl.models.loading import load_model, new_model
 from minitl.models.registry import family_of
+from minitl.models.vocabulary import add_tokens
+from minitl.nn.grown import Grown
 from minitl.tasks.distillation import Distilled
 from minitl.tasks.kinds import KINDS
 from minitl.tasks.task import Task
@@ -69,7 +71,9 @@ def _model(recipe: Recipe, data: Dataset[Any], anew: bool, engine: Engine) -> tu
             model = keep_layers(model, part.layers)
         if kind.head.endswith("-lm") and isinstance(recipe.strategy, Lora) and not recipe.strategy.modules_to_save:
             _refuse_untaught(model)
-        return model, load_tokenizer(part.source)
+        tokenizer = load_tokenizer(part.source)
+        _add_tokens(model, tokenizer, part.new_tokens or [], recipe)
+        return model, tokenizer
     tokenizer = _tokenizer(part, data, Path(recipe.out) / LEARNED, anew, engine)
     config = {**_special_ids(part, tokenizer), **(part.config or {}), "vocab_size": tokenizer.vocab_size}
     return new_model(config, kind.head, device=part.device, **head), tokenizer
@@ -100,6 +104,27 @@ def _replay(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> Replay | None
     task = kind.make(taught, tokenizer, None, kind.options(max_length=kind.length(model, None)))
     texts = kind.load(kind.data(part.source, text=part.text, validation_fraction=0.0)).train
     return Replay(taught, task, texts, part.weight, part.batch_size)
+
+
+def _add_tokens(model: Model, tokenizer: Tokenizer, told: list[str] | str, recipe: Recipe) -> None:
+    """Give both the recipe's new tokens: rows that learn by themselves where others stay, else rows like any other."""
+    tokens = [line.strip() for line in _lines(Path(told)) if line.strip()] if isinstance(told, str) else told
+    apart = isinstance(recipe.strategy, Lora) or recipe.learns.new_rows
+    head = {name: p.requires_grad for name, p in model.head.named_parameters()}
+    if not add_tokens(model, tokenizer, tokens, train_all=not apart) and recipe.learns.new_rows:
+        raise InputError(f"model.new_tokens: the tokenizer of {recipe.model.source} has every one of them already")
+    for name, parameter in model.head.named_parameters():
+        parameter.requires_grad_(head.get(name, True))
+    for module in model.modules():
+        for parameter in module.frozen() if isinstance(module, Grown) else ():
+            parameter.requires_grad_(False)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"model.new_tokens: {path} cannot be read as UTF-8 text: {error}") from error
 
 
 def _refuse_untaught(model: Model) -> None:

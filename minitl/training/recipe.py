@@ -29,7 +29,7 @@ from minitl.tasks.distillation import Distillation
 from minitl.tasks.kinds import KINDS, Kind
 from minitl.training.lora_plus import LoraPlus
 from minitl.training.settings import Settings
-from minitl.training.strategies import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, Strategy
+from minitl.training.strategies import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, NEW_TOKENS, Strategy
 
 PARALLEL = ("none", "ddp", "fsdp")
 TABLES = ("model", "data", "options", "strategy", "training", "distillation", "replay")
@@ -43,6 +43,7 @@ class ModelPart:
     layers      with `source`: of its layers these alone, counted from 0 at the bottom (`keep_layers`)
     config      in its place: the content of a config.json, for random weights
     tokenizer   with `config`: a folder or hub id; None = a tokenizer of `vocab_size` is learned from the training texts
+    new_tokens  with `source`: what its tokenizer and tables are to have too: tokens, or a text file with one a line
     device      "cpu" or "cuda"
     parallel    "none", or how the processes of torchrun share the work: "ddp" or "fsdp"
     """
@@ -51,6 +52,7 @@ class ModelPart:
     layers: list[int] | None = None
     config: dict[str, Any] | None = None
     tokenizer: str | None = None
+    new_tokens: list[str] | str | None = None
     device: str = "cpu"
     parallel: str = "none"
 
@@ -63,6 +65,8 @@ class ModelPart:
             raise InputError("layers goes with source: a config says how many there are")
         if self.tokenizer is not None and self.config is None:
             raise InputError("tokenizer goes with config: a checkpoint has its own")
+        if self.new_tokens is not None and self.source is None:
+            raise InputError("new_tokens goes with source: a vocabulary that is learned has no old tokens")
         if self.config is not None:
             for name, kind in (("model_type", str), ("vocab_size", int)):
                 if not isinstance(self.config.get(name), kind):
@@ -119,7 +123,7 @@ class Lora:
     lora_plus_ratio: float | None = None
 
 
-PLAIN = {strategy.name: strategy for strategy in (FULL, FROZEN, GRADUAL, HEAD_THEN_BODY)}
+PLAIN = {strategy.name: strategy for strategy in (FULL, FROZEN, GRADUAL, HEAD_THEN_BODY, NEW_TOKENS)}
 STRATEGIES: dict[str, type] = {**dict.fromkeys(PLAIN, Plain), "lora": Lora}
 
 
@@ -251,6 +255,10 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         )
     if recipe.model.source is None and kind.tunes:
         raise InputError(f"{where}: {task} tunes a model that writes already: model.source, not its config")
+    if name == "frozen" and recipe.model.new_tokens:
+        raise InputError(f"{where}: strategy.name 'frozen' leaves new tokens as they begin: 'new-tokens' teaches them")
+    if name == "new-tokens" and not recipe.model.new_tokens:
+        raise InputError(f"{where}: strategy.name 'new-tokens' teaches model.new_tokens, and there are none")
     return recipe
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from minitl.adapters import LoraConfig, add_lora
 from minitl.errors import InputError
 from minitl.models.base import Model
+from minitl.models.vocabulary import new_rows
 from minitl.training.lora_plus import LoraPlus
 
 
@@ -23,6 +24,7 @@ class Strategy:
                  head (Howard & Ruder 2018, section 3.2, where it is 1 / 2.6); 1 = one rate for all
     by_epoch     whether what is opened is opened at the beginning of an epoch only, not at any step
     l2_sp        strength of the pull back to the weights that the training began with, see `Pull`; 0 = none
+    new_rows     whether the rows of tokens that `add_tokens` added learn from the beginning, whatever else does
     """
 
     name: str
@@ -32,6 +34,7 @@ class Strategy:
     layer_decay: float = 1.0
     by_epoch: bool = False
     l2_sp: float = 0.0
+    new_rows: bool = False
 
     def __post_init__(self) -> None:
         if self.name.lower() == "lora" and self.lora is None:
@@ -60,17 +63,20 @@ class Strategy:
     @property
     def backbone_is_constant(self) -> bool:
         """Nothing below the head ever changes, so its outputs need be computed only once."""
-        return self.lora is None and all(share == 0 for _, share in self.openings)
+        return self.lora is None and not self.new_rows and all(share == 0 for _, share in self.openings)
 
     @property
     def usual_rate(self) -> float:
         """The learning rate where `Settings` name none.
 
         For what was pretrained, the largest that BERT's authors tried (Devlin et al. 2019, appendix A.3); ten times
-        that for low-rank updates, which start at zero and have further to go; more again for a head alone.
+        that for low-rank updates, which start at zero and have further to go; more again for new rows, which start at
+        the mean, and for a head alone.
         """
         if self.lora is not None:
             return 5e-4
+        if self.new_rows:
+            return 2e-3
         return 1e-2 if self.backbone_is_constant else 5e-5
 
     def prepare(self, model: Model) -> None:
@@ -81,9 +87,11 @@ class Strategy:
         if self.lora is not None:
             add_lora(model, self.lora)
             return
+        if self.new_rows and not new_rows(model):
+            raise InputError(f"strategy {self.name!r}: no row of this model is new; add_tokens gives it some")
         backbone = {id(p) for parameters in model.parameter_groups_by_depth() for p in parameters}
         head = [p for p in model.parameters() if id(p) not in backbone]
-        if not any(p.requires_grad for p in head) and not any(self._opened(model, 0.0)):
+        if not self.new_rows and not any(p.requires_grad for p in head) and not any(self._opened(model, 0.0)):
             tied = ", being tied to the embedding" if model.tie_groups() else ""
             why = "is frozen" if head else f"has no weights of its own{tied}"
             raise InputError(
@@ -101,6 +109,8 @@ class Strategy:
         for parameters in self._opened(model, progress):
             for parameter in parameters:
                 parameter.requires_grad_()
+        for parameter in new_rows(model) if self.new_rows else ():
+            parameter.requires_grad_()
 
     def _opened(self, model: Model, progress: float) -> list[list[nn.Parameter]]:
         """What learns of the backbone at that moment, bottom first."""
@@ -118,3 +128,5 @@ FROZEN = Strategy("frozen", ((0.0, 0.0),))
 GRADUAL = Strategy("gradual", ((0.0, 0.0), (0.1, 0.25), (0.2, 0.5), (0.35, 0.75), (0.5, 1.0)))
 # Kumar et al. 2022: the head alone until it fits the features, then everything: the features are less distorted.
 HEAD_THEN_BODY = Strategy("head-then-body", ((0.0, 0.0), (0.3, 1.0)))
+# What a model knows stays as it is: it learns some words more, and the head to make use of them.
+NEW_TOKENS = Strategy("new-tokens", ((0.0, 0.0),), new_rows=True)

@@ -184,3 +184,64 @@ def test_what_is_no_recipe_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "bare.toml").write_text('out = "x"')
     assert main(["train", str(tmp_path / "bare.toml")]) == 1
     assert "--data is needed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strategy", ["full", "new-tokens", "lora"])
+def test_new_tokens_are_saved_with_what_was_taught(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], strategy: str
+) -> None:
+    tags = {"<o>": "B-yes", "<x>": "B-no"}  # whose rows begin alike: only what they learn tells them apart
+    sentences = [["the", WORDS[i % 8], mark] for i in range(24) for mark in tags]
+    data = tmp_path / "tagged"
+    data.mkdir()
+    for split in ("train", "test"):
+        lines = ("".join(f"{word}\t{tags.get(word, 'O')}\n" for word in sentence) for sentence in sentences)
+        (data / f"{split}.conll").write_text("\n".join(lines))
+    path = recipe(
+        tmp_path,
+        tiny,
+        "token-classification",
+        data,
+        model={"source": str(tiny), "new_tokens": [*tags, "was"]},
+        strategy={"name": strategy},
+        training={"epochs": 6, "learning_rate": 2e-2},
+    )
+    assert main(["train", str(path)]) == 0
+    out, expected = tmp_path / "out", "the\tO\nfilm\tO\n<x>\tB-no\n<o>\tB-yes\n\n"
+    capsys.readouterr()
+    assert main(["evaluate", str(out), "--data", str(data)]) == 0
+    assert "f1 1.0000" in capsys.readouterr().out
+    assert main(["predict", str(out), "the film <x> <o>"]) == 0
+    assert capsys.readouterr().out == expected
+    if strategy == "lora":
+        assert main(["merge", str(out), str(tmp_path / "merged")]) == 0
+        capsys.readouterr()
+        assert main(["predict", str(tmp_path / "merged"), "the film <x> <o>"]) == 0
+        assert capsys.readouterr().out == expected
+
+
+def test_telling_what_a_generator_replaced(tmp_path: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from minitl import load_tokenizer, new_model, save_model
+    from tests.tasks.test_replaced_tokens import ELECTRA
+
+    tokenizer = load_tokenizer(tiny)
+    generator = new_model({**ELECTRA, "vocab_size": tokenizer.vocab_size}, "masked-lm")
+    save_model(generator, tmp_path / "generator", tokenizer)
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(" ".join(WORDS[i % 8] for i in range(start, start + 40)) for start in range(40)))
+    options = {"generator": str(tmp_path / "generator"), "max_length": 24}
+    model = {"source": str(tmp_path / "generator")}
+    path = recipe(tmp_path, tiny, "replaced-tokens", text, options=options, model=model)
+    assert main(["train", str(path)]) == 0
+    facts = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert facts["validation"]["f1"] > 0.7
+    config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
+    assert config["architectures"] == ["ElectraForPreTraining"]
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "out"), "--data", str(text)]) == 0
+    assert "f1" in capsys.readouterr().out
+    assert main(["predict", str(tmp_path / "out"), "film book food good was the"]) == 0
+    said = dict(line.split("\t") for line in capsys.readouterr().out.splitlines() if line)
+    assert float(said["good"]) > 0.5 > float(said["book"])
+    assert main(["train", str(path), "--set", f"options.generator={tiny}", "--restart"]) == 1
+    assert "no masked-lm head that was taught" in capsys.readouterr().err

@@ -355,24 +355,7 @@ def test_a_model_with_adapters_is_refused(load):
     assert tokenizer.vocab_size == size
 
 
-@pytest.mark.parametrize("name", ["gpt2-causal-lm", "bert-masked-lm"])
-def test_no_adapter_is_placed_on_a_table_whose_new_rows_it_would_lose(load, tmp_path, name):
-    model, tokenizer = load(name)
-    minitl.add_lora(model, minitl.LoraConfig(r=2, target_modules="all-linear"))
-    minitl.save_adapter(model, tmp_path / "adapter")
-    minitl.remove_lora(model)
-    add_tokens(model, tokenizer, NEW)
-    before = {key: parameter.requires_grad for key, parameter in model.named_parameters()}
-    for place in (
-        lambda: minitl.add_lora(model, minitl.LoraConfig(r=2, target_modules="all-linear")),
-        lambda: minitl.load_adapter(model, tmp_path / "adapter"),
-    ):
-        with pytest.raises(InputError, match=r"embeddings\.token.* grew .* save_model the grown model and load that"):
-            place()
-    assert {key: parameter.requires_grad for key, parameter in model.named_parameters()} == before
-
-
-def test_both_ways_that_the_refusal_names_keep_the_new_rows(load, tmp_path):
+def test_a_grown_base_and_a_table_saved_in_full_keep_the_new_rows_too(load, tmp_path):
     model, tokenizer = load("gpt2-causal-lm")
     rows = model.config.vocab_size
     ids = torch.tensor([[5, rows, 6]])

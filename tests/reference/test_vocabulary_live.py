@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from minitl import LoraConfig, add_lora, load_adapter, save_adapter
 from minitl.models.loading import load_model, new_model, save_model
 from minitl.models.vocabulary import add_tokens
 from minitl.tokenization import Tokenizer, load_tokenizer
@@ -77,3 +78,63 @@ def test_both_begin_with_the_mean_of_the_old_rows(family: str, task: str, tmp_pa
     torch.testing.assert_close(
         dict(ours.stored())["embeddings.token.weight"], theirs.get_input_embeddings().weight.detach(), rtol=0, atol=1e-3
     )
+
+
+# Rows of new tokens in an adapter
+
+
+TYPES = {"causal-lm": "CAUSAL_LM", "sequence-classification": "SEQ_CLS"}
+ADAPTED = [("gpt2", "causal-lm"), ("llama", "causal-lm"), ("bert", "sequence-classification")]
+
+
+def both(family: str, task: str, folder: Path):
+    """A published base, and the peer's model of it with two more rows, which it needs before an adapter brings them."""
+    fields = peer.draw_fields(family, task, random.Random(f"{family} {task}"))
+    peer.build(family, task, fields).save_pretrained(folder / "base")
+    theirs = peer.model_class(family, task).from_pretrained(folder / "base", attn_implementation="eager")
+    rows = theirs.get_input_embeddings().weight.shape[0]
+    theirs.resize_token_embeddings(rows + 2)
+    return load_model(folder / "base", task), theirs.eval(), rows
+
+
+def output_of(theirs):
+    """The output layer where it has rows of its own."""
+    output, embedding = theirs.get_output_embeddings(), theirs.get_input_embeddings()
+    return None if output is None or output.weight is embedding.weight else output
+
+
+def agree(ours, theirs, rows: int) -> None:
+    ids = torch.tensor([[5, rows, 6, rows + 1, 7]])
+    with torch.no_grad():
+        torch.testing.assert_close(ours(ids).logits, theirs(input_ids=ids).logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "task"), ADAPTED)
+def test_the_peer_s_adapter_with_new_rows_acts_here_as_there(family: str, task: str, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    ours, theirs, rows = both(family, task, tmp_path)
+    tables = [n for n, m in theirs.named_modules() if m in (theirs.get_input_embeddings(), output_of(theirs))]
+    config = peft.LoraConfig(
+        r=2, trainable_token_indices={name: [rows, rows + 1] for name in tables}, task_type=TYPES[task]
+    )
+    theirs = peft.get_peft_model(theirs, config)
+    for name, parameter in theirs.named_parameters():
+        if "lora_B" in name or "trainable_tokens" in name:
+            torch.nn.init.normal_(parameter.data)
+    theirs.save_pretrained(tmp_path / "adapter")
+    load_adapter(ours, tmp_path / "adapter")
+    agree(ours.eval(), theirs.eval(), rows)
+
+
+@pytest.mark.parametrize(("family", "task"), ADAPTED)
+def test_our_adapter_with_new_rows_acts_there_as_here(family: str, task: str, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    ours, theirs, rows = both(family, task, tmp_path)
+    add_tokens(ours, tokenizer_of(rows, tmp_path), ["<gene>", "<cell>"])
+    add_lora(ours, LoraConfig(r=2))
+    for name, parameter in ours.named_parameters():
+        if parameter.requires_grad and ("lora_B" in name or ".new" in name):
+            torch.nn.init.normal_(parameter.data)
+    save_adapter(ours, tmp_path / "adapter")
+    theirs = peft.PeftModel.from_pretrained(theirs, tmp_path / "adapter")
+    agree(ours.eval(), theirs.eval(), rows)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from minitl import load_tokenizer
+from minitl import load_model, load_tokenizer, new_model
 from minitl.errors import ConfigError, InputError
 from minitl.training.beginning import begin
-from minitl.training.recipe import make_recipe
+from minitl.training.recipe import make_recipe, read_recipe
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 BERT = {"model_type": "bert", "vocab_size": 200, "max_position_embeddings": 32, "type_vocab_size": 2, **SHAPE}
@@ -97,10 +97,125 @@ def test_a_wrong_field_of_the_config_is_named(text: Path) -> None:
 
 
 def test_an_adapter_is_not_taught_under_a_head_that_no_file_holds(text: Path, tmp_path: Path) -> None:
-    from minitl import new_model, save_model
+    from minitl import save_model
 
     tokenizer = begin(scratch(text, {"config": BERT})).tokenizer
     headless = new_model({**BERT, "vocab_size": tokenizer.vocab_size})
     save_model(headless, tmp_path / "bert", tokenizer)
     with pytest.raises(InputError, match=r"no masked-lm head: head\."):
         begin(scratch(text, {"source": str(tmp_path / "bert")}, strategy={"name": "lora"}))
+
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_of_the_project_are_whole(path: Path) -> None:
+    assert read_recipe(path).out == f"runs/{path.stem}"
+
+
+@pytest.mark.parametrize("name", ["novels_bert", "novels_gpt2"])
+def test_the_project_s_own_models_have_at_most_ten_million_parameters(name: str) -> None:
+    recipe = read_recipe(RECIPES / f"{name}.toml")
+    assert recipe.model.config is not None
+    model = new_model(recipe.model.config, recipe.kind.head)
+    assert 5e6 < sum(p.numel() for p in model.parameters()) <= 10e6
+    assert recipe.options.max_length == model.position_limit
+
+
+# New tokens
+
+
+@pytest.fixture
+def bert(text: Path, tmp_path: Path) -> Path:
+    """A masked language model of the tales, saved."""
+    from minitl import save_model
+
+    begun = begin(scratch(text, {"config": BERT}))
+    save_model(begun.model, tmp_path / "bert", begun.tokenizer)
+    return tmp_path / "bert"
+
+
+def whole(model: Any) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.stored()}
+
+
+def test_new_tokens_come_from_a_list_or_a_file_and_known_ones_are_left(text: Path, bert: Path) -> None:
+    words = text.parent / "words.txt"
+    words.write_text("[CHEM]\n\n  [GENE] \nking\n")
+    tokenizer = load_tokenizer(bert)
+    for told in (["[CHEM]", "[GENE]", "king", "[CHEM]"], str(words)):
+        begun = begin(scratch(text, {"source": str(bert), "new_tokens": told}))
+        size = tokenizer.vocab_size
+        assert begun.tokenizer.token_to_id("[CHEM]") == size
+        assert begun.tokenizer.token_to_id("king") == tokenizer.token_to_id("king")
+        assert begun.model.config.vocab_size == size + 2
+        table = dict(begun.model.stored())["embeddings.token.weight"]
+        torch.testing.assert_close(table[size:], table[:size].mean(0).expand(2, -1))
+
+
+def test_only_new_rows_and_the_head_learn(text: Path, bert: Path) -> None:
+    from minitl.training import fit
+
+    begun = begin(
+        scratch(text, {"source": str(bert), "new_tokens": ["king", "sea", "[CHEM]"]}, strategy={"name": "new-tokens"})
+    )
+    before, old = whole(begun.model), load_tokenizer(bert).vocab_size
+    fit(begun.model, begun.data.train, task=begun.task, strategy=begun.recipe.learns, settings=begun.recipe.training)
+    after = whole(begun.model)
+    for name, value in before.items():
+        rows = slice(old) if name in ("embeddings.token.weight", "head.decoder.bias") else slice(None)
+        assert (
+            torch.equal(after[name][rows], value[rows])
+            or name in ("head.dense.weight", "head.dense.bias")
+            or (name.startswith("head.norm"))
+        ), name
+    assert not torch.equal(after["embeddings.token.weight"][old:], before["embeddings.token.weight"][old:])
+    assert not torch.equal(after["head.dense.weight"], before["head.dense.weight"])
+
+
+def test_a_classifier_learns_its_head_beside_the_new_rows(bert: Path, tmp_path: Path) -> None:
+    reviews = tmp_path / "reviews.csv"
+    reviews.write_text(
+        "text,label\n" + "\n".join(f"the king {mark} sea,{mark}" for mark in ("XX", "YY") for _ in range(9))
+    )
+    values = {
+        "out": str(tmp_path / "out"),
+        "data": {"source": str(reviews)},
+        "model": {"source": str(bert), "new_tokens": ["XX", "YY"]},
+        "strategy": {"name": "new-tokens"},
+    }
+    begun = begin(make_recipe(values, "here"))
+    begun.recipe.learns.prepare(begun.model)
+    learns = {name for name, p in begun.model.named_parameters() if p.requires_grad}
+    assert {"embeddings.token.new", "head.classifier.weight"} <= learns
+    with pytest.raises(InputError, match="no row of this model is new; add_tokens gives it some"):
+        begun.recipe.learns.prepare(load_model(bert, "sequence-classification", num_labels=2))
+    assert all(name == "embeddings.token.new" or name.startswith("head.") for name in learns)
+
+
+@pytest.mark.parametrize(
+    ("model", "strategy", "says"),
+    [
+        ({"config": BERT, "new_tokens": ["a"]}, "full", "new_tokens goes with source"),
+        ({"source": "x", "new_tokens": ["a"]}, "frozen", "leaves new tokens as they begin"),
+        ({"source": "x"}, "new-tokens", "and there are none"),
+        ({"source": "x", "new_tokens": []}, "new-tokens", "and there are none"),
+        ({"source": "x", "new_tokens": [3]}, "full", r"new_tokens must be a list of strings or a string, got \[3\]"),
+    ],
+)
+def test_contradictions_about_new_tokens_are_refused(
+    text: Path, model: dict[str, Any], strategy: str, says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        scratch(text, model, strategy={"name": strategy})
+
+
+def test_new_tokens_that_are_none_are_refused_where_nothing_else_is_taught(text: Path, bert: Path) -> None:
+    part = {"source": str(bert), "new_tokens": ["king"]}
+    with pytest.raises(InputError, match="has every one of them already"):
+        begin(scratch(text, part, strategy={"name": "new-tokens"}))
+    assert begin(scratch(text, part)).model.config.vocab_size == load_tokenizer(bert).vocab_size
+    assert begin(scratch(text, {**part, "new_tokens": []})).model.source == str(bert)
+    with pytest.raises(InputError, match=r"new_tokens: nowhere\.txt cannot be read"):
+        begin(scratch(text, {**part, "new_tokens": "nowhere.txt"}))
