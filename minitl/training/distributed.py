@@ -37,9 +37,11 @@ T = TypeVar("T")
 def started(parallel: str, device: str) -> Iterator[tuple[Engine, str]]:
     """The engine `parallel` of the processes that `torchrun` started, and this process's device; closed at the end.
 
-    InputError where there is no torchrun around, or it is and `parallel` is "none"; TrainingError, naming the cause,
-    where another process is gone in the middle.
+    InputError where this machine has no such device, or there is no torchrun around, or it is and `parallel` is "none";
+    TrainingError, naming the cause, where another process is gone in the middle.
     """
+    if torch.device(device).type == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if parallel == "none":
         if world > 1:

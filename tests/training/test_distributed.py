@@ -48,6 +48,8 @@ def test_no_batch_of_an_evaluation_is_lost_or_doubled_and_all_run_as_many(count:
 def test_processes_without_torchrun_and_torchrun_without_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="needs processes: torchrun"), started("ddp", "cpu"):
         pass
+    with pytest.raises(InputError, match="device 'cuda:99': torch sees"), started("none", "cuda:99"):
+        pass
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="started 2 processes: say how"), started("none", "cpu"):
         pass
