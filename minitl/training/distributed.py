@@ -145,6 +145,8 @@ class FullyShared(Several):
     def place(self, model: Model) -> None:
         from torch.distributed.fsdp import fully_shard
 
+        for parameter in model.parameters():  # FSDP2 parts none that lies transposed, as GPT-2's are stored
+            parameter.data = parameter.data.contiguous()
         for block in blocks(model):
             fully_shard(block)
         fully_shard(model, reshard_after_forward=True)  # else an evaluation would leave it whole
@@ -166,9 +168,12 @@ class FullyShared(Several):
         return tensor if full is None else full()
 
     def collect(self, model: Model) -> None:
-        for name, parameter in list(model.named_parameters()):
+        whole: dict[int, nn.Parameter] = {}  # what is tied stays so
+        for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+            if id(parameter) not in whole:
+                whole[id(parameter)] = nn.Parameter(self.whole(parameter.detach()))
             path, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(path), attribute, nn.Parameter(self.whole(parameter.detach())))
+            setattr(model.get_submodule(path), attribute, whole[id(parameter)])
 
     def part(self, tensor: Tensor, like: Tensor) -> Tensor:
         from torch.distributed.tensor import DTensor, distribute_tensor
