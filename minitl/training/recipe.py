@@ -270,6 +270,11 @@ def _check_tables(recipe: Recipe, where: str) -> None:
             raise InputError(f"{where}: options: {error}") from error
     if recipe.distillation is not None and kind.head not in HEADS:
         raise InputError(f"{where}: distillation: {task} has no logits to learn: the tasks of {', '.join(HEADS)} have")
+    if recipe.model.parallel == "fsdp" and recipe.training.optimizer == "adafactor":
+        raise InputError(f"{where}: training.optimizer: torch's Adafactor takes no shares of weights; adamw does")
+    if recipe.model.parallel == "fsdp" and (kind.writes or recipe.learns.backbone_is_constant):
+        why = f"{task} writes while it learns" if kind.writes else "features of a frozen backbone are computed once"
+        raise InputError(f"{where}: model.parallel: {why}, and weights that are shared out cannot: ddp can")
     if recipe.model.layers is not None and name == "lora":
         raise InputError(f"{where}: model.layers: an adapter's base is a checkpoint as it lies, with all its layers")
     if recipe.model.source is None and name != "full":

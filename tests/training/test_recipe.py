@@ -246,6 +246,13 @@ def test_fields_that_contradict_each_other() -> None:
         (recipe("classification", "full", "training", lr=1.0, learning_rate=1.0), "training.lr is short for"),
         (recipe("classification", "lora", "model", layers=[0]), "model.layers: an adapter's base"),
         (recipe("classification", "full", "distillation", soft=0, hidden=0), "one of soft and hidden above"),
+        (recipe("translation", "full", "model", parallel="fsdp"), "model.parallel: translation writes while it learns"),
+        (recipe("grpo", "lora", "model", parallel="fsdp"), "model.parallel: grpo writes while it learns"),
+        (recipe("regression", "frozen", "model", parallel="fsdp"), "model.parallel: features of a frozen backbone"),
+        (
+            {**recipe("dpo", "full", "model", parallel="fsdp"), "training": {"optimizer": "adafactor"}},
+            "training.optimizer: torch's Adafactor takes no shares",
+        ),
         ({**recipe("classification", "full"), "distillation": {}}, "distillation.teacher is missing"),
         ({**recipe("translation", "full"), "distillation": {"teacher": "x"}}, "translation has no logits to learn"),
     ]
