@@ -281,7 +281,7 @@ def _find_rate(recipe: "Recipe") -> None:
 
 def _recipe(args: argparse.Namespace) -> "Recipe":
     """The recipe of the file, or of the options, changed by the options and by --set."""
-    from minitl.training.recipe import assign, make_recipe, read_values
+    from minitl.training.recipe import assign, make_recipe, put, read_values
 
     named = args.model.endswith(".toml")
     values = read_values(args.model) if named else {"model": {"source": args.model}}
@@ -289,22 +289,21 @@ def _recipe(args: argparse.Namespace) -> "Recipe":
     if "strategy.target_modules" in given:
         given["strategy.target_modules"] = _targets(given["strategy.target_modules"])
     for key, value in given.items():
-        table, _, name = key.rpartition(".")
-        (values.setdefault(table, {}) if table else values)[name] = value
+        put(values, key, value)
     for assignment in args.set:
         assign(values, assignment)
     for name, option in (("out", "--out"), ("data", "--data")):
         if name not in values:
             raise InputError(f"{option} is needed" + (f": {args.model} does not say it" if named else ""))
     if not named:
-        _check_lora(given, values.get("strategy", {}).get("name"))
+        _check_lora(given, values.get("strategy"))
     return make_recipe(values, args.model if named else "the options")
 
 
-def _check_lora(given: Iterable[str], strategy: str | None) -> None:
+def _check_lora(given: Iterable[str], strategy: Any) -> None:
     options = [key.removeprefix("strategy.").replace("_", "-") for key in given if key.startswith("strategy.")]
     options = [f"--{name}" for name in options if name != "name"]
-    if options and strategy != "lora":
+    if options and not (isinstance(strategy, dict) and strategy.get("name") == "lora"):
         raise InputError(f"{' and '.join(options)}: only of use with --strategy lora")
 
 

@@ -51,6 +51,8 @@ def load_instructions(
     table = parse_jsonl(read_text(path), str(path)) if path.suffix == ".xz" else read_table(path)
     examples = [_example(table, i, prompt, completion) for i in range(len(table.rows))]
     empty = sum(not example.pair for example in examples)
+    if empty == len(examples):
+        raise DataError(f"{path}: the data set is empty: it has no completion")
     if empty:
         log.warning("%s: %d of %d completions are empty, and left out", path, empty, len(examples))
     if group is None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.nn.output import Output
+from minitl.tasks.ranges import above_zero, not_empty
 from minitl.tasks.task import E, I, Task, TrainingBatch
 
 HEADS = ("sequence-classification", "token-classification", "masked-lm", "causal-lm")  # those with logits
@@ -39,8 +40,8 @@ class Distillation:
     hidden: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise InputError(f"temperature must be above 0, got {self.temperature}")
+        not_empty(teacher=self.teacher)
+        above_zero(temperature=self.temperature)
         weights = (self.soft, self.hard, self.hidden)
         if min(weights) < 0 or self.soft + self.hidden == 0:
             raise InputError(

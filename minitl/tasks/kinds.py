@@ -74,6 +74,7 @@ class Kind:
     make          the task, for a model, its tokenizer, the labels and options with a max_length
     num_labels    outputs of a head that has no labels by name
     tunes         whether it tunes a model that writes already, and compares it with what that was: a `PolicyTask`
+    writes        whether the model writes, token by token, while it is taught or validated
     """
 
     head: str
@@ -84,6 +85,7 @@ class Kind:
     make: Callable[[Model, Tokenizer, Sequence[str] | None, Any], Task[Any, Any]]
     num_labels: int | None = None
     tunes: bool = False
+    writes: bool = False
 
     def head_options(self, labels: Sequence[str] | None) -> dict[str, Any]:
         """What `load_model` is told of the head."""
@@ -207,6 +209,7 @@ KINDS: dict[str, Kind] = {
         128,
         by_fields(load_pairs),
         lambda model, tokenizer, _labels, options: Translation(model, tokenizer, **asdict(options)),
+        writes=True,
     ),
     "summarisation": Kind(
         "seq2seq-lm",
@@ -215,6 +218,7 @@ KINDS: dict[str, Kind] = {
         512,
         by_fields(load_pairs),
         lambda model, tokenizer, _labels, options: Summarisation(model, tokenizer, **asdict(options)),
+        writes=True,
     ),
     "sentence-embedding": Kind(
         "backbone",
@@ -242,5 +246,5 @@ KINDS: dict[str, Kind] = {
         lambda model, tokenizer, _labels, options: DPO(tokenizer, model, **asdict(options)),
         tunes=True,
     ),
-    "grpo": Kind("causal-lm", Prompts, Drawing, 512, by_fields(load_prompts), _make_grpo, tunes=True),
+    "grpo": Kind("causal-lm", Prompts, Drawing, 512, by_fields(load_prompts), _make_grpo, tunes=True, writes=True),
 }

@@ -1,7 +1,14 @@
-"""What a task can be asked for: the keys of a recipe's [options], of which all tasks have max_length."""
+"""What a task can be asked for: the keys of a recipe's [options], of which all tasks have max_length.
+
+What means nothing is refused here, before anything is loaded; what depends on the model, by the task.
+"""
 
 from dataclasses import dataclass
 
+from minitl.errors import InputError
+from minitl.nn.pooling import POOLINGS
+from minitl.tasks.instruction import check_template
+from minitl.tasks.ranges import above_zero, at_least, below_one, between_zero_and_one, not_empty, one_of
 from minitl.tasks.vector_losses import VectorLoss, make_loss
 
 
@@ -10,6 +17,9 @@ class Length:
     """max_length   tokens of a row, special tokens included; None = 128, or all that the model can read."""
 
     max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least(1, max_length=self.max_length)
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,12 @@ class Windows:
     longest: int = 30
     may_be_none: bool = False
 
+    def __post_init__(self) -> None:
+        at_least(1, max_length=self.max_length, longest=self.longest)
+        at_least(0, overlap=self.overlap)
+        if self.max_length is not None and not 2 * self.overlap < self.max_length:
+            raise InputError(f"overlap must be below half of max_length, {self.max_length}: got {self.overlap}")
+
 
 @dataclass(frozen=True)
 class Masks:
@@ -29,6 +45,10 @@ class Masks:
     max_length: int | None = None
     share: float = 0.15
     whole_words: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(1, max_length=self.max_length)
+        between_zero_and_one(share=self.share)
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,11 @@ class Replaced:
     max_length: int | None = None
     share: float = 0.15
 
+    def __post_init__(self) -> None:
+        not_empty(generator=self.generator)
+        at_least(1, max_length=self.max_length)
+        between_zero_and_one(share=self.share)
+
 
 @dataclass(frozen=True)
 class Told:
@@ -48,6 +73,10 @@ class Told:
     max_length: int | None = None
     template: str = "{prompt}\n"
     packed: bool = True
+
+    def __post_init__(self) -> None:
+        at_least(1, max_length=self.max_length)
+        check_template(self.template)
 
 
 @dataclass(frozen=True)
@@ -63,6 +92,12 @@ class Writing:
     prefix: str = ""
     source_language: str | None = None
     target_language: str | None = None
+
+    def __post_init__(self) -> None:
+        at_least(1, max_length=self.max_length, max_new_tokens=self.max_new_tokens)
+        at_least(1, num_beams=self.num_beams, generated=self.generated)
+        below_one(smoothing=self.smoothing)
+        not_empty(source_language=self.source_language, target_language=self.target_language)
 
 
 @dataclass(frozen=True)
@@ -80,7 +115,11 @@ class Vectors:
     weights: list[float] | None = None
 
     def __post_init__(self) -> None:
-        _ = self.objective  # refuses what does not go together before anything is loaded
+        at_least(1, max_length=self.max_length)
+        one_of([name for name, _, _ in POOLINGS], pooling=self.pooling)
+        for weight in self.weights or []:
+            above_zero(weights=weight)
+        _ = self.objective  # refuses what does not go together
 
     @property
     def objective(self) -> VectorLoss:
@@ -94,6 +133,10 @@ class Judged:
     max_length: int | None = None
     template: str = "{prompt}"
 
+    def __post_init__(self) -> None:
+        at_least(1, max_length=self.max_length)
+        check_template(self.template)
+
 
 @dataclass(frozen=True)
 class Preferring:
@@ -102,6 +145,11 @@ class Preferring:
     max_length: int | None = None
     template: str = "{prompt}"
     beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        at_least(1, max_length=self.max_length)
+        check_template(self.template)
+        above_zero(beta=self.beta)
 
 
 @dataclass(frozen=True)
@@ -120,3 +168,13 @@ class Drawing:
     group: int = 8
     max_new_tokens: int = 64
     clip: float = 0.2
+
+    def __post_init__(self) -> None:
+        not_empty(reward=self.reward, label=self.label)
+        at_least(1, max_length=self.max_length, max_new_tokens=self.max_new_tokens)
+        check_template(self.template)
+        at_least(0, beta=self.beta)
+        at_least(2, group=self.group)
+        between_zero_and_one(clip=self.clip)
+        if self.max_length is not None and not self.max_new_tokens < self.max_length:
+            raise InputError(f"max_new_tokens must be below max_length, {self.max_length}: got {self.max_new_tokens}")

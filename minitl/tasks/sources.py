@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from minitl.data import Dataset, load_dataset
-from minitl.errors import DataError
+from minitl.errors import DataError, InputError
+from minitl.tasks.ranges import above_zero, below_one, not_empty
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class Texts:
     validation_fraction: float = 0.1
     test_fraction: float = 0.0
 
+    def __post_init__(self) -> None:
+        not_empty(source=self.source, text=self.text, pair=self.pair, label=self.label)
+        below_one(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
+
 
 @dataclass(frozen=True)
 class Sentences:
@@ -30,6 +35,10 @@ class Sentences:
     source: str
     column: str | int | None = None
     validation_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        not_empty(source=self.source, column=self.column)
+        below_one(validation_fraction=self.validation_fraction)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,10 @@ class Questions:
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
 
+    def __post_init__(self) -> None:
+        not_empty(source=self.source)
+        below_one(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
+
 
 @dataclass(frozen=True)
 class Raw:
@@ -48,6 +61,10 @@ class Raw:
     source: str
     text: str | None = None
     validation_fraction: float = 0.05
+
+    def __post_init__(self) -> None:
+        not_empty(source=self.source, text=self.text)
+        below_one(validation_fraction=self.validation_fraction)
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,10 @@ class Instructions:
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
 
+    def __post_init__(self) -> None:
+        not_empty(source=self.source, prompt=self.prompt, completion=self.completion, group=self.group)
+        _leave_something(self.validation_fraction, self.test_fraction)
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -71,6 +92,10 @@ class Pairs:
     pair: str | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        not_empty(source=self.source, text=self.text, pair=self.pair)
+        below_one(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
 
 
 @dataclass(frozen=True)
@@ -87,6 +112,14 @@ class RelatedTexts:
     validation_fraction: float = 0.1
     test_fraction: float = 0.0
 
+    def __post_init__(self) -> None:
+        not_empty(source=self.source, anchor=self.anchor, positive=self.positive)
+        not_empty(negative=self.negative, score=self.score)
+        above_zero(highest=self.highest)
+        if self.least is not None and not 0 <= self.least <= self.highest:
+            raise InputError(f"least must lie between 0 and highest, {self.highest}: got {self.least}")
+        below_one(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
+
 
 @dataclass(frozen=True)
 class Preferences:
@@ -99,6 +132,10 @@ class Preferences:
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
 
+    def __post_init__(self) -> None:
+        not_empty(source=self.source, prompt=self.prompt, chosen=self.chosen, rejected=self.rejected)
+        _leave_something(self.validation_fraction, self.test_fraction)
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -108,6 +145,18 @@ class Prompts:
     prompt: str = "prompt"
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        not_empty(source=self.source, prompt=self.prompt)
+        _leave_something(self.validation_fraction, self.test_fraction)
+
+
+def _leave_something(validation_fraction: float, test_fraction: float) -> None:
+    below_one(validation_fraction=validation_fraction, test_fraction=test_fraction)
+    if validation_fraction + test_fraction >= 1:
+        raise InputError(
+            f"validation_fraction and test_fraction leave nothing to learn from: {validation_fraction}, {test_fraction}"
+        )
 
 
 def by_fields(load: Callable[..., Dataset[Any]]) -> Callable[[Any], Dataset[Any]]:

@@ -37,9 +37,11 @@ T = TypeVar("T")
 def started(parallel: str, device: str) -> Iterator[tuple[Engine, str]]:
     """The engine `parallel` of the processes that `torchrun` started, and this process's device; closed at the end.
 
-    InputError where there is no torchrun around, or it is and `parallel` is "none"; TrainingError, naming the cause,
-    where another process is gone in the middle.
+    InputError where this machine has no such device, or there is no torchrun around, or it is and `parallel` is "none";
+    TrainingError, naming the cause, where another process is gone in the middle.
     """
+    if torch.device(device).type == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if parallel == "none":
         if world > 1:
@@ -143,6 +145,8 @@ class FullyShared(Several):
     def place(self, model: Model) -> None:
         from torch.distributed.fsdp import fully_shard
 
+        for parameter in model.parameters():  # FSDP2 parts none that lies transposed, as GPT-2's are stored
+            parameter.data = parameter.data.contiguous()
         for block in blocks(model):
             fully_shard(block)
         fully_shard(model, reshard_after_forward=True)  # else an evaluation would leave it whole
@@ -166,9 +170,12 @@ class FullyShared(Several):
         return tensor if full is None else full()
 
     def collect(self, model: Model) -> None:
-        for name, parameter in list(model.named_parameters()):
+        whole: dict[int, nn.Parameter] = {}  # what is tied stays so
+        for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+            if id(parameter) not in whole:
+                whole[id(parameter)] = nn.Parameter(self.whole(parameter.detach()))
             path, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(path), attribute, nn.Parameter(self.whole(parameter.detach())))
+            setattr(model.get_submodule(path), attribute, whole[id(parameter)])
 
     def part(self, tensor: Tensor, like: Tensor) -> Tensor:
         from torch.distributed.tensor import DTensor, distribute_tensor

@@ -15,23 +15,29 @@ The keys of [data] and [options] are the task's (`minitl.tasks.kinds`), those of
 """
 
 import difflib
-import math
+import re
+import sys
 import tomllib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import torch
+
 from minitl.adapters import LoraConfig
-from minitl.errors import InputError
-from minitl.tasks.distillation import Distillation
+from minitl.errors import ConfigError, InputError
+from minitl.models.registry import MODULES, family_of
+from minitl.tasks.distillation import HEADS, Distillation
 from minitl.tasks.kinds import KINDS, Kind
+from minitl.tasks.ranges import above_zero, at_least, each_once, not_empty, one_of
 from minitl.training.lora_plus import LoraPlus
 from minitl.training.settings import Settings
 from minitl.training.strategies import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, NEW_TOKENS, Strategy
 
 PARALLEL = ("none", "ddp", "fsdp")
+DEVICES = ("cpu", "cuda", "mps")
 TABLES = ("model", "data", "options", "strategy", "training", "distillation", "replay")
 ALIASES = {"training.lr": "training.learning_rate"}
 T = TypeVar("T")
@@ -59,18 +65,22 @@ class ModelPart:
     def __post_init__(self) -> None:
         if (self.source is None) == (self.config is None):
             raise InputError("source names a checkpoint, or config describes one with random weights: one of the two")
-        if self.parallel not in PARALLEL:
-            raise InputError(f"parallel must be one of {', '.join(PARALLEL)}, got {self.parallel!r}")
-        if self.layers is not None and self.source is None:
-            raise InputError("layers goes with source: a config says how many there are")
+        one_of(PARALLEL, parallel=self.parallel)
+        not_empty(source=self.source, tokenizer=self.tokenizer)
+        _check_device(self.device)
+        if self.layers is not None:
+            if self.source is None:
+                raise InputError("layers goes with source: a config says how many there are")
+            if not self.layers or self.layers != sorted(set(self.layers)) or self.layers[0] < 0:
+                raise InputError(f"layers must be numbers of layers from 0 on, in rising order, got {self.layers}")
         if self.tokenizer is not None and self.config is None:
             raise InputError("tokenizer goes with config: a checkpoint has its own")
+        for token in [self.new_tokens] if isinstance(self.new_tokens, str) else self.new_tokens or []:
+            not_empty(new_tokens=token)
         if self.new_tokens is not None and self.source is None:
             raise InputError("new_tokens goes with source: a vocabulary that is learned has no old tokens")
         if self.config is not None:
-            for name, kind in (("model_type", str), ("vocab_size", int)):
-                if not isinstance(self.config.get(name), kind):
-                    raise InputError(f"config must say its {name}, got {self.config.get(name)!r}")
+            _check_config(self.config)
 
 
 @dataclass(frozen=True)
@@ -88,12 +98,10 @@ class ReplayPart:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        if self.task not in ("masked-lm", "causal-lm"):
-            raise InputError(f"task must be masked-lm or causal-lm, got {self.task!r}")
-        if not 0 < self.weight < math.inf:
-            raise InputError(f"weight must be above 0, got {self.weight}")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {self.batch_size}")
+        one_of(("masked-lm", "causal-lm"), task=self.task)
+        not_empty(source=self.source, text=self.text)
+        above_zero(weight=self.weight)
+        at_least(1, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,10 @@ class Plain:
     openings: list[list[float]] | None = None
     by_epoch: bool = False
     l2_sp: float = 0.0
+
+    def __post_init__(self) -> None:
+        if any(len(opening) != 2 for opening in self.openings or []):
+            raise InputError(f"openings must be pairs [from, share], got {self.openings}")
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,22 @@ class Lora:
     rslora: bool = False
     dora: bool = False
     lora_plus_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        at_least(1, rank=self.rank, lora_plus_ratio=self.lora_plus_ratio)
+        above_zero(alpha=self.alpha)
+        each_once(target_modules=self.target_modules, modules_to_save=self.modules_to_save)
+        not_empty(target_modules=self.target_modules)
+        if isinstance(self.target_modules, str):
+            try:
+                re.compile(self.target_modules)
+            except re.error as error:
+                raise InputError(
+                    f"target_modules must be names, all-linear or a regular expression, got {self.target_modules!r}: "
+                    f"{error}"
+                ) from error
+        elif not self.target_modules:
+            raise InputError("target_modules must name layers, got []")
 
 
 PLAIN = {strategy.name: strategy for strategy in (FULL, FROZEN, GRADUAL, HEAD_THEN_BODY, NEW_TOKENS)}
@@ -151,8 +179,6 @@ class Recipe:
         part = self.strategy
         if isinstance(part, Plain):
             named = PLAIN[part.name]
-            if any(len(opening) != 2 for opening in part.openings or []):
-                raise InputError(f"strategy.openings must be pairs [from, share], got {part.openings}")
             openings = named.openings if part.openings is None else tuple((a, b) for a, b in part.openings)
             return replace(
                 named, openings=openings, layer_decay=part.layer_decay, by_epoch=part.by_epoch, l2_sp=part.l2_sp
@@ -204,36 +230,45 @@ def read_values(path: str | Path) -> dict[str, Any]:
 def assign(values: dict[str, Any], assignment: str) -> None:
     """Set one key, "table.key=value"; a value that is no TOML is a string."""
     key, found, text = assignment.partition("=")
-    table, dot, name = key.strip().rpartition(".")
-    if not found or not name:
+    if not found or not all(key.strip().split(".")):
         raise InputError(f"{assignment!r}: expected table.key=value, such as training.epochs=5")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    target = values.setdefault(table, {}) if dot else values
-    if not isinstance(target, dict):
-        raise InputError(f"{assignment!r}: {table} is no table")
-    target[name] = value
+    put(values, key.strip(), value)
+
+
+def put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set "name", "table.name" or "table.table.name", also by its short name and whichever stood there before.
+
+    InputError where what should be a table is none.
+    """
+    *tables, name = ALIASES.get(key, key).split(".")
+    for i, table in enumerate(tables, start=1):
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise InputError(f"{key}: {'.'.join(tables[:i])} is no table, but {values!r}")
+    values[name] = value
+    for short, full in ALIASES.items():
+        if full == ".".join((*tables, name)):
+            values.pop(short.rpartition(".")[2], None)
 
 
 def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     """A recipe from nested values; `where` names them in messages."""
-    values = _renamed(values)
+    values = _renamed(values, where)
     _refuse_unknown(values, ["out", "task", *TABLES], where)
     for table in TABLES:
         if not isinstance(values.get(table, {}), Mapping):
             raise InputError(f"{where}: {table} must be a table, got {values[table]!r}")
     task = values.get("task", "classification")
-    if task not in KINDS:
-        raise InputError(f"{where}: task {task!r}{_nearest(str(task), list(KINDS))}: one of {', '.join(KINDS)}")
+    _refuse_other(task, KINDS, f"{where}: task")
     out = values.get("out")
-    if not isinstance(out, str) or not out:
+    if not isinstance(out, str) or not out.strip():
         raise InputError(f"{where}: out must name the folder of the result, got {out!r}")
     name = values.get("strategy", {}).get("name", "full")
-    if name not in STRATEGIES:
-        known = ", ".join(STRATEGIES)
-        raise InputError(f"{where}: strategy.name {name!r}{_nearest(str(name), list(STRATEGIES))}: one of {known}")
+    _refuse_other(name, STRATEGIES, f"{where}: strategy.name")
     kind, parts = KINDS[task], {table: values.get(table, {}) for table in TABLES}
     recipe = Recipe(
         out,
@@ -243,10 +278,32 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         read_part(kind.options, parts["options"], f"{where}: options"),
         read_part(STRATEGIES[name], parts["strategy"], f"{where}: strategy"),
         read_part(Settings, parts["training"], f"{where}: training"),
-        read_part(Distillation, parts["distillation"], f"{where}: distillation") if parts["distillation"] else None,
-        read_part(ReplayPart, parts["replay"], f"{where}: replay") if parts["replay"] else None,
+        read_part(Distillation, parts["distillation"], f"{where}: distillation") if "distillation" in values else None,
+        read_part(ReplayPart, parts["replay"], f"{where}: replay") if "replay" in values else None,
     )
-    _ = recipe.learns  # checks the values of the adapters
+    try:
+        _ = recipe.learns  # checks what goes together in a strategy
+    except InputError as error:
+        raise InputError(f"{where}: strategy: {error}") from error
+    _check_tables(recipe, where)
+    return recipe
+
+
+def _check_tables(recipe: Recipe, where: str) -> None:
+    """InputError where two tables contradict each other."""
+    kind, task, name = recipe.kind, recipe.task, recipe.strategy.name
+    if recipe.options.max_length is None:
+        try:
+            _ = replace(recipe.options, max_length=kind.usual_length)
+        except InputError as error:
+            raise InputError(f"{where}: options: {error}") from error
+    if recipe.distillation is not None and kind.head not in HEADS:
+        raise InputError(f"{where}: distillation: {task} has no logits to learn: the tasks of {', '.join(HEADS)} have")
+    if recipe.model.parallel == "fsdp" and recipe.training.optimizer == "adafactor":
+        raise InputError(f"{where}: training.optimizer: torch's Adafactor takes no shares of weights; adamw does")
+    if recipe.model.parallel == "fsdp" and (kind.writes or recipe.learns.backbone_is_constant):
+        why = f"{task} writes while it learns" if kind.writes else "features of a frozen backbone are computed once"
+        raise InputError(f"{where}: model.parallel: {why}, and weights that are shared out cannot: ddp can")
     if recipe.model.layers is not None and name == "lora":
         raise InputError(f"{where}: model.layers: an adapter's base is a checkpoint as it lies, with all its layers")
     if recipe.model.source is None and name != "full":
@@ -259,7 +316,35 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         raise InputError(f"{where}: strategy.name 'frozen' leaves new tokens as they begin: 'new-tokens' teaches them")
     if name == "new-tokens" and not recipe.model.new_tokens:
         raise InputError(f"{where}: strategy.name 'new-tokens' teaches model.new_tokens, and there are none")
-    return recipe
+    if recipe.replay is not None and (recipe.model.source is None or recipe.learns.backbone_is_constant):
+        raise InputError(f"{where}: replay: needs a checkpoint, model.source, whose backbone learns")
+    if recipe.replay is not None and recipe.model.parallel != "none":
+        raise InputError(f"{where}: replay: runs on one process, and model.parallel is {recipe.model.parallel!r}")
+
+
+def _check_device(name: str) -> None:
+    """Whether this machine has it is seen when it is used: a recipe may be read elsewhere."""
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        kind = ""
+    if kind not in DEVICES:
+        raise InputError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
+
+
+def _check_config(config: Mapping[str, Any]) -> None:
+    """What a family's configuration says of its fields; here none may be unknown, for it would do nothing."""
+    for name, kind in (("model_type", str), ("vocab_size", int)):
+        if not isinstance(config.get(name), kind):
+            raise InputError(f"config must say its {name}, got {config.get(name)!r}")
+    _refuse_other(config["model_type"], MODULES, "config: model_type")
+    family = family_of(config["model_type"]).config
+    known = [field.name for field in fields(family) if field.name != "extra"]
+    _refuse_unknown(config, ["model_type", *known], "config")
+    try:
+        family.from_dict(dict(config), "config")
+    except ConfigError as error:
+        raise InputError(str(error)) from error
 
 
 def read_part(part: type[T], values: Mapping[str, Any], where: str) -> T:
@@ -278,12 +363,14 @@ def read_part(part: type[T], values: Mapping[str, Any], where: str) -> T:
         raise InputError(f"{where}: {error}") from error
 
 
-def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with the full names of short keys."""
+def _renamed(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values with the full names of short keys; InputError where both are there."""
     found = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
     for short, full in ALIASES.items():
         table, _, name = short.partition(".")
         if isinstance(found.get(table), dict) and name in found[table]:
+            if full.partition(".")[2] in found[table]:
+                raise InputError(f"{where}: {short} is short for {full}, and both are there")
             found[table][full.partition(".")[2]] = found[table].pop(name)
     return found
 
@@ -294,13 +381,19 @@ def _refuse_unknown(values: Mapping[str, Any], known: Sequence[str], where: str)
             raise InputError(f"{where}: unknown key {key!r}{_nearest(key, known)}; there are {', '.join(known)}")
 
 
+def _refuse_other(value: Any, known: Iterable[str], where: str) -> None:
+    if not isinstance(value, str) or value not in known:
+        names = list(known)
+        raise InputError(f"{where} {value!r}{_nearest(str(value), names)}: one of {', '.join(names)}")
+
+
 def _nearest(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f", did you mean {near[0]!r}?" if near else ""
 
 
 def _is(value: Any, hint: Any) -> bool:
-    """Whether a TOML value is of a type; whole numbers are numbers, truth values are not."""
+    """Whether a TOML value is of a type; whole numbers are numbers; truth values, inf and nan are not."""
     if get_origin(hint) in (Union, types.UnionType):
         return any(_is(value, one) for one in get_args(hint))
     if get_origin(hint) is list:
@@ -308,7 +401,7 @@ def _is(value: Any, hint: Any) -> bool:
     if get_origin(hint) is dict:
         return isinstance(value, dict)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return hint is not type(None) and isinstance(value, hint)
@@ -316,7 +409,7 @@ def _is(value: Any, hint: Any) -> bool:
 
 def _said(hint: Any) -> str:
     """A type in words."""
-    words = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+    words = {str: "a string", int: "a whole number", float: "a finite number", bool: "true or false"}
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_said(one) for one in get_args(hint) if one is not type(None))
     if get_origin(hint) is list:

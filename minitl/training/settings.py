@@ -1,5 +1,6 @@
 """How long and how fast to train: the numbers that are not the model, the data or the strategy."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -81,12 +82,16 @@ class Settings:
         for name, allowed in (("schedule", SCHEDULES), ("autocast", AUTOCASTS), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        if self.learning_rate is not None and not self.learning_rate > 0:
+        if self.features is not None and not self.features.strip():
+            raise InputError(f"features must name a folder, got {self.features!r}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be at least 0 and below 2^63, got {self.seed}")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema is a decay from 0 to below 1, got {self.ema}")
         for name in ("weight_decay", "clip", "explosion"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.warmup <= 1:
             raise InputError(f"warmup is a share of the steps, from 0 to 1, got {self.warmup}")

@@ -52,8 +52,10 @@ class Strategy:
                 f"got {self.l2_sp}"
             )
         starts = [start for start, _ in self.openings]
-        if not starts or starts[0] != 0.0 or starts != sorted(starts):
-            raise InputError(f"strategy {self.name!r}: openings must begin at 0.0 and rise, got {self.openings}")
+        if not starts or starts[0] != 0.0 or starts != sorted(starts) or not starts[-1] < 1:
+            raise InputError(
+                f"strategy {self.name!r}: openings must begin at 0.0, rise, and stay below 1, got {self.openings}"
+            )
         shares = [share for _, share in self.openings]
         if any(not 0 <= share <= 1 for share in shares) or shares != sorted(shares):
             raise InputError(

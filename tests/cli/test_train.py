@@ -275,7 +275,7 @@ def test_the_adapters_kind_is_chosen_by_options_and_stands_in_its_file(tiny: Pat
         (["--strategy", "lora", "--modules-to-save", "puler"], "no module of this bert model is called 'puler'"),
         (["--target-modules", "query"], "--target-modules: only of use with --strategy lora"),
         (["--lora-plus-ratio", "16"], "--lora-plus-ratio: only of use with --strategy lora"),
-        (["--strategy", "lora", "--lora-plus-ratio", "0.5"], "ratio must be a finite number of at least 1, got 0.5"),
+        (["--strategy", "lora", "--lora-plus-ratio", "0.5"], "lora_plus_ratio must be at least 1, got 0.5"),
         (["--strategy", "lora", "--target-modules", "query", ".*value"], "is called '.*value'"),
         (["--strategy", "lora", "--target-modules", ".*valve"], "'.*valve', a regular expression, matches no"),
         (["--weight-decay", "-1"], "weight_decay must be at least 0"),

@@ -78,7 +78,7 @@ def test_a_mistake_is_one_line(tiny: Path, scored: Path, tmp_path: Path, capsys:
     for change, complaint in (
         ("options.loss=cosin", "options: loss 'cosin': one of in-batch, cosine, triplet, contrastive"),
         ("options.dims=[24, 8.5]", "options.dims must be a list of whole numbers, got [24, 8.5]"),
-        ("options.pooling=men", "pooling 'men': one of cls, max, mean"),
+        ("options.pooling=men", "options: pooling must be one of cls, max, mean"),
         ("options.dims=[48]", "dims (48,): this model's vectors have 24 numbers"),
         ("data.highest=4.0", "the column 'likeness' must hold a score from 0 to 4 (the option highest), found '5.0'"),
         ("options.loss=in-batch", "where all pairs are taken to belong together: choose them by `least`"),

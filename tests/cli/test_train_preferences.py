@@ -105,11 +105,12 @@ def test_grpo(
     ("task", "changes", "says"),
     [
         ("dpo", ["options.beta=0"], "beta must be above 0"),
-        ("dpo", ["options.beta=x"], "options.beta must be a number"),
+        ("dpo", ["options.beta=x"], "options.beta must be a finite number"),
         ("dpo", ["data.chosen=best"], "column 'best' holds no text"),
         ("dpo", ["options.max_length=99"], "expected 1 to 48"),
         ("grpo", [], "options.reward is missing"),
-        ("grpo", ["options.reward=nowhere"], "nowhere"),
+        ("grpo", ["options.reward=nowhere"], "max_new_tokens must be below max_length, 48"),
+        ("grpo", ["options.reward=nowhere", "options.max_new_tokens=8"], "nowhere"),
         ("reward", ["options.template=none"], "slot {prompt} once"),
     ],
     ids=str,
@@ -130,9 +131,10 @@ def test_what_is_wrong_is_named(
 
 def test_there_must_be_a_model_to_tune(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.toml"
+    shape = "n_positions = 48, n_embd = 8, n_layer = 1, n_head = 1"
     path.write_text(
-        f'out = "{tmp_path}/out"\ntask = "dpo"\n[model]\nconfig = {{ model_type = "gpt2", vocab_size = 300 }}\n'
-        f'[data]\nsource = "{pairs}"\n'
+        f'out = "{tmp_path}/out"\ntask = "dpo"\n[data]\nsource = "{pairs}"\n'
+        f'[model]\nconfig = {{ model_type = "gpt2", vocab_size = 300, {shape} }}\n'
     )
     assert main(["train", str(path)]) == 1
     assert "dpo tunes a model that writes already: model.source" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from minitl.cli.main import main
+from minitl.training.lock import alone_in
 
 WORDS = ["film", "book", "food", "hotel", "was", "the", "a", "very"]
 
@@ -152,7 +153,7 @@ def test_the_saved_recipe_gives_the_same_training(
         ("training.batch_sise=8", "task.toml: training: unknown key 'batch_sise', did you mean 'batch_size'?"),
         ("training.epochs=two", "task.toml: training.epochs must be a whole number, got 'two'"),
         ("training.epochs=0", "task.toml: training: epochs must be at least 1, got 0"),
-        ("training.clip=true", "task.toml: training.clip must be a number, got True"),
+        ("training.clip=true", "task.toml: training.clip must be a finite number, got True"),
         ("trainig.epochs=1", "task.toml: unknown key 'trainig', did you mean 'training'?"),
         ("training=1", "task.toml: training must be a table, got 1"),
         ("task=clasification", "task 'clasification', did you mean 'classification'?"),
@@ -245,3 +246,84 @@ def test_telling_what_a_generator_replaced(tmp_path: Path, tiny: Path, capsys: p
     assert float(said["good"]) > 0.5 > float(said["book"])
     assert main(["train", str(path), "--set", f"options.generator={tiny}", "--restart"]) == 1
     assert "no masked-lm head that was taught" in capsys.readouterr().err
+
+
+SQUAD = {
+    "data": [
+        {
+            "paragraphs": [
+                {
+                    "context": "the good film",
+                    "qas": [{"id": "1", "question": "it", "answers": [{"text": "good", "answer_start": 5}]}],
+                }
+            ]
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "files", "complaint"),
+    [
+        (
+            "classification",
+            {"train.csv": "text,label\na,bad\nb,good\n", "dev.csv": "text,label\na,bad\nb,so-so\n"},
+            "dev.csv, line 3: the label 'so-so' is out of range: the known labels are bad, good",
+        ),
+        ("classification", {"train.csv": "text,label\n"}, "train.csv: the data set is empty"),
+        (
+            "classification",
+            {"train.csv": "text,label\na,bad\nb,good\n", "dev.csv": "text,label\n"},
+            "dev.csv: the data set is empty",
+        ),
+        (
+            "classification",
+            {"train.csv": "text,label\na,bad\nb,good\n", "test.csv": ""},
+            "test.csv: the data set is empty",
+        ),
+        (
+            "token-classification",
+            {"train.conll": "the\tO\n\ngood\tB-praise\nfilm\n"},
+            "train.conll, line 4: too few columns: 1, where the tag stands in column 2",
+        ),
+        (
+            "token-classification",
+            {"train.conll": "the\tO\n", "test.conll": "the\tO\nfilm\tB-art\n"},
+            "test.conll, line 2: the tag 'B-art' does not occur in the training split",
+        ),
+        ("token-classification", {"train.conll": "the\tO\n", "dev.conll": "\n"}, "dev.conll: the data set is empty"),
+        ("question-answering", {"train.json": json.dumps(SQUAD)}, "question '1': the answer 'good' is not at its"),
+        ("question-answering", {"train.json": '{"data": []}'}, "train.json: the data set is empty"),
+        ("translation", {"train.de": "ein\n", "train.en": "\n"}, "train.en: the data set is empty"),
+        ("masked-lm", {"train.txt": " \n"}, "train.txt: the data set is empty"),
+        ("instruction", {"train.jsonl": '{"prompt": "a", "completion": ""}\n'}, "train.jsonl: the data set is empty"),
+        ("dpo", {"train.jsonl": ""}, "train.jsonl: the data set is empty"),
+        ("sentence-embedding", {"train.csv": "anchor,positive\n"}, "train.csv: the data set is empty"),
+    ],
+)
+def test_bad_data_is_named_with_its_file_before_a_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, files: dict[str, str], complaint: str
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, content in files.items():
+        (data / name).write_text(content)
+    columns = {"text": "de", "pair": "en"} if task == "translation" else {}
+    source = data / next(iter(files)) if len(files) == 1 else data
+    path = recipe(tmp_path, tmp_path / "no-model", task, source)
+    words = [word for key, value in columns.items() for word in ("--set", f"data.{key}={value}")]
+    assert main(["train", str(path), *words]) == 1
+    message = capsys.readouterr().err
+    assert complaint in message
+    assert message.count("\n") == 1
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_folder_in_use_is_refused(
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = recipe(tmp_path, tiny, "classification", reviews, training={"epochs": 1})
+    with alone_in(tmp_path / "out"):
+        assert main(["train", str(path)]) == 1
+    assert f"{tmp_path / 'out'} is in use by another training; wait for it" in capsys.readouterr().err
+    assert main(["train", str(path)]) == 0

@@ -116,7 +116,7 @@ def test_a_student_comes_near_a_teacher_without_a_label(teacher: Model, classes:
     examples = [Example(text, label=0) for text in texts]
     torch.manual_seed(1)
     student = new_model({**teacher.config.to_dict(), "num_hidden_layers": 1}, teacher.task)
-    task = Distilled(classes, teacher, student, Distillation("", soft=1.0, hard=0.0, hidden=0.0))
+    task = Distilled(classes, teacher, student, Distillation("teacher", soft=1.0, hard=0.0, hidden=0.0))
 
     def distance() -> float:
         said = [predict(model, examples, task=classes) for model in (student, teacher)]

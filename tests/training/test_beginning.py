@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minitl import load_model, load_tokenizer, new_model
-from minitl.errors import ConfigError, InputError
+from minitl.errors import InputError
 from minitl.training.beginning import begin
 from minitl.training.recipe import make_recipe, read_recipe
 
@@ -89,11 +89,6 @@ def test_contradictions_are_refused_before_anything_loads(
 ) -> None:
     with pytest.raises(InputError, match=says):
         scratch(text, model, strategy=strategy)
-
-
-def test_a_wrong_field_of_the_config_is_named(text: Path) -> None:
-    with pytest.raises(ConfigError, match="'hidden_size' must be an integer"):
-        begin(scratch(text, {"config": {**BERT, "hidden_size": "wide"}}))
 
 
 def test_an_adapter_is_not_taught_under_a_head_that_no_file_holds(text: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from minitl import new_model
 from minitl.errors import InputError
 from minitl.training.distributed import Several, started
 from minitl.training.evaluation import dealt
@@ -48,6 +49,8 @@ def test_no_batch_of_an_evaluation_is_lost_or_doubled_and_all_run_as_many(count:
 def test_processes_without_torchrun_and_torchrun_without_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="needs processes: torchrun"), started("ddp", "cpu"):
         pass
+    with pytest.raises(InputError, match="device 'cuda:99': torch sees"), started("none", "cuda:99"):
+        pass
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="started 2 processes: say how"), started("none", "cpu"):
         pass
@@ -69,6 +72,25 @@ def test_fsdp_says_what_it_is_not_for() -> None:
         feed.task = Writing()  # type: ignore[assignment]
         with pytest.raises(InputError, match=says):
             engine.connect(None, feed)  # type: ignore[arg-type]
+
+
+def test_weights_that_are_stored_transposed_are_shared_out_and_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shape = {"vocab_size": 40, "n_positions": 16, "n_embd": 8, "n_layer": 2, "n_head": 2}
+    model = new_model({"model_type": "gpt2", **shape}, "causal-lm")
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    assert not all(parameter.is_contiguous() for parameter in model.parameters())
+    read = {"input_ids": torch.tensor([[1, 2, 3]])}
+    said = model(**read).logits.detach()
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with started("fsdp", "cpu") as (engine, _):
+        engine.place(model)
+        torch.testing.assert_close(model(**read).logits.detach(), said)
+        engine.collect(model)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name]), name
 
 
 def run(tiny: Path, folder: Path, world: int, *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,38 @@
+"""The pages under docs/ compute what they say, and link what exists."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+PLAN = (ROOT / "docs" / "several_machines.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_readme_links_each_page_and_the_page_what_exists(page: Path) -> None:
+    assert f"](docs/{page.name})" in (ROOT / "README.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists()
+
+
+def test_the_plan_for_7b_parameters_follows_its_formulae() -> None:
+    """Weights 4, gradients 4, DDP's buckets 4, moments 8, the best weights 4 bytes."""
+    sizes = json.loads((ROOT / "benchmarks" / "results" / "adapter_sizes.json").read_text(encoding="utf-8"))
+    adapter = {"model": "Mistral-7B", "targets": "all linear layers", "r": 16}
+    rank = next(row for row in sizes["adapters"] if adapter.items() <= row.items())
+    taught = rank["trainable"]
+    every = rank["total"] - taught
+    assert (f"{every:,}" in PLAN, f"{taught:,}" in PLAN) == (True, True)
+    block = PLAN.split("<!-- plan -->")[1].split("<!-- end -->")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.strip().splitlines()[2:]]
+    assert [row[0] for row in rows] == ["1", "2", "8", "16", "64"]
+    for gpus, *cells in rows:
+        n = int(gpus)
+        bucket = 4 if n > 1 else 0
+        ddp, fsdp = (20 + bucket) * every, 20 * every / n
+        lora_ddp, lora_fsdp = 4 * every + (20 + bucket) * taught, (4 * every + 20 * taught) / n
+        wanted = [ddp, fsdp, lora_ddp, lora_fsdp]
+        assert cells == ["–" if n == 1 and i % 2 else f"{value / 1e9:.1f}" for i, value in enumerate(wanted)]
