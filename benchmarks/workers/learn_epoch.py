@@ -19,7 +19,7 @@ import torch
 from benchmarks.workers import Run, serve
 from benchmarks.workers.fine_tune import peer_model
 
-BATCH, EXAMPLES, LENGTH, RATE = 32, 384, 128, 2e-5
+BATCH, EXAMPLES, LENGTH, RATE = 32, 256, 128, 2e-5
 
 
 def set_up() -> Run:
