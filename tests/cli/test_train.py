@@ -18,7 +18,7 @@ from safetensors import safe_open
 from minitl import LoraConfig
 from minitl.cli.main import main
 from minitl.errors import CheckpointError
-from minitl.training import FROZEN, FULL, GRADUAL, Settings, Strategy
+from minitl.training import FROZEN, FULL, GRADUAL, NEW_TOKENS, Settings, Strategy
 
 # A tiny model gains nothing by a second thread, and waits long for it on a busy machine.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -238,8 +238,9 @@ def test_the_defaults_are_those_of_the_library(
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     lora = Strategy("lora", lora=LoraConfig())
-    wanted = [f"{strategy.usual_rate:.0e}".replace("e-0", "e-") for strategy in (FULL, lora, FROZEN)]
-    assert "default: {}; {} for lora, {} for frozen".format(*wanted) in capsys.readouterr().out
+    wanted = [f"{strategy.usual_rate:.0e}".replace("e-0", "e-") for strategy in (FULL, lora, NEW_TOKENS, FROZEN)]
+    shown = " ".join(capsys.readouterr().out.split())  # however wide the terminal is
+    assert "default: {}; {} for lora, {} for new-tokens, {} for frozen".format(*wanted) in shown
 
 
 def test_lora_plus_is_an_option_that_is_written_down(tiny: Path, reviews: Path, tmp_path: Path):

@@ -306,7 +306,7 @@ def test_cached_features_train_the_head_as_the_whole_model_would(
     classifier: Make, task: SequenceClassification, examples: list[Example]
 ):
     """Same data, same head, dropout off: through the cache, and through a backbone opened only after the end."""
-    almost_never = Strategy("frozen without cache", ((0.0, 0.0), (1.0, 1.0)))
+    almost_never = Strategy("frozen without cache", ((0.0, 0.0), (0.999, 1.0)))
     models = []
     for strategy in (FROZEN, almost_never):
         model = without_dropout(classifier())
