@@ -31,7 +31,7 @@ def find_files(
     if isinstance(data, str):
         tried = data
     elif str(name) not in declared:
-        tried = f"it knows {', '.join(declared)}"
+        tried = f"it knows {', '.join(declared)}" if declared else "it holds none of this kind"
     else:
         files = {split: data / file for split, file in declared[str(name)].items()}
         absent = [file for file in files.values() if not file.is_file()]
