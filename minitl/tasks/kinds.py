@@ -130,7 +130,9 @@ def _make_grpo(model: Model, tokenizer: Tokenizer, _labels: Sequence[str] | None
     return GRPO(tokenizer, model, reward, **own)
 
 
-def _replaced_tokens(model: Model, tokenizer: Tokenizer, options: Replaced) -> ReplacedTokens:
+def _make_replaced(
+    model: Model, tokenizer: Tokenizer, _labels: Sequence[str] | None, options: Replaced
+) -> ReplacedTokens:
     assert options.max_length is not None
     generator = load_generator(options.generator, model, tokenizer, options.max_length)
     return ReplacedTokens(tokenizer, generator, options.max_length, options.share)
@@ -192,7 +194,7 @@ KINDS: dict[str, Kind] = {
         Replaced,
         128,
         by_fields(load_text),
-        lambda model, tokenizer, _labels, options: _replaced_tokens(model, tokenizer, options),
+        _make_replaced,
     ),
     "question-answering": Kind(
         "question-answering",

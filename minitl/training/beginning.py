@@ -95,8 +95,7 @@ def _replay(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> Replay | None
     part = recipe.replay
     if part is None:
         return None
-    if recipe.model.source is None:
-        raise InputError("replay goes on with what a checkpoint was taught: model.source names none")
+    assert recipe.model.source is not None  # the recipe was checked
     kind = KINDS[part.task]
     taught = load_model(recipe.model.source, kind.head, device=recipe.model.device)
     if taught.untaught:

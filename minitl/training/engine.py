@@ -63,10 +63,11 @@ class Engine:
     def part(self, tensor: Tensor, like: Tensor) -> Tensor:
         """The reverse of `whole`: laid out like a parameter of its shape, which may be a transposed view.
 
-        Fused AdamW reads a parameter and its moments side by side, as they lie.
+        Always a copy: `tensor` may be a view of a file. Fused AdamW reads a parameter and its moments side by side, as
+        they lie.
         """
         if tensor.shape != like.shape:
-            return tensor.to(like.device)
+            return tensor.to(like.device, copy=True)
         return torch.empty_like(like, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:

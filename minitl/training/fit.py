@@ -2,6 +2,7 @@
 
 import functools
 import math
+import signal
 import time
 import zlib
 from collections.abc import Sequence
@@ -316,13 +317,13 @@ class Training:
     def stop_or_save(self, signum: int | None) -> None:
         """Save the state if it is time; once a signal was noted, save it and raise Interrupted. All processes agree."""
         due = self.engine.rank == 0 and self._save_is_due()
-        stop, save = self.engine.sums(signum or 0, due)
-        if stop:
+        asked, save = self.engine.sums(signum is not None, due)
+        if asked:
             self._save()
             where = "without a folder nothing was saved" if self.folder is None else f"the state is in {self.folder}"
-            raise Interrupted(
-                f"stopped after step {self.progress.step} of {self.steps}; {where}", round(stop / self.engine.world)
-            )
+            # Where another process heard it, this one stops as if told to.
+            told = signum or signal.SIGTERM
+            raise Interrupted(f"stopped after step {self.progress.step} of {self.steps}; {where}", told)
         if save:
             self._save()
 

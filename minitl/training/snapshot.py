@@ -86,7 +86,7 @@ class Snapshot:
 
     def _part(self, weights: Weights | ShardedWeights, stored: str, name: str) -> Tensor:
         """A tensor of the state, laid out as its parameter is; never a view of the file's."""
-        return self.engine.part(weights[stored].clone(), self.model.get_parameter(name))
+        return self.engine.part(weights[stored], self.model.get_parameter(name))
 
 
 def _kernels(model: Model) -> list[dict[str, Any]]:

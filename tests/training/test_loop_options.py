@@ -21,6 +21,7 @@ from minitl.training.averaging import Average
 from minitl.training.recomputing import recomputed
 from minitl.training.state import saved_states
 from minitl.training.stepping import LossScale
+from tests.training.test_fit import without_dropout
 
 LORA = Strategy("lora", lora=LoraConfig(r=4, alpha=8, dropout=0.1, target_modules="all-linear"))
 QUICK = Settings(epochs=3, batch_size=8, learning_rate=3e-3)
@@ -171,20 +172,10 @@ def test_l2_sp_adds_its_gradient_and_leaves_no_decay_in_the_backbone(
     classifier: Make, task: SequenceClassification, examples: list[Example]
 ) -> None:
     """Against the loss of the paper's equation, differentiated by autograd, by plain SGD: three steps."""
-    from minitl.nn.dropout import Dropout
-
-    def still(model: Model) -> Model:
-        for module in model.modules():
-            if isinstance(module, Dropout):
-                module.p = 0.0
-            if hasattr(module, "dropout_p"):
-                module.dropout_p = 0.0
-        return model
-
     alpha = 0.7
     settings = Settings(epochs=3, batch_size=64, optimizer="sgd", learning_rate=0.5, schedule="constant", warmup=0.0,
                         clip=0.0, weight_decay=0.0)  # fmt: skip
-    ours, theirs = still(classifier()), still(classifier()).train()
+    ours, theirs = without_dropout(classifier()), without_dropout(classifier()).train()
     fit(ours, examples, task=task, settings=settings, strategy=replace(FULL, l2_sp=alpha))
     start = weights(theirs)
     batch = task.collate(task.encode(examples))
@@ -314,3 +305,18 @@ def test_states_by_steps(train: Train, tmp_path: Path) -> None:
         train(replace(QUICK, save_every=3, keep=9), folder=tmp_path, listener=Hearing(8))
     steps = [json.loads((s / "state.json").read_text())["progress"]["step"] for s in saved_states(tmp_path)]
     assert steps == [3, 6, 8]
+
+
+def test_a_signal_that_another_process_heard_stops_this_one_as_told_to(train: Train, tmp_path: Path) -> None:
+    from minitl.training.engine import Engine
+
+    class Second(Engine):
+        """Of four, of which another is asked to stop after the first step."""
+
+        def sums(self, *numbers: float) -> list[float]:
+            return [numbers[0] + 1, *numbers[1:]] if len(numbers) == 2 else list(numbers)
+
+    with pytest.raises(Interrupted, match="after step 1 of 18") as stopped:
+        train(QUICK, folder=tmp_path, engine=Second(), validation=0)
+    assert stopped.value.signum == 15
+    assert len(saved_states(tmp_path)) == 1

@@ -11,11 +11,11 @@ from minitl import fit, load_model, load_tokenizer, new_model, save_model
 from minitl.data import Example
 from minitl.errors import InputError, Interrupted
 from minitl.models.base import Model
-from minitl.nn.dropout import Dropout
 from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.training import FROZEN, Settings
 from minitl.training.replay import Replay
+from tests.training.test_fit import without_dropout
 
 QUICK = Settings(epochs=2, batch_size=8, learning_rate=3e-3)
 TEXTS = [Example(f"the {a} film was {b} and the {a} book") for a in ("good", "bad", "very") for b in ("really", "a")]
@@ -56,11 +56,8 @@ def test_the_backbone_is_one_and_the_table_stays_tied(make: Make) -> None:
 def test_its_gradient_is_that_of_its_own_mean_loss_times_the_weight(make: Make) -> None:
     model, replay = make(weight=0.3)
     replay.attach(model)
-    for module in (*model.modules(), *replay.model.modules()):
-        if isinstance(module, Dropout):
-            module.p = 0.0
-        if hasattr(module, "dropout_p"):
-            module.dropout_p = 0.0
+    without_dropout(model)
+    without_dropout(replay.model)
     torch.manual_seed(7)
     loss = replay.add(QUICK, 5, factor=11.0)
     found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
