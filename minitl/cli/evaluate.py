@@ -79,6 +79,8 @@ def _trained(args: argparse.Namespace) -> str:
     taught = read_facts(args.model).get("recipe", {}).get("data", {})
     known = taught if taught.get("source") == args.data else {}  # the columns of that set, say, as in the training
     where = kind.data(**known | given | {"source": args.data, "validation_fraction": 0.0})
+    if hasattr(where, "stream"):
+        where = replace(where, stream=None)
     if Path(args.data).is_file() and hasattr(where, "test_fraction"):
         where = replace(where, test_fraction=0.0)
     dataset, called = _judged(kind.load(where))

@@ -97,6 +97,7 @@ def _training_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             help="what the tokenizer is to know whole; each begins as the mean of the tokens there are",
         ),
         parser.add_argument("--epochs", dest="training.epochs", type=int, help="passes over the data (default: 3)"),
+        parser.add_argument("--steps", dest="training.steps", type=int, help="optimiser steps, in place of epochs"),
         parser.add_argument("--batch-size", dest="training.batch_size", type=int, help="(default: 32)"),
         parser.add_argument(
             "--accumulation", dest="training.accumulation", type=int, help="batches per optimiser step (default: 1)"
@@ -215,7 +216,7 @@ def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Litera
         with Bars(console) as bars:
             result = fit(
                 model,
-                data.train,
+                data.taught,
                 data.validation,
                 task=task,
                 settings=settings,
@@ -253,7 +254,8 @@ def _finish(begun: "Beginning", result: "Result", scores: dict[str, float], cons
     recipe, data, out = begun.recipe, begun.data, Path(begun.recipe.out)
     facts = _facts(begun, result) | ({"test": scores} if scores else {})
     folder = _save(begun)
-    sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+    train = None if data.stream else len(data.train)
+    sizes = {"train": train, "validation": len(data.validation), "test": len(data.test)}
     write_card(folder, facts, data.name, sizes)
     _write_recipe(recipe)
     write_json(out / FACTS, facts)
@@ -268,7 +270,9 @@ def _find_rate(recipe: "Recipe") -> None:
 
     begun = begin(recipe)
     recipe = begun.recipe
-    found = range_test(begun.model, begun.data.train, task=begun.task, settings=recipe.training, strategy=recipe.learns)
+    found = range_test(
+        begun.model, begun.data.taught, task=begun.task, settings=recipe.training, strategy=recipe.learns
+    )
     path = Path(recipe.out) / "learning_rates.csv"
     found.write(path)
     highest = max(found.smoothed)

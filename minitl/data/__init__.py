@@ -10,6 +10,7 @@ from minitl.data.questions import load_questions
 from minitl.data.raw import load_text
 from minitl.data.related import load_related
 from minitl.data.splits import sample
+from minitl.data.stream import Stream
 from minitl.data.tagged import load_tagged
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Preference",
     "Question",
     "Related",
+    "Stream",
     "TaggedSentence",
     "batches_by_length",
     "length_grouped_batches",

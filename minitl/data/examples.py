@@ -1,7 +1,10 @@
 """What every data set becomes: examples, one kind for each kind of task."""
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from minitl.data.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ E = TypeVar("E")
 
 @dataclass
 class Dataset(Generic[E]):
-    """A data set in three splits, any of which may be empty."""
+    """A data set in three splits, any of which may be empty; `stream` stands for a training split not in memory."""
 
     name: str
     origin: str  # where it was found: a path, "embedded", or "hub:ID@revision"
@@ -88,3 +91,9 @@ class Dataset(Generic[E]):
     validation: list[E]
     test: list[E]
     label_names: list[str] | None  # of each class index, or the tags; None for regression and unlabelled sets
+    stream: "Stream[E] | None" = None
+
+    @property
+    def taught(self) -> "list[E] | Stream[E]":
+        """What there is to learn from."""
+        return self.train if self.stream is None else self.stream

@@ -12,6 +12,7 @@ from pathlib import Path
 from minitl.data.examples import Dataset, Example
 from minitl.data.finding import find_files
 from minitl.data.splits import cut_off
+from minitl.data.stream_files import load_stream
 from minitl.data.tables import Table, parse_jsonl, read_table, read_text
 from minitl.errors import DataError, InputError
 
@@ -29,12 +30,14 @@ def load_instructions(
     group: str | None = None,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
+    stream: int | None = None,
     seed: int = 0,
 ) -> Dataset[Example]:
     """Find the instructions `name` and load all of them: an `Example` with the prompt as text, the completion as pair.
 
     A .jsonl, .jsonl.xz, .csv, .tsv or .parquet file, or a set of MINITL_ASSETS (`INSTRUCTIONS`). The splits are cut
-    off: of each group its last rows where there is a column `group`, else drawn with `seed`.
+    off: of each group its last rows where there is a column `group`, else drawn with `seed`. With `stream`, only so
+    many rows are in memory at a time, and the first are validation, see `load_stream`; then there are no groups.
 
     Rows with an empty completion are left out, which is announced. DataError: nothing is found, a file is damaged or
     empty, a column is missing or holds no text. InputError: fractions
@@ -42,6 +45,12 @@ def load_instructions(
     """
     if min(validation_fraction, test_fraction) < 0 or validation_fraction + test_fraction >= 1:
         raise InputError(f"validation_fraction and test_fraction leave nothing: {validation_fraction}, {test_fraction}")
+    if stream is not None:
+        if group is not None:
+            raise InputError("group cuts splits that are in memory: a stream has none")
+        return load_stream(
+            name, lambda table: _examples(table, prompt, completion), stream, validation_fraction, INSTRUCTIONS
+        )
     files, _ = find_files(name, INSTRUCTIONS, (".jsonl",), "instructions")
     if list(files) != ["train"]:
         raise DataError(f"{name}: expected one file of instructions, found {', '.join(f.name for f in files.values())}")
@@ -50,11 +59,8 @@ def load_instructions(
         group = "task"
     table = parse_jsonl(read_text(path), str(path)) if path.suffix == ".xz" else read_table(path)
     examples = [_example(table, i, prompt, completion) for i in range(len(table.rows))]
-    empty = sum(not example.pair for example in examples)
-    if empty == len(examples):
+    if not _told_whole(examples, table):
         raise DataError(f"{path}: the data set is empty: it has no completion")
-    if empty:
-        log.warning("%s: %d of %d completions are empty, and left out", path, empty, len(examples))
     if group is None:
         train, test = cut_off(examples, test_fraction, seed)
         train, validation = cut_off(train, validation_fraction / (1 - test_fraction), seed)
@@ -62,6 +68,23 @@ def load_instructions(
         train, validation, test = _by_place(examples, _groups(table, group), validation_fraction, test_fraction)
     train, validation, test = ([e for e in split if e.pair] for split in (train, validation, test))
     return Dataset(str(name), str(path), train, validation, test, None)
+
+
+def _examples(table: Table, prompt: str, completion: str) -> list[Example]:
+    return _told_whole([_example(table, i, prompt, completion) for i in range(len(table.rows))], table)
+
+
+def _told_whole(examples: list[Example], table: Table) -> list[Example]:
+    """Those with a completion; it is announced where some have none."""
+    told = [example for example in examples if example.pair]
+    if told and len(told) < len(examples):
+        log.warning(
+            "%s: %d of %d completions are empty, and left out",
+            table.source,
+            len(examples) - len(told),
+            len(examples),
+        )
+    return told
 
 
 def _example(table: Table, at: int, prompt: str, completion: str) -> Example:

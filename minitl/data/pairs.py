@@ -13,7 +13,8 @@ from minitl.data.columns import Columns, records
 from minitl.data.examples import Dataset, Example
 from minitl.data.finding import SPLIT_NAMES, find_files
 from minitl.data.splits import cut_off
-from minitl.data.tables import READERS, read_table, read_text
+from minitl.data.stream_files import load_stream
+from minitl.data.tables import READERS, Table, read_table, read_text
 from minitl.errors import DataError, InputError
 
 log = logging.getLogger("minitl")
@@ -34,6 +35,7 @@ def load_pairs(
     pair: str | None = None,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
+    stream: int | None = None,
     seed: int = 0,
 ) -> Dataset[Example]:
     """Find the pairs `name` and load all of them: an `Example` with what is read as text, what is written as pair.
@@ -43,7 +45,8 @@ def load_pairs(
     only two); or a set of MINITL_ASSETS: multi30k, with the languages en, de and fr, and the summaries of `TABLES`.
 
     Without test split `test_fraction` of the training split is cut off, then without validation split
-    `validation_fraction`, drawn with `seed`. Pairs of which a side is empty are left out, which is announced.
+    `validation_fraction`, drawn with `seed`. Pairs of which a side is empty are left out, which is announced. With
+    `stream`, only so many rows of a table are in memory at a time, see `load_stream`.
 
     DataError: nothing is found, aligned files of different lengths, a file that is damaged or empty, a column that is
     missing or holds no text. InputError: a fraction outside [0, 1).
@@ -51,6 +54,8 @@ def load_pairs(
     for which, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 <= fraction < 1:
             raise InputError(f"{which} must be at least 0 and below 1, not {fraction}")
+    if stream is not None:
+        return load_stream(name, lambda table: _of_table(table, text, pair), stream, validation_fraction, {})
     folder = Path(name).expanduser()
     stems = _stems(name, folder)
     if stems and (str(name) in ALIGNED or _is_aligned(stems)):
@@ -124,19 +129,21 @@ def _read_tables(name: str | Path, text: str | None, pair: str | None) -> tuple[
     files, origin = find_files(name, {**ALIGNED, **TABLES}, list(READERS), "set of pairs")
     splits = {}
     for split, path in files.items():
-        table = read_table(path)
-        columns = Columns(text, pair)
-        if len(table.columns) == 2:
-            columns = columns.or_else(_other_two(table.columns, columns))
-        if columns.text is None or columns.pair is None:
-            raise DataError(
-                f"{path}: text and pair must name the columns, read and written; there are {', '.join(table.columns)}"
-            )
-        rows = records(table, columns)
-        splits[split] = _whole([(row.text.strip(), (row.pair or "").strip()) for row in rows], str(path))
+        splits[split] = _of_table(read_table(path), text, pair)
     if not Path(name).expanduser().exists():
         splits = {"train": splits["train"][:-TEST_ROWS], "test": splits["train"][-TEST_ROWS:]}
     return splits, origin
+
+
+def _of_table(table: Table, text: str | None, pair: str | None) -> Pairs:
+    columns = Columns(text, pair)
+    if len(table.columns) == 2:
+        columns = columns.or_else(_other_two(table.columns, columns))
+    if columns.text is None or columns.pair is None:
+        known = ", ".join(table.columns)
+        raise DataError(f"{table.source}: text and pair must name the columns, read and written; there are {known}")
+    rows = records(table, columns)
+    return _whole([(row.text.strip(), (row.pair or "").strip()) for row in rows], table.source)
 
 
 def _other_two(present: Sequence[str], named: Columns) -> Columns:

@@ -9,6 +9,7 @@ from minitl.data.columns import Columns
 from minitl.data.datasets import find_tables
 from minitl.data.examples import Dataset, Related
 from minitl.data.splits import cut_off
+from minitl.data.stream_files import load_stream
 from minitl.data.tables import Table
 from minitl.errors import DataError, InputError
 
@@ -30,6 +31,7 @@ def load_related(
     least: float | None = None,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.0,
+    stream: int | None = None,
     seed: int = 0,
 ) -> Dataset[Related]:
     """Find the data set `name` as `load_dataset` does, and read its pairs and triplets.
@@ -40,6 +42,7 @@ def load_related(
     highest            the score of texts that mean the same: scores run from 0 to it, and are divided by it
     least              of the pairs with a score, those of so much or more are positives (the score, not divided, is
                        looked at and then forgotten), and the others are left out of every split
+    stream             rows that are in memory at a time, see `load_stream`; None = all
 
     DataError: nothing is found, a column is missing, a text or score is missing or out of range, or no pair reaches
     `least`. InputError: numbers that mean nothing.
@@ -47,21 +50,26 @@ def load_related(
     if not (math.isfinite(highest) and highest > 0):
         raise InputError(f"highest must be above 0, got {highest}")
     asked = {"anchor": anchor, "positive": positive, "negative": negative, "score": score}
+    if stream is not None:
+        return load_stream(name, lambda table: _chosen(table, asked, highest, least), stream, validation_fraction, {})
     tables, declared, _, origin = find_tables(str(name), Columns())
     asked = {"anchor": declared.text, "positive": declared.pair, "score": declared.label} | {
         role: column for role, column in asked.items() if column is not None
     }
-    splits = {split: _examples(table, asked, highest) for split, table in tables.items()}
-    if least is not None:
-        splits = {split: _positives(examples, least / highest) for split, examples in splits.items()}
-        if not any(splits.values()):
-            raise DataError(f"{origin}: no pair has a score of {least} or more")
+    splits = {split: _chosen(table, asked, highest, least) for split, table in tables.items()}
+    if least is not None and not any(splits.values()):
+        raise DataError(f"{origin}: no pair has a score of {least} or more")
     train, validation, test = (splits.get(split, []) for split in ("train", "validation", "test"))
     if not test:
         train, test = cut_off(train, test_fraction, seed)
     if not validation:
         train, validation = cut_off(train, validation_fraction, seed)
     return Dataset(str(name), origin, train, validation, test, None)
+
+
+def _chosen(table: Table, asked: dict[str, str | None], highest: float, least: float | None) -> list[Related]:
+    examples = _examples(table, asked, highest)
+    return examples if least is None else _positives(examples, least / highest)
 
 
 def _examples(table: Table, asked: dict[str, str | None], highest: float) -> list[Related]:

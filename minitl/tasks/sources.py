@@ -1,6 +1,7 @@
 """Where a task's examples come from: the keys of a recipe's [data], and what loads them.
 
-One dataclass for each kind of data set; its fields are the arguments of the loader in `minitl.data`.
+One dataclass for each kind of data set; its fields are the arguments of the loader in `minitl.data`. Those with
+`stream` may be larger than memory: so many of their rows are there at a time (`minitl.data.stream`).
 """
 
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 from minitl.data import Dataset, load_dataset
 from minitl.errors import DataError, InputError
-from minitl.tasks.ranges import above_zero, below_one, not_empty
+from minitl.tasks.ranges import above_zero, at_least, below_one, not_empty
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,12 @@ class Raw:
     source: str
     text: str | None = None
     validation_fraction: float = 0.05
+    stream: int | None = None
 
     def __post_init__(self) -> None:
         not_empty(source=self.source, text=self.text)
         below_one(validation_fraction=self.validation_fraction)
+        at_least(1, stream=self.stream)
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,12 @@ class Instructions:
     group: str | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
+    stream: int | None = None
 
     def __post_init__(self) -> None:
         not_empty(source=self.source, prompt=self.prompt, completion=self.completion, group=self.group)
         _leave_something(self.validation_fraction, self.test_fraction)
+        at_least(1, stream=self.stream)
 
 
 @dataclass(frozen=True)
@@ -92,10 +97,12 @@ class Pairs:
     pair: str | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
+    stream: int | None = None
 
     def __post_init__(self) -> None:
         not_empty(source=self.source, text=self.text, pair=self.pair)
         below_one(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
+        at_least(1, stream=self.stream)
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,7 @@ class RelatedTexts:
     least: float | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.0
+    stream: int | None = None
 
     def __post_init__(self) -> None:
         not_empty(source=self.source, anchor=self.anchor, positive=self.positive)
@@ -119,6 +127,7 @@ class RelatedTexts:
         if self.least is not None and not 0 <= self.least <= self.highest:
             raise InputError(f"least must lie between 0 and highest, {self.highest}: got {self.least}")
         below_one(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
+        at_least(1, stream=self.stream)
 
 
 @dataclass(frozen=True)

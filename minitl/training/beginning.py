@@ -141,7 +141,7 @@ def _tokenizer(part: ModelPart, data: Dataset[Any], kept: Path, anew: bool, engi
         return load_tokenizer(part.tokenizer)
     if engine.rank == 0 and (anew or not kept.exists()):
         # By lines: a novel is one example, and the words of its paragraphs are counted side by side.
-        lines = (line for example in data.train for text in example.texts for line in text.split("\n"))
+        lines = (line for example in data.taught for text in example.texts for line in text.split("\n"))
         learn_tokenizer(lines, part.config["model_type"], part.config["vocab_size"]).save(kept)
     engine.wait()
     return load_tokenizer(kept)

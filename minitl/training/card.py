@@ -24,12 +24,12 @@ PIPELINES = {  # what the hub calls the tasks
 }
 
 
-def write_card(folder: Path, facts: Mapping[str, Any], data: str, examples: Mapping[str, int]) -> None:
+def write_card(folder: Path, facts: Mapping[str, Any], data: str, examples: Mapping[str, int | None]) -> None:
     """Write README.md into `folder`.
 
     facts      what `minitl train` notes of a training
     data       the name of the data set
-    examples   how many there were in each split
+    examples   how many there were in each split; None of a stream
     """
     write_text(folder / CARD, "\n".join([*_front_matter(facts, data), "", *_page(facts, data, examples)]) + "\n")
 
@@ -45,9 +45,12 @@ def _front_matter(facts: Mapping[str, Any], data: str) -> list[str]:
     return [*lines, "---"]
 
 
-def _page(facts: Mapping[str, Any], data: str, examples: Mapping[str, int]) -> list[str]:
+def _page(facts: Mapping[str, Any], data: str, examples: Mapping[str, int | None]) -> list[str]:
     settings, base = facts["recipe"]["training"], facts["base"] or "random weights"
-    sizes = ", ".join(f"{split} {count:,}" for split, count in examples.items() if count)
+    sizes = ", ".join(
+        f"{split} {'streamed' if count is None else f'{count:,}'}" for split, count in examples.items() if count != 0
+    )
+    length = f"{settings['epochs']} epochs" if settings.get("steps") is None else f"{settings['steps']:,} steps"
     lines = [
         f"# {facts['task']} on {data}",
         "",
@@ -56,7 +59,7 @@ def _page(facts: Mapping[str, Any], data: str, examples: Mapping[str, int]) -> l
         "| | |",
         "|---|---|",
         f"| data | {data}: {sizes} examples |",
-        f"| kept | the weights of epoch {facts['best_epoch']:g} of {settings['epochs']} |",
+        f"| kept | the weights after {facts['best_epoch']:g} epochs, of {length} |",
         f"| optimiser | {settings['optimizer']}, peak rate {settings['learning_rate']:g}, {settings['schedule']} |",
         f"| batch | {settings['batch_size']} × {settings['accumulation']}, seed {settings['seed']} |",
         f"| precision | {settings['autocast']} over {facts['weights']} weights |",

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from minitl.data import length_grouped_batches
+from minitl.data import Stream, length_grouped_batches
 from minitl.errors import Diverged, InputError, Interrupted
 from minitl.models.base import Model
 from minitl.tasks.task import Task
@@ -26,6 +26,7 @@ from minitl.training.lock import alone_in
 from minitl.training.log import History, Listener, Step, Validation
 from minitl.training.memory import PeakMemory
 from minitl.training.optimizer import make_optimizer, make_schedule
+from minitl.training.portions import source_of
 from minitl.training.pull import Pull
 from minitl.training.recomputing import recomputed
 from minitl.training.replay import Replay
@@ -62,7 +63,7 @@ class Result:
 
 def fit(
     model: Model,
-    train: Sequence[Any],
+    train: Sequence[Any] | Stream[Any],
     validation: Sequence[Any] | None = None,
     *,
     task: Task[Any, Any],
@@ -76,6 +77,7 @@ def fit(
 ) -> Result:
     """Train `model` on `train`; evaluate on `validation` after each epoch and end with the weights that did best there.
 
+    train      examples, or a stream of them: each of its portions counts as an epoch
     task       collation, loss and metric; its head must be the model's
     settings   epochs, rates, seeds (`Settings()` for None); the learning rate is the strategy's where they name none
     strategy   which parameters learn, and from when on
@@ -116,7 +118,7 @@ def fit(
 
 def prepare(
     model: Model,
-    train: Sequence[Any],
+    train: Sequence[Any] | Stream[Any],
     validation: Sequence[Any] | None,
     task: Task[Any, Any],
     settings: Settings,
@@ -131,6 +133,12 @@ def prepare(
     _check(model, task, train, validation)
     if replay and (engine.world > 1 or strategy.backbone_is_constant):
         raise InputError("replay needs a backbone that learns, and one process")
+    if isinstance(train, Stream) and settings.steps is None:
+        raise InputError("a stream has no end: say how many steps there are to be (training.steps)")
+    if isinstance(train, Stream) and strategy.backbone_is_constant:
+        raise InputError(
+            "features of a frozen backbone are computed once for all examples, and a stream is never whole"
+        )
     heard = [one for one in (listener, TensorBoard(folder) if settings.tensorboard and folder else None) if one]
     torch.manual_seed(settings.seed)
     strategy.prepare(model)
@@ -148,7 +156,7 @@ class Training:
         self,
         model: Model,
         task: Task[Any, Any],
-        train: Sequence[Any],
+        train: Sequence[Any] | Stream[Any],
         validation: Sequence[Any] | None,
         settings: Settings,
         strategy: Strategy,
@@ -161,7 +169,8 @@ class Training:
         self.folder, self.engine, self.listeners, self.replay = folder, engine, listeners, replay
         self.memory = PeakMemory(next(model.parameters()).device)
         feed = functools.partial(_feed, model, task, strategy, settings, folder)
-        self.feed = feed(train)
+        self.source = source_of(train, task, feed)
+        self.feed = self.source.begin(None)
         self.validation = validation
         self.validation_feed = feed(validation) if validation else None
         learn = _may_learn(model, strategy)
@@ -175,9 +184,8 @@ class Training:
         self.scale = LossScale(settings.autocast)
         self.snapshot = Snapshot(model, self.learning, self.optimizer, self.average, self.scale, engine)
         self.opened: float | None = None  # how much of the backbone learns now
-        batches = math.ceil(len(self.feed.items) / settings.batch_size)
-        self.windows_per_epoch = math.ceil(batches / settings.accumulation)
-        self.steps = settings.epochs * self.windows_per_epoch
+        self.steps = settings.steps or settings.epochs * self.windows_per_epoch
+        self.epochs = self.steps / self.windows_per_epoch
         self.rate = make_schedule(settings, self.steps)
         self.identity = _identity(model, task, settings, strategy, replay, train, validation)
         self.progress = Progress()
@@ -191,17 +199,24 @@ class Training:
         if found is not None and self.folder is not None:
             check_identity(found[1]["identity"], self.identity, self.folder, forced=resume == "forced")
             self.progress = self.snapshot.restore(*found)
+            self.feed = self.source.begin(self.progress.place)
         self.started -= self.progress.seconds
         for listener in self.listeners:
             listener.on_start(self.steps, self.progress.step)
 
     @property
     def finished(self) -> bool:
-        """All epochs taken, or none better for as many validations as there is patience for."""
+        """All steps taken, or none better for as many validations as there is patience for."""
         patience = self.settings.patience
         if patience is not None and self.progress.since_best >= patience:
             return True
-        return self.progress.epoch >= self.settings.epochs
+        return self.progress.step >= self.steps
+
+    @property
+    def windows_per_epoch(self) -> int:
+        """Optimiser steps that the present feed has."""
+        batches = math.ceil(len(self.feed.items) / self.settings.batch_size)
+        return math.ceil(batches / self.settings.accumulation)
 
     @property
     def epoch(self) -> float:
@@ -252,7 +267,7 @@ class Training:
 
     def _open(self) -> None:
         """Let learn what the strategy lets learn now; the engine must know when that changes."""
-        epoch, step = self.progress.epoch / self.settings.epochs, self.progress.step / self.steps
+        epoch, step = self.progress.epoch / self.epochs, self.progress.step / self.steps
         moment = epoch if self.strategy.by_epoch else step
         if (share := self.strategy.share(moment)) != self.opened:
             self.strategy.open(self.model, moment)
@@ -264,6 +279,8 @@ class Training:
         progress.epoch, progress.window = progress.epoch + 1, 0
         if self.settings.evaluate_every is None:
             self._validate()
+        if not self.finished and (feed := self.source.turn()) is not self.feed:
+            self.feed, self.opened = feed, None
 
     def validate_if_due(self) -> None:
         """Evaluate where that is due after the step before and was not done: a run may have been interrupted there."""
@@ -344,7 +361,7 @@ class Training:
 
     def _save(self) -> None:
         progress, began = self.progress, time.perf_counter()
-        progress.seconds = began - self.started
+        progress.seconds, progress.place = began - self.started, self.source.place
         progress.peak_memory = max(progress.peak_memory, self.memory.bytes)
         if self.folder is not None:
             facts = {"identity": self.identity, **self.snapshot.facts(progress)}
@@ -374,12 +391,13 @@ class Training:
         seen = ""
         if window and self.folder is not None and self.engine.rank == 0:
             seen = f"; what was read is in {save_batches(self.folder, self.feed, window, facts)}"
+        epoch = math.ceil(self.epoch + (step - progress.step) / self.windows_per_epoch)
         beyond = (
             f", above {limit:.3g}, which `explosion` allows after losses of {sum(first) / FIRST:.3g} in the beginning"
         )
         raise Diverged(
             f"the {what} is {value:.3g}{beyond if limit < math.inf else ''} at step {step} of {self.steps} "
-            f"(epoch {math.ceil(step / self.windows_per_epoch)}); {kept}; the learning rate was "
+            f"(epoch {epoch}); {kept}; the learning rate was "
             f"{self.rate(step - 1):.2g}, and a lower one may help{seen}"
         )
 
@@ -412,10 +430,13 @@ def _may_learn(model: Model, strategy: Strategy) -> set[str]:
     return names
 
 
-def _check(model: Model, task: Task[Any, Any], train: Sequence[Any], validation: Sequence[Any] | None) -> None:
+def _check(
+    model: Model, task: Task[Any, Any], train: Sequence[Any] | Stream[Any], validation: Sequence[Any] | None
+) -> None:
     if model.task != task.name:
         raise InputError(f"the task {task.name} needs a model with that head; this one's is {model.task}")
-    task.check(train, "training")
+    if not isinstance(train, Stream):
+        task.check(train, "training")
     if validation:
         task.check(validation, "validation")
 
@@ -426,12 +447,14 @@ def _identity(
     settings: Settings,
     strategy: Strategy,
     replay: Replay | None,
-    train: Sequence[Any],
+    train: Sequence[Any] | Stream[Any],
     validation: Sequence[Any] | None,
 ) -> dict[str, Any]:
     """What an interrupted training must share with the one that goes on from it."""
 
-    def digest(examples: Sequence[Any] | None) -> int:
+    def digest(examples: Sequence[Any] | Stream[Any] | None) -> Any:
+        if isinstance(examples, Stream):
+            return examples.describe()
         return zlib.crc32(repr(list(examples or [])).encode("utf-8", "surrogatepass"))
 
     return {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from minitl.checkpoints.atomic import replacing
+from minitl.data import Stream
 from minitl.errors import Diverged, InputError
 from minitl.models.base import Model
 from minitl.tasks.task import Task
@@ -54,7 +55,7 @@ class RangeTest:
 
 def range_test(
     model: Model,
-    train: Sequence[Any],
+    train: Sequence[Any] | Stream[Any],
     *,
     task: Task[Any, Any],
     settings: Settings | None = None,
@@ -68,7 +69,7 @@ def range_test(
     """
     if steps < 10:
         raise InputError(f"a range test needs at least 10 steps, got {steps}")
-    wanted = replace(settings or Settings(), explosion=0.0, warmup=0.0, learning_rate=HIGHEST, epochs=steps)
+    wanted = replace(settings or Settings(), explosion=0.0, warmup=0.0, learning_rate=HIGHEST, steps=steps)
     run = prepare(model, train, None, task, wanted, strategy, None, ALONE, None)
     run.rate = lambda step: LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
     rates: list[float] = []

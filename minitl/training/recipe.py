@@ -316,6 +316,11 @@ def _check_tables(recipe: Recipe, where: str) -> None:
         raise InputError(f"{where}: strategy.name 'frozen' leaves new tokens as they begin: 'new-tokens' teaches them")
     if name == "new-tokens" and not recipe.model.new_tokens:
         raise InputError(f"{where}: strategy.name 'new-tokens' teaches model.new_tokens, and there are none")
+    if getattr(recipe.data, "stream", None) is not None:
+        if recipe.training.steps is None:
+            raise InputError(f"{where}: data.stream: a stream has no end: say training.steps")
+        if recipe.learns.backbone_is_constant:
+            raise InputError(f"{where}: data.stream: features of a frozen backbone need all examples at once")
     if recipe.replay is not None and (recipe.model.source is None or recipe.learns.backbone_is_constant):
         raise InputError(f"{where}: replay: needs a checkpoint, model.source, whose backbone learns")
     if recipe.replay is not None and recipe.model.parallel != "none":

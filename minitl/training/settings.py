@@ -24,6 +24,7 @@ class Settings:
     """Defaults are BERT's fine-tuning recipe (Devlin et al. 2019, appendix A.3) where it has one.
 
     epochs            passes over the training examples
+    steps             optimiser steps in all, in place of epochs; a stream needs it, for it has no end
     batch_size        examples per forward pass
     accumulation      batches per optimiser step; the loss is normalised over all their real targets
     optimizer         "adamw" (fused), "adafactor", "muon" or "sgd", see `make_optimizer`
@@ -51,6 +52,7 @@ class Settings:
     """
 
     epochs: int = 3
+    steps: int | None = None
     batch_size: int = 32
     accumulation: int = 1
     optimizer: str = "adamw"
@@ -75,7 +77,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         counts = ("epochs", "batch_size", "accumulation", "eval_batch_size", "log_every", "keep")
-        for name in (*counts, "patience", "evaluate_every", "save_every"):
+        for name in (*counts, "steps", "patience", "evaluate_every", "save_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")

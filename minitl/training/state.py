@@ -26,6 +26,7 @@ from torch import Tensor
 from minitl.checkpoints.atomic import write_json
 from minitl.checkpoints.sharded import ShardedWeights
 from minitl.checkpoints.weights import Weights, read_json
+from minitl.data.stream import Place
 from minitl.errors import CheckpointError, TrainingError
 from minitl.training.engine import ALONE, Engine, open_tensors
 from minitl.training.log import History
@@ -41,6 +42,7 @@ class Progress:
 
     epoch: int = 0
     window: int = 0
+    place: Place | None = None  # of a stream: where the epoch's portion begins
     step: int = 0
     best_step: int = 0  # 0 = nothing evaluated yet
     best_epoch: float = 0.0

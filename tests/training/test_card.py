@@ -50,7 +50,7 @@ def test_what_it_says(tmp_path: Path) -> None:
     }
     for line in (
         "| data | sst2: train 2,000, validation 100 examples |",
-        "| kept | the weights of epoch 1.5 of 3 |",
+        "| kept | the weights after 1.5 epochs, of 3 epochs |",
         "| batch | 32 × 2, seed 1 |",
         "| time | 12 s, 1.5 GiB at the peak |",
         "| labels | negative, positive |",
@@ -59,6 +59,14 @@ def test_what_it_says(tmp_path: Path) -> None:
         "| test |  | 0.7000 |",
     ):
         assert line in page.splitlines()
+
+
+def test_a_stream_has_no_size_and_steps_no_epochs(tmp_path: Path) -> None:
+    recipe = {**FACTS["recipe"], "training": {**FACTS["recipe"]["training"], "steps": 5000}}
+    write_card(tmp_path, {**FACTS, "recipe": recipe}, "sst2", {"train": None, "validation": 100, "test": 0})
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    assert "| data | sst2: train streamed, validation 100 examples |" in lines
+    assert "| kept | the weights after 1.5 epochs, of 5,000 steps |" in lines
 
 
 @pytest.mark.parametrize("base", [None, "."])

@@ -40,19 +40,22 @@ OUT_OF_RANGE: dict[str, dict[str, list[Any]]] = {
     },
     "Sentences": {"source": WORD, "column": WORD, "validation_fraction": FRACTION},
     "Questions": {"source": WORD, **dict.fromkeys(("validation_fraction", "test_fraction"), FRACTION)},
-    "Raw": {"source": WORD, "text": WORD, "validation_fraction": FRACTION},
+    "Raw": {"source": WORD, "text": WORD, "validation_fraction": FRACTION, "stream": COUNT},
     "Instructions": {
         **dict.fromkeys(("source", "prompt", "completion", "group"), WORD),
         **{name: [*FRACTION, 0.95] for name in ("validation_fraction", "test_fraction")},  # the other is a tenth
+        "stream": COUNT,
     },
     "Pairs": {
         **dict.fromkeys(("source", "text", "pair"), WORD),
         **dict.fromkeys(("validation_fraction", "test_fraction"), FRACTION),
+        "stream": COUNT,
     },
     "RelatedTexts": {
         **dict.fromkeys(("source", "anchor", "positive", "negative", "score"), WORD),
         "highest": [0, -1.0],
         "least": [-0.1, 1.5],
+        "stream": COUNT,
         **dict.fromkeys(("validation_fraction", "test_fraction"), FRACTION),
     },
     "Preferences": {
@@ -122,7 +125,7 @@ OUT_OF_RANGE: dict[str, dict[str, list[Any]]] = {
     },
     "Settings": {
         **dict.fromkeys(("epochs", "batch_size", "accumulation", "eval_batch_size", "log_every", "keep"), COUNT),
-        **dict.fromkeys(("evaluate_every", "patience", "save_every"), COUNT),
+        **dict.fromkeys(("steps", "evaluate_every", "patience", "save_every"), COUNT),
         **{name: ["", "adamm"] for name in ("optimizer", "schedule", "autocast")},
         "learning_rate": [0, -1e-4],
         **{name: [-0.1] for name in ("weight_decay", "clip", "explosion")},
@@ -269,6 +272,11 @@ def test_fields_that_contradict_each_other() -> None:
         (
             {**recipe("dpo", "full", "model", parallel="fsdp"), "training": {"optimizer": "adafactor"}},
             "training.optimizer: torch's Adafactor takes no shares",
+        ),
+        (recipe("causal-lm", "full", "data", stream=5), "data.stream: a stream has no end: say training.steps"),
+        (
+            {**recipe("sentence-embedding", "frozen", "data", stream=5), "training": {"steps": 5}},
+            "data.stream: features of a frozen backbone need all",
         ),
         ({**recipe("classification", "full"), "distillation": {}}, "distillation.teacher is missing"),
         ({**recipe("translation", "full"), "distillation": {"teacher": "x"}}, "translation has no logits to learn"),
