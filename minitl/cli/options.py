@@ -49,7 +49,7 @@ def called_as() -> list[str]:
 def command_to_go_on() -> str:
     """The command that goes on with what was interrupted."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        return "the same torchrun command"
+        return "the same torchrun command" + (", without --restart" if "--restart" in sys.argv else "")
     return shlex.join([*called_as(), *(word for word in sys.argv[1:] if word != "--restart")])
 
 

@@ -183,6 +183,8 @@ def run(args: argparse.Namespace) -> int:
     from minitl.checkpoints.atomic import check_writable
     from minitl.training.distributed import started
 
+    if args.restart and args.force:
+        raise InputError("--restart begins anew, --force goes on all the same: one of the two")
     recipe = _recipe(args)
     out = Path(recipe.out)
     check_writable(out)
@@ -211,6 +213,8 @@ def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Litera
     test = [example for example in data.test if task.is_labelled(example)]  # some published ones are not
     if test:
         task.check(test, "test")
+    if engine.rank == 0:
+        (out / FACTS).unlink(missing_ok=True)  # of a result that this one replaces: what is interrupted goes on
     console = Console(quiet=engine.rank > 0)
     try:
         with Bars(console) as bars:

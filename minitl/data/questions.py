@@ -69,7 +69,12 @@ def _question(entry: Any, context: str, place: str) -> Question:
     answers = []
     for answer in [] if entry.get("is_impossible") else _list(entry, "answers", place):
         text, start = _string(answer, "text", place), answer.get("answer_start")
-        if not isinstance(start, int) or context[start : start + len(text)] != text:
+        if (
+            not isinstance(start, int)
+            or isinstance(start, bool)
+            or start < 0
+            or context[start : start + len(text)] != text
+        ):
             found = context[start : start + len(text)] if isinstance(start, int) else ""
             raise DataError(
                 f"{place}: the answer {text!r} is not at its offset {start!r}, where the text has {found!r}"

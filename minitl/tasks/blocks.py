@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minitl.data import Example
+from minitl.errors import InputError
 from minitl.tokenization import Row, Tokenizer
 
 
@@ -31,10 +32,12 @@ def blocks(
 ) -> list[Block]:
     """The documents as blocks of `length` tokens; `first` opens each block and `last` ends it, where they are ids.
 
-    Between two documents of a block stands the tokenizer's end token, else its separator.
+    Between two documents of a block stands the tokenizer's end token, else its separator. InputError: no room.
     """
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
     room = length - (first is not None) - (last is not None)
+    if room < 1 or length < 2:
+        raise InputError(f"max_length {length}: a block has no room for a token to learn from")
     stream, begins = _stream(tokenizer, [example.text for example in examples], end)
     found = []
     for start in range(0, len(stream), room):

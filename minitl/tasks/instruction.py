@@ -54,6 +54,7 @@ class Instruction(Likelihood[Told]):
         if tokenizer.eos_token_id is None:
             raise InputError("this tokenizer has no end token, by which a completion could end")
         check_template(template)
+        check_room(max_length)
         self.tokenizer, self.end = tokenizer, tokenizer.eos_token_id
         self.max_length, self.template, self.packed = max_length, template, packed
 
@@ -110,6 +111,12 @@ def check_template(template: str) -> None:
     """InputError unless there is one place for the prompt."""
     if template.count("{prompt}") != 1:
         raise InputError(f"template must hold the slot {{prompt}} once, got {template!r}")
+
+
+def check_room(max_length: int | None) -> None:
+    """InputError unless a token of the prompt, one of the completion and its end have room; None is as usual."""
+    if max_length is not None and max_length < 3:
+        raise InputError(f"max_length must be at least 3, of the prompt, the completion and its end: got {max_length}")
 
 
 def filled(template: str, prompt: str) -> str:

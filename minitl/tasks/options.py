@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from minitl.errors import InputError
 from minitl.nn.pooling import POOLINGS
-from minitl.tasks.instruction import check_template
+from minitl.tasks.instruction import check_room, check_template
 from minitl.tasks.ranges import above_zero, at_least, below_one, between_zero_and_one, not_empty, one_of
 from minitl.tasks.vector_losses import VectorLoss, make_loss
 
@@ -77,6 +77,7 @@ class Told:
     def __post_init__(self) -> None:
         at_least(1, max_length=self.max_length)
         check_template(self.template)
+        check_room(self.max_length)
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class Preferring:
     def __post_init__(self) -> None:
         at_least(1, max_length=self.max_length)
         check_template(self.template)
+        check_room(self.max_length)
         above_zero(beta=self.beta)
 
 
@@ -173,6 +175,7 @@ class Drawing:
         not_empty(reward=self.reward, label=self.label)
         at_least(1, max_length=self.max_length, max_new_tokens=self.max_new_tokens)
         check_template(self.template)
+        check_room(self.max_length)
         at_least(0, beta=self.beta)
         at_least(2, group=self.group)
         between_zero_and_one(clip=self.clip)

@@ -89,7 +89,7 @@ class QuestionAnswering(Task[Question, QuestionWindow]):
         if not example.answers and not self.may_be_none:
             return f"question {example.id!r} has no answer: say may_be_none"
         for text, start in example.answers:
-            if example.context[start : start + len(text)] != text:
+            if start < 0 or example.context[start : start + len(text)] != text:
                 return f"question {example.id!r}: the answer {text!r} is not at its offset {start}"
         return None
 

@@ -42,6 +42,8 @@ def started(parallel: str, device: str) -> Iterator[tuple[Engine, str]]:
     """
     if torch.device(device).type == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
+    if torch.device(device).type == "mps" and not torch.backends.mps.is_available():
+        raise InputError(f"device {device!r}: this machine has none")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if parallel == "none":
         if world > 1:

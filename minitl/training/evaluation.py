@@ -55,7 +55,8 @@ def run_over(
     Batches are cut by length, longest first, and dealt out to the engine's processes; the model is in eval mode
     meanwhile. What a task draws is the same in each evaluation, and the random state of the training is left as it was.
     """
-    with torch.random.fork_rng(devices=[]):
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(SEED)
         return _run_over(model, feed, task, batch_size, want_loss, engine)
 

@@ -1,5 +1,6 @@
 """The training loop. There is one; strategies, tasks and engines are what is given to it."""
 
+import contextlib
 import functools
 import math
 import signal
@@ -32,7 +33,7 @@ from minitl.training.recomputing import recomputed
 from minitl.training.replay import Replay
 from minitl.training.settings import Settings
 from minitl.training.snapshot import Snapshot
-from minitl.training.state import FEATURES, Progress, check_identity, read_state, save_state
+from minitl.training.state import FEATURES, Progress, check_identity, discard_states, read_state, save_state
 from minitl.training.stepping import LossScale, accumulate, autocast, normalize
 from minitl.training.strategies import FULL, Strategy
 from minitl.training.tensorboard import TensorBoard
@@ -139,7 +140,9 @@ def prepare(
         raise InputError(
             "features of a frozen backbone are computed once for all examples, and a stream is never whole"
         )
-    heard = [one for one in (listener, TensorBoard(folder) if settings.tensorboard and folder else None) if one]
+    heard = [] if listener is None else [listener]
+    if settings.tensorboard and folder is not None and engine.rank == 0:
+        heard.append(TensorBoard(folder))
     torch.manual_seed(settings.seed)
     strategy.prepare(model)
     if engine.rank > 0:  # fresh weights are alike, what is dropped is not
@@ -201,6 +204,10 @@ class Training:
             self.progress = self.snapshot.restore(*found)
             self.feed = self.source.begin(self.progress.place)
         self.started -= self.progress.seconds
+        if self.folder is not None and not resume:
+            if self.engine.rank == 0:
+                discard_states(self.folder)  # else an interruption before the first own one would go on from those
+            self.engine.wait()
         for listener in self.listeners:
             listener.on_start(self.steps, self.progress.step)
 
@@ -293,15 +300,14 @@ class Training:
         progress, done = self.progress, self.progress.history.validations
         if self.validation is None or self.validation_feed is None or (done and done[-1].step == progress.step):
             return
-        if self.average:
-            with self.average.in_place(self.model):
-                self._evaluate()
-        else:
-            self._evaluate()
+        with self.average.in_place(self.model) if self.average else contextlib.nullcontext():
+            loss = self._evaluate()
+        self._stop_unless_good("validation loss", loss, progress.step)
         for listener in self.listeners:
             listener.on_validation(done[-1])
 
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> float:
+        """Note the metrics of the weights that are in place, and remember the best; returns the loss."""
         progress, settings = self.progress, self.settings
         assert self.validation is not None
         assert self.validation_feed is not None
@@ -309,7 +315,8 @@ class Training:
             predictions, loss = run_over(
                 self.model, self.validation_feed, self.task, settings.eval_batch_size, engine=self.engine
             )
-        self._stop_unless_good("validation loss", loss, progress.step)
+        if not math.isfinite(loss):
+            return loss
         metrics = self.task.score(predictions, self.validation)
         progress.history.validations.append(Validation(progress.step, self.epoch, loss, metrics))
         progress.since_best += 1
@@ -319,6 +326,7 @@ class Training:
             progress.since_best = 0
             named = self.model.named_parameters()
             progress.best = {name: p.detach().clone() for name, p in named if name in self.learning}
+        return loss
 
     def end(self) -> None:
         """Put the best weights in place, and keep them in the folder until the caller has saved them."""

@@ -59,14 +59,15 @@ class Replay:
 
     def add(self, settings: Settings, step: int, factor: float) -> float:
         """Add the gradients of this step's batch, times `factor`; returns its loss, a mean over targets."""
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + step) % 2**63)
         drawn = torch.randint(len(self._feed.items), (self.batch_size,), generator=generator).tolist()
         self.model.train()
         with autocast(self.model, settings):
             output, batch = self._feed(drawn)
             loss, count = self.task.loss(output, batch.targets)
         loss = loss / max(1, count)
-        (loss * (self.weight * factor)).backward()
+        if loss.requires_grad:  # not while a strategy holds the whole backbone
+            (loss * (self.weight * factor)).backward()
         return loss.item()
 
     def describe(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from minitl.errors import InputError
 SCHEDULES = ("linear", "cosine", "slanted", "constant")
 AUTOCASTS = ("float32", "bfloat16", "float16")
 OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
+USUAL = {"adafactor": 1e-2, "sgd": 1e-2}  # rates of optimisers whose steps are of another size than AdamW's
 WATCHING = (
     "eval_batch_size",
     "log_every",
@@ -28,7 +29,8 @@ class Settings:
     batch_size        examples per forward pass
     accumulation      batches per optimiser step; the loss is normalised over all their real targets
     optimizer         "adamw" (fused), "adafactor", "muon" or "sgd", see `make_optimizer`
-    learning_rate     peak of the schedule; None = what is usual for the strategy, `Strategy.usual_rate`
+    learning_rate     peak of the schedule; None = what is usual for the optimiser (`USUAL`), or else for the strategy
+                      (`Strategy.usual_rate`). Adafactor's is a share of each weight's size
     weight_decay      on matrices only: biases and norms are not decayed
     warmup            share of the steps over which the rate rises linearly from 0
     schedule          after the warm-up "linear" or "cosine" fall to 0, "slanted" (linear to a 32nd of the peak, Howard
@@ -99,8 +101,8 @@ class Settings:
             raise InputError(f"warmup is a share of the steps, from 0 to 1, got {self.warmup}")
 
     def with_rate(self, usual: float) -> "Settings":
-        """These settings, at the `usual` learning rate where they name none."""
-        return self if self.learning_rate is not None else replace(self, learning_rate=usual)
+        """These settings, at the rate that is usual for their optimiser, or else `usual`, where they name none."""
+        return self if self.learning_rate is not None else replace(self, learning_rate=USUAL.get(self.optimizer, usual))
 
     @property
     def peak_rate(self) -> float:

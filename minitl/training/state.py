@@ -149,6 +149,12 @@ def _differences(before: Any, now: Any, name: str = "") -> list[str]:
     return [] if before == now else [f"{name} was {before!r} and is {now!r}"]
 
 
+def discard_states(folder: Path) -> None:
+    """Remove the states of a training that another takes the place of; its features may be of use."""
+    if (folder / STATES).exists():
+        shutil.rmtree(folder / STATES)
+
+
 def discard_state(folder: Path) -> None:
     """Remove the states and features of a training whose result is saved; the logs and all other files stay."""
     for name in (STATES, FEATURES):

@@ -1,5 +1,6 @@
 """The log as TensorBoard reads it: `tensorboard --logdir OUT`."""
 
+import shutil
 from pathlib import Path
 
 from minitl.errors import InputError
@@ -16,9 +17,12 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError("tensorboard = true needs the package of that name: pip install tensorboard") from error
-        self._open = lambda done: SummaryWriter(folder / FOLDER, purge_step=done + 1 if done else None)
+        self._folder = folder / FOLDER
+        self._open = lambda done: SummaryWriter(self._folder, purge_step=done + 1 if done else None)
 
     def on_start(self, steps: int, done: int) -> None:  # noqa: ARG002
+        if not done and self._folder.exists():  # of a training before this one
+            shutil.rmtree(self._folder)
         self._writer = self._open(done)
 
     def on_step(self, step: Step) -> None:
