@@ -222,7 +222,6 @@ class Training:
             self.fed,
             window,
             model=self.model,
-            task=self.task,
             settings=self.settings,
             engine=self.engine,
             scale=scale,

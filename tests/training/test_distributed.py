@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from minitl import new_model
+from minitl import load_model, new_model
 from minitl.errors import InputError
+from minitl.nn.output import Output
+from minitl.tasks.task import TrainingBatch
 from minitl.training.distributed import Several, started
 from minitl.training.evaluation import dealt
 
@@ -93,13 +96,43 @@ def test_weights_that_are_stored_transposed_are_shared_out_and_come_back(
         assert torch.equal(parameter, before[name]), name
 
 
+@pytest.mark.parametrize("task", ["token-classification", "backbone", "sequence-classification"])
+def test_a_pooler_that_nobody_reads_does_not_hold_the_others_up(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    model = load_model(tiny, task, **({"labels": ["a", "b"]} if task != "backbone" else {}))
+    read = {"input_ids": torch.tensor([[1, 2, 3]])}
+
+    class Reading:
+        def __call__(self, indices: Sequence[int]) -> tuple[Output, TrainingBatch]:  # noqa: ARG002
+            return model(**read), TrainingBatch(read, {})
+
+        @property
+        def task(self) -> "Reading":
+            return self
+
+        def loss_of_share(self, output: Output, *_: Any) -> tuple[torch.Tensor, int]:
+            return (output.last_hidden_state if output.logits is None else output.logits).std(), 1
+
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with started("ddp", "cpu") as (engine, _):
+        fed = engine.connect(model, Reading())  # type: ignore[arg-type]
+        for _ in range(2):  # the second begins once all gradients of the first are there
+            loss, *_ = fed([0], 1.0)
+            loss.backward()  # type: ignore[no-untyped-call]
+    without = {name for name, p in model.named_parameters() if p.grad is None}
+    spare = {"pooler.dense.weight", "pooler.dense.bias"}
+    assert without == (set() if task == "sequence-classification" else spare)
+
+
 def run(tiny: Path, folder: Path, world: int, *words: str) -> subprocess.CompletedProcess[str]:
     before = [*TORCHRUN, str(world)] if world > 1 else [sys.executable]
     command = [*before, str(PROGRAM), str(tiny), str(folder), *words]
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
 
 
-CASES = ("full", "accumulated", "gradual", "lora", "averaged")
+CASES = ("full", "accumulated", "gradual", "lora", "averaged", "in-batch", "nested")
 Outcomes = dict[str, tuple[Any, dict[str, torch.Tensor]]]
 
 

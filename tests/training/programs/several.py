@@ -10,31 +10,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import subjects
 import torch
 
-from minitl import LoraConfig, fit, load_model, load_tokenizer
+from minitl import LoraConfig, fit
 from minitl.checkpoints.weights import write_safetensors
-from minitl.data import Example
 from minitl.errors import MinitlError
 from minitl.nn.dropout import Dropout
-from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.training import FULL, GRADUAL, Settings, Strategy
 from minitl.training.distributed import started
 from minitl.training.engine import Engine
 from minitl.training.optimizer import Optimizers
 
-EXAMPLES = [
-    Example(f"{'a ' * (i % 5)}{['bad', 'good'][i % 2]} film {'very ' * (i % 3)}", label=i % 2) for i in range(21)
-]
 BASE = Settings(epochs=2, batch_size=6, learning_rate=5e-2, optimizer="sgd", schedule="constant", warmup=0.0)
 LORA = Strategy("lora", lora=LoraConfig(r=4, alpha=8, target_modules="all-linear"))
-CASES: dict[str, tuple[Settings, Strategy]] = {
-    "full": (BASE, FULL),
-    "accumulated": (replace(BASE, batch_size=5, accumulation=3), FULL),
-    "clipped": (replace(BASE, clip=0.1, optimizer="adamw", learning_rate=1e-3, save_every=1), FULL),
-    "gradual": (BASE, GRADUAL),
-    "lora": (replace(BASE, learning_rate=0.5, accumulation=2), LORA),
-    "averaged": (replace(BASE, ema=0.9), replace(FULL, l2_sp=0.1)),
+CASES: dict[str, tuple[subjects.Make, Settings, Strategy]] = {
+    "full": (subjects.classifier, BASE, FULL),
+    "accumulated": (subjects.classifier, replace(BASE, batch_size=5, accumulation=3), FULL),
+    "clipped": (
+        subjects.classifier,
+        replace(BASE, clip=0.1, optimizer="adamw", learning_rate=1e-3, save_every=1),
+        FULL,
+    ),
+    "gradual": (subjects.classifier, BASE, GRADUAL),
+    "lora": (subjects.classifier, replace(BASE, learning_rate=0.5, accumulation=2), LORA),
+    "averaged": (subjects.classifier, replace(BASE, ema=0.9), replace(FULL, l2_sp=0.1)),
+    "in-batch": (subjects.in_batch, replace(BASE, learning_rate=5e-3), FULL),
+    "nested": (subjects.nested, replace(BASE, learning_rate=5e-3, batch_size=5, accumulation=2), FULL),
 }
 
 
@@ -46,15 +48,13 @@ def main() -> None:
 
 
 def train(checkpoint: str, folder: Path, engine: Engine, case: str, orders: dict[str, str]) -> None:
-    settings, strategy = CASES[case]
-    torch.manual_seed(1)
-    model = load_model(checkpoint, "sequence-classification", labels=["negative", "positive"])
+    make, settings, strategy = CASES[case]
+    model, task, examples = subjects.drawn_alike(make, checkpoint)
     for module in model.modules():
         if isinstance(module, Dropout):
             module.p = 0.0  # what is dropped differs from process to process
         if hasattr(module, "dropout_p"):
             module.dropout_p = 0.0
-    task = SequenceClassification(load_tokenizer(checkpoint), ["negative", "positive"], max_length=16)
     gradients: dict[str, torch.Tensor] = {}
     steps: list[dict[str, Any]] = []
     taken = Optimizers.step
@@ -85,8 +85,8 @@ def train(checkpoint: str, folder: Path, engine: Engine, case: str, orders: dict
     where = folder if {"die", "stop", "resume"} & orders.keys() else None
     fit(
         model,
-        EXAMPLES,
-        EXAMPLES[:7],
+        examples,
+        examples[:7],
         task=task,
         settings=settings,
         strategy=strategy,
