@@ -132,7 +132,10 @@ def run(tiny: Path, folder: Path, world: int, *words: str) -> subprocess.Complet
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
 
 
-CASES = ("full", "accumulated", "gradual", "lora", "averaged", "in-batch", "nested")
+CASES = (
+    *("full", "accumulated", "gradual", "lora", "averaged", "in-batch", "nested", "dpo", "dpo-lora"),
+    *("grown", "grown-writer"),
+)
 Outcomes = dict[str, tuple[Any, dict[str, torch.Tensor]]]
 
 
@@ -163,11 +166,31 @@ def test_each_step_is_that_of_one_process(
             assert other == pytest.approx(one, rel=1e-5), case
         assert found.keys() == tensors.keys()
         assert any(name.startswith("gradients.") for name in found)
+        assert ("gradients.0.embeddings.token.new" in found) == case.startswith("grown")
         for name, tensor in tensors.items():
             largest = tensor.abs().max().item()
             torch.testing.assert_close(
                 found[name], tensor, rtol=0, atol=1e-5 * max(largest, 1e-3), msg=f"{case}: {name}"
             )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["grpo", "grpo-lora", "grown"])
+def test_what_each_process_draws_and_learns_is_the_same_after_an_interruption(
+    tiny: Path, tmp_path: Path, case: str
+) -> None:
+    """With `grpo` each process draws its own completions; that all end with the same weights, the program checks."""
+    found = []
+    for folder, orders in ((tmp_path / "unbroken", [[]]), (tmp_path / "interrupted", [["stop=3"], ["resume"]])):
+        for words in orders:
+            ended = run(tiny, folder, 2, "ddp", case, *words)
+        assert ended.returncode == 0, ended.stderr
+        found.append(load_file(folder / f"{case}.safetensors"))
+    assert "begins at 3 of 8" in ended.stdout
+    unbroken, resumed = found
+    assert all(step["norm"] > 0 for step in json.loads((folder / f"{case}.json").read_text()) if "norm" in step)
+    learned = [name for name in unbroken if name.startswith("weights.")]
+    assert [name for name in learned if not torch.equal(unbroken[name], resumed[name])] == []
 
 
 @pytest.fixture(scope="module")

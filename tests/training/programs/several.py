@@ -6,6 +6,7 @@
 import json
 import os
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ CASES: dict[str, tuple[subjects.Make, Settings, Strategy]] = {
     "averaged": (subjects.classifier, replace(BASE, ema=0.9), replace(FULL, l2_sp=0.1)),
     "in-batch": (subjects.in_batch, replace(BASE, learning_rate=5e-3), FULL),
     "nested": (subjects.nested, replace(BASE, learning_rate=5e-3, batch_size=5, accumulation=2), FULL),
+    "dpo": (subjects.preferring, BASE, FULL),
+    "dpo-lora": (subjects.preferring, replace(BASE, learning_rate=0.5), LORA),
+    "grown": (subjects.grown, replace(BASE, learning_rate=0.5, save_every=1), LORA),
+    "grown-writer": (subjects.grown_writer, replace(BASE, learning_rate=0.1), LORA),
+    "grpo": (subjects.drawing, replace(BASE, save_every=1), FULL),
+    "grpo-lora": (subjects.drawing, replace(BASE, save_every=1), LORA),
 }
 
 
@@ -97,6 +104,8 @@ def train(checkpoint: str, folder: Path, engine: Engine, case: str, orders: dict
     )
     Optimizers.step = taken  # type: ignore[method-assign]
     engine.collect(model)
+    sums = [zlib.crc32(p.detach().numpy().tobytes()) for p in model.parameters()]
+    assert engine.gathered(sums) == [sums] * engine.world, "the processes end with other weights"
     if engine.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{case}.json").write_text(json.dumps(steps))
