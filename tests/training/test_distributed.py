@@ -129,7 +129,11 @@ def test_a_pooler_that_nobody_reads_does_not_hold_the_others_up(
 def run(tiny: Path, folder: Path, world: int, *words: str) -> subprocess.CompletedProcess[str]:
     before = [*TORCHRUN, str(world)] if world > 1 else [sys.executable]
     command = [*before, str(PROGRAM), str(tiny), str(folder), *words]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    return started_by(command)
+
+
+def started_by(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT | environment, timeout=300)
 
 
 CASES = (
@@ -202,7 +206,12 @@ def unbroken(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any,
 
 def goes_on(tiny: Path, folder: Path, world: int, parallel: str, unbroken: tuple[Any, dict[str, torch.Tensor]]) -> None:
     """From step 3, to the weights of the unbroken run up to what Adam makes of rounding."""
-    again = run(tiny, folder, world, parallel, "clipped", "resume")
+    has_gone_on(run(tiny, folder, world, parallel, "clipped", "resume"), folder, unbroken)
+
+
+def has_gone_on(
+    again: subprocess.CompletedProcess[str], folder: Path, unbroken: tuple[Any, dict[str, torch.Tensor]]
+) -> None:
     assert again.returncode == 0, again.stderr
     assert "begins at 3 of 8" in again.stdout
     steps, tensors = unbroken
@@ -238,3 +247,14 @@ def test_a_process_that_dies_ends_all_with_a_message_and_the_next_goes_on(
     assert ended.returncode != 0
     assert "exitcode  : 7" in ended.stderr  # torchrun's own words on who died and how
     goes_on(tiny, tmp_path, 2, "ddp", unbroken)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_them_again_where_rounds_share_no_store(
+    tiny: Path, tmp_path: Path, unbroken: tuple[Any, dict[str, torch.Tensor]]
+) -> None:
+    """In a shared one, the processes of the second round find the addresses of the first and call those."""
+    words = [str(PROGRAM), str(tiny), str(tmp_path), "ddp", "clipped", "die=4", "resume"]
+    ended = started_by([*TORCHRUN, "2", "--max-restarts", "1", *words], TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+    assert "begins at 0 of 8" in ended.stdout
+    has_gone_on(ended, tmp_path, unbroken)

@@ -79,7 +79,8 @@ def train(checkpoint: str, folder: Path, engine: Engine, case: str, orders: dict
 
         def on_step(self, step: Any) -> None:
             steps.append({"loss": step.loss, "norm": step.grad_norm, "tokens": step.tokens})
-            if str(step.step) == orders.get("die") and engine.rank == engine.world - 1:
+            first_round = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+            if str(step.step) == orders.get("die") and engine.rank == engine.world - 1 and first_round:
                 os._exit(7)
             if str(step.step) == orders.get("stop") and engine.rank == 0:
                 os.kill(os.getpid(), 15)  # one hears of it, and all stop
