@@ -244,7 +244,6 @@ class Training:
             self.fed,
             window,
             model=self.model,
-            task=self.task,
             settings=self.settings,
             engine=self.engine,
             scale=scale,
@@ -466,7 +465,7 @@ def _identity(
         return zlib.crc32(repr(list(examples or [])).encode("utf-8", "surrogatepass"))
 
     return {
-        "model": {"source": model.source, "config": model.config.to_dict()},
+        "model": {"source": model.source, "config": model.config.to_dict(), "new_tokens": list(model.new_tokens)},
         "task": task.describe(),
         "settings": settings.decisive(),
         "strategy": asdict(strategy),
