@@ -50,6 +50,7 @@ class Task(ABC, Generic[E, I]):
     name: str  # the head it needs: "sequence-classification", …
     metric: str  # the key of `score` by which the best epoch is chosen; higher is better
     redraws = False  # whether `collate` makes other inputs of the same items each time, or more rows than items
+    dropout = True  # whether the model learns it with its dropouts on
     writes = False  # whether it lets the model generate, which takes as many passes as the texts need
 
     @abstractmethod
