@@ -36,6 +36,7 @@ CASES: dict[str, tuple[subjects.Make, Settings, Strategy]] = {
     "gradual": (subjects.classifier, BASE, GRADUAL),
     "lora": (subjects.classifier, replace(BASE, learning_rate=0.5, accumulation=2), LORA),
     "averaged": (subjects.classifier, replace(BASE, ema=0.9), replace(FULL, l2_sp=0.1)),
+    "distilled": (subjects.distilled, replace(BASE, batch_size=5, accumulation=2), FULL),
     "in-batch": (subjects.in_batch, replace(BASE, learning_rate=5e-3), FULL),
     "nested": (subjects.nested, replace(BASE, learning_rate=5e-3, batch_size=5, accumulation=2), FULL),
     "dpo": (subjects.preferring, BASE, FULL),

@@ -6,18 +6,21 @@ from typing import Any, NamedTuple
 import torch
 
 from minitl import add_tokens, load_model, load_tokenizer, new_model
-from minitl.data import Example, Preference, Related
+from minitl.data import Example, Preference, Related, TaggedSentence
 from minitl.models.base import Model
 from minitl.tasks.causal_lm import CausalLM
+from minitl.tasks.distillation import Distillation, Distilled
 from minitl.tasks.dpo import DPO
 from minitl.tasks.grpo import GRPO
 from minitl.tasks.sentence_embedding import SentenceEmbedding
 from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.tasks.task import Task
+from minitl.tasks.token_classification import TokenClassification
 from minitl.tasks.vector_losses import make_loss
 from minitl.tokenization import Tokenizer
 
 LABELS = ["negative", "positive"]
+TAGS = ["A", "B"]
 REVIEWS = [
     Example(f"{'a ' * (i % 5)}{['bad', 'good'][i % 2]} film {'very ' * (i % 3)}", label=i % 2) for i in range(21)
 ]
@@ -45,6 +48,16 @@ Make = Callable[[str], Subject]
 def classifier(checkpoint: str) -> Subject:
     model = load_model(checkpoint, "sequence-classification", labels=LABELS)
     return Subject(model, SequenceClassification(load_tokenizer(checkpoint), LABELS, max_length=16), REVIEWS)
+
+
+def distilled(checkpoint: str) -> Subject:
+    """The own loss is over words, the teacher's over tokens: of a share, their numbers are in no proportion."""
+    task = TokenClassification(load_tokenizer(checkpoint), TAGS, max_length=16)
+    teacher, student = (load_model(checkpoint, "token-classification", labels=TAGS) for _ in range(2))
+    teacher.untaught = ()  # let it be one that was taught
+    texts = [tuple(one.text.split()) for one in REVIEWS]
+    sentences = [TaggedSentence(words, tuple(TAGS[len(word) % 2] for word in words)) for words in texts]
+    return Subject(student, Distilled(task, teacher, student, Distillation("teacher")), sentences)
 
 
 def in_batch(checkpoint: str) -> Subject:
