@@ -137,7 +137,19 @@ def started_by(command: list[str], **environment: str) -> subprocess.CompletedPr
 
 
 CASES = (
-    *("full", "accumulated", "gradual", "lora", "averaged", "distilled", "in-batch", "nested", "dpo", "dpo-lora"),
+    *(
+        "full",
+        "accumulated",
+        "gradual",
+        "lora",
+        "averaged",
+        "streamed",
+        "distilled",
+        "in-batch",
+        "nested",
+        "dpo",
+        "dpo-lora",
+    ),
     *("grown", "grown-writer"),
 )
 Outcomes = dict[str, tuple[Any, dict[str, torch.Tensor]]]

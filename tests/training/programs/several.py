@@ -36,6 +36,7 @@ CASES: dict[str, tuple[subjects.Make, Settings, Strategy]] = {
     "gradual": (subjects.classifier, BASE, GRADUAL),
     "lora": (subjects.classifier, replace(BASE, learning_rate=0.5, accumulation=2), LORA),
     "averaged": (subjects.classifier, replace(BASE, ema=0.9), replace(FULL, l2_sp=0.1)),
+    "streamed": (subjects.streamed, replace(BASE, steps=7), FULL),
     "distilled": (subjects.distilled, replace(BASE, batch_size=5, accumulation=2), FULL),
     "in-batch": (subjects.in_batch, replace(BASE, learning_rate=5e-3), FULL),
     "nested": (subjects.nested, replace(BASE, learning_rate=5e-3, batch_size=5, accumulation=2), FULL),
@@ -57,7 +58,7 @@ def main() -> None:
 
 def train(checkpoint: str, folder: Path, engine: Engine, case: str, orders: dict[str, str]) -> None:
     make, settings, strategy = CASES[case]
-    model, task, examples = subjects.drawn_alike(make, checkpoint)
+    model, task, examples, stream = subjects.drawn_alike(make, checkpoint)
     for module in model.modules():
         if isinstance(module, Dropout):
             module.p = 0.0  # what is dropped differs from process to process
@@ -94,7 +95,7 @@ def train(checkpoint: str, folder: Path, engine: Engine, case: str, orders: dict
     where = folder if {"die", "stop", "resume"} & orders.keys() else None
     fit(
         model,
-        examples,
+        stream or examples,
         examples[:7],
         task=task,
         settings=settings,

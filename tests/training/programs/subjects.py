@@ -1,12 +1,14 @@
 """What the programs beside this one teach: a model, its task and examples, always the same ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from minitl import add_tokens, load_model, load_tokenizer, new_model
-from minitl.data import Example, Preference, Related, TaggedSentence
+from minitl.data import Example, Preference, Related, Stream, TaggedSentence
+from minitl.data.stream import Rows
+from minitl.data.tables import Table
 from minitl.models.base import Model
 from minitl.tasks.causal_lm import CausalLM
 from minitl.tasks.distillation import Distillation, Distilled
@@ -40,6 +42,7 @@ class Subject(NamedTuple):
     model: Model
     task: Task[Any, Any]
     examples: Sequence[Any]
+    stream: Stream[Any] | None = None  # of the same examples
 
 
 Make = Callable[[str], Subject]
@@ -48,6 +51,20 @@ Make = Callable[[str], Subject]
 def classifier(checkpoint: str) -> Subject:
     model = load_model(checkpoint, "sequence-classification", labels=LABELS)
     return Subject(model, SequenceClassification(load_tokenizer(checkpoint), LABELS, max_length=16), REVIEWS)
+
+
+def streamed(checkpoint: str) -> Subject:
+    """In portions of 8, 8 and 5."""
+    import datasets
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield from ({"text": one.text, "label": one.label} for one in REVIEWS)
+
+    def read(table: Table) -> list[Example]:
+        return [Example(row["text"], label=row["label"]) for row in table.rows]
+
+    made = Rows("reviews", lambda: datasets.IterableDataset.from_generator(rows), 0)
+    return classifier(checkpoint)._replace(stream=Stream(made, read, 8))
 
 
 def distilled(checkpoint: str) -> Subject:
@@ -74,7 +91,7 @@ def nested(checkpoint: str) -> Subject:
 
 def grown(checkpoint: str) -> Subject:
     """Words that the model did not know say what is right."""
-    model, task, _ = classifier(checkpoint)
+    model, task, *_ = classifier(checkpoint)
     add_tokens(model, task.tokenizer, NEW)  # type: ignore[attr-defined]
     return Subject(model, task, [Example(f"{one.text} {NEW[one.label]}", label=one.label) for one in REVIEWS])  # type: ignore[index]
 
