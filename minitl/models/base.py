@@ -59,6 +59,7 @@ class Model(nn.Module):
         output_attentions: bool = False,
         cache: KeyValueCache | None = None,
         text_ids: Tensor | None = None,
+        asked: Tensor | None = None,
     ) -> Output:
         """Run the model.
 
@@ -70,9 +71,11 @@ class Model(nn.Module):
         cache                                     keys and values of earlier tokens, for decoders
         text_ids                                  integers [batch, length]: several texts in a row, told apart by their
                                                   numbers; none looks into another, and position_ids begin anew
+        asked                                     bool [batch, length]: the tokens, n of them, at which a language
+                                                  model's head is to speak; None = all
 
-        Returns `minitl.nn.output.Output`. InputError: an input that the family does not have or of another shape, an
-        id out of range.
+        Returns `minitl.nn.output.Output`, whose logits are [n, vocabulary] where `asked` names tokens. InputError: an
+        input that the family does not have or of another shape, an id out of range, `asked` of another head.
         """
         optional = {
             "token_type_ids": token_type_ids,
@@ -94,7 +97,19 @@ class Model(nn.Module):
             output_attentions=output_attentions,
             **given,
         )
+        if asked is not None:
+            return self._said_at(output, asked)
         return self.head(output, self.summary_mask(input_ids, attention_mask))
+
+    def _said_at(self, output: Output, asked: Tensor) -> Output:
+        """Such a head looks at one token at a time, so that the others cost nothing."""
+        if not self.task.endswith("-lm"):
+            raise InputError(f"asked chooses tokens for the head of a language model; this one's is {self.task}")
+        hidden = output.last_hidden_state
+        if asked.dtype != torch.bool or asked.shape != hidden.shape[:2]:
+            raise InputError(f"asked must be bool {list(hidden.shape[:2])}, got {asked.dtype} {list(asked.shape)}")
+        said: Output = self.head(output.with_(last_hidden_state=hidden[asked]), None)
+        return said.with_(last_hidden_state=hidden)
 
     def check_inputs(self, input_ids: Tensor, attention_mask: Tensor | None, optional: Mapping[str, Any]) -> None:
         """Raise InputError for an input of the wrong shape. `optional` holds the others that were given, by name."""

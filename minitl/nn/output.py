@@ -13,7 +13,8 @@ class Output:
 
     last_hidden_state          [batch, length, hidden]    after the last layer and the final norm, if there is one
     pooler_output              [batch, hidden]            one vector per text
-    logits                     [batch, classes] or [batch, length, classes or vocabulary]
+    logits                     [batch, classes] or [batch, length, classes or vocabulary]; [asked, vocabulary] of a
+                               language model that was asked about some tokens
     start_logits, end_logits   [batch, length]            where an extracted answer begins and ends
     hidden_states              layers + 1 tensors like last_hidden_state, embeddings first
     attentions                 one tensor a layer, [batch, heads, query, key], rows sum to 1

@@ -24,19 +24,27 @@ class Likelihood(Task[Example, I]):
     def is_labelled(self, example: Example) -> bool:  # noqa: ARG002
         return True  # the text itself is what is right
 
+    def wanted(self, targets: Mapping[str, Tensor]) -> Tensor:
+        """Those with a target: of a masked text a seventh."""
+        return targets["tokens"] != NO_TARGET
+
     def loss(self, output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
-        assert output.logits is not None
-        tokens = targets["tokens"]
-        here = tokens != NO_TARGET
-        loss = F.cross_entropy(output.logits[here].float(), tokens[here], reduction="sum")  # [targets, vocabulary]
-        return loss, int(here.sum())
+        losses = self._losses(output, targets)
+        return losses.sum(), len(losses)
 
     def answers(self, output: Output, batch: TrainingBatch) -> list[Counted]:
         """The loss of each item, and the number of its targets."""
+        here = self.wanted(batch.targets)
+        losses = self._losses(output, batch.targets)
+        sums = losses.new_zeros(len(here)).index_add_(0, here.nonzero()[:, 0], losses)  # [batch]
+        return list(zip(sums.tolist(), here.sum(-1).tolist(), strict=True))
+
+    def _losses(self, output: Output, targets: Mapping[str, Tensor]) -> Tensor:
+        """Of each target: [targets]."""
         assert output.logits is not None
-        tokens = batch.targets["tokens"]
-        losses = F.cross_entropy(output.logits.float().transpose(1, 2), tokens, reduction="none")  # [batch, length]
-        return list(zip(losses.sum(-1).tolist(), (tokens != NO_TARGET).sum(-1).tolist(), strict=True))
+        here = self.wanted(targets)
+        logits = output.logits if output.logits.dim() == 2 else output.logits[here]  # [targets, vocabulary]
+        return F.cross_entropy(logits.float(), targets["tokens"][here], reduction="none")
 
     def score(self, predictions: Sequence[Counted], examples: Sequence[Example]) -> dict[str, float]:  # noqa: ARG002
         """log_likelihood, the mean over targets, in nats; perplexity, e to minus that."""

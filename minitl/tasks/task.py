@@ -73,6 +73,11 @@ class Task(ABC, Generic[E, I]):
     def loss(self, output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
         """The summed loss of a batch (a scalar tensor), and how many targets it sums over."""
 
+    def wanted(self, targets: Mapping[str, Tensor]) -> Tensor | None:  # noqa: ARG002
+        """The tokens, bool [batch, length], whose logits `loss` and `answers` are to get, as `Model` takes it; None =
+        all that there are."""
+        return None
+
     def loss_of_share(
         self,
         output: Output,

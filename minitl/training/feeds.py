@@ -28,7 +28,7 @@ class Feed:
     def __call__(self, indices: Sequence[int]) -> tuple[Output, TrainingBatch]:
         """The model's output for these items, and what it read, on the model's device."""
         batch = self.task.collate([self.items[i] for i in indices]).to(self.device)
-        return self.model(**batch.inputs), batch
+        return self.model(**batch.inputs, asked=self.task.wanted(batch.targets)), batch
 
 
 class FeatureFeed(Feed):

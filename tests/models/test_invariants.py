@@ -330,3 +330,36 @@ def test_every_parameter_but_the_heads_has_its_depth(name: str) -> None:
     own_of_head = {id(p) for n, p in model.named_parameters() if n.startswith("head.")}
     assert set(grouped) | own_of_head == {id(parameter) for parameter in model.parameters()}
     assert not set(grouped) & own_of_head
+
+
+SPEAKERS = sorted(path.name for path in CHECKPOINTS.iterdir() if "-masked-lm" in path.name or "-causal-lm" in path.name)
+
+
+@pytest.mark.parametrize("name", SPEAKERS)
+@pytest.mark.parametrize("share", [0.3, 0.0])
+def test_what_is_said_at_some_tokens_is_what_is_said_there_among_all(name: str, share: float) -> None:
+    """With its gradient, which is what makes it of use: the head computes nothing for the others."""
+    model = load_model(CHECKPOINTS / name)
+    ids, mask = draw_batch(model, [9, 4, 7], "right")
+    asked = (torch.rand(ids.shape) < share) & mask.bool()
+    output, whole = model(ids, mask, asked=asked), model(ids, mask)
+    assert output.logits.shape == (int(asked.sum()), whole.logits.shape[-1])
+    torch.testing.assert_close(output.logits, whole.logits[asked], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.last_hidden_state, whole.last_hidden_state)
+    if share:
+        weight = model.layers[0].get_parameter(next(n for n, p in model.layers[0].named_parameters() if p.dim() == 2))
+        gradients = [
+            torch.autograd.grad(logits.logsumexp(-1).sum(), weight)[0]
+            for logits in (output.logits, whole.logits[asked])
+        ]
+        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+
+
+def test_only_the_head_of_a_language_model_is_asked_for_some_tokens() -> None:
+    model = MODELS["bert-masked-lm"]
+    ids = torch.ones(2, 5, dtype=torch.long)
+    for asked in (torch.ones(2, 4, dtype=torch.bool), torch.ones(2, 5)):
+        with pytest.raises(InputError, match=r"asked must be bool \[2, 5\]"):
+            model(ids, asked=asked)
+    with pytest.raises(InputError, match="this one's is sequence-classification"):
+        MODELS["bert-sequence-classification"](ids, asked=torch.ones(2, 5, dtype=torch.bool))
