@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from minitl import LoraConfig, fit
 from minitl.data import Example
 from minitl.errors import Diverged, InputError, Interrupted
 from minitl.models.base import Model
+from minitl.nn.output import Output
 from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.training import FULL, GRADUAL, HEAD_THEN_BODY, Settings, Step, Strategy, Validation, evaluate
 from minitl.training.averaging import Average
@@ -166,6 +167,25 @@ def test_the_average_is_in_place_only_within(classifier: Make) -> None:
         assert model.get_parameter("head.classifier.weight").equal(before)
     assert model.get_parameter("head.classifier.weight").equal(before + 1)
     assert average.values["head.classifier.weight"].equal(before)
+
+
+def test_a_validation_that_diverges_leaves_the_best_average(
+    train: Train, classifier: Make, task: SequenceClassification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, model, validated = task.loss, classifier(), []
+
+    def diverging(output: Output, targets: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+        loss, count = losses(output, targets)
+        if not torch.is_grad_enabled():
+            validated.append(weights(model))
+        return (loss * math.inf if len(validated) == 2 else loss), count
+
+    monkeypatch.setattr(task, "loss", diverging)
+    with pytest.raises(Diverged, match=r"validation loss is inf at step 12 of 18 .* epoch 1 were put back"):
+        train(replace(QUICK, ema=0.9), model=model)
+    best, later = validated
+    assert all(value.equal(best[name]) for name, value in weights(model).items())
+    assert not all(value.equal(best[name]) for name, value in later.items())
 
 
 def test_l2_sp_adds_its_gradient_and_leaves_no_decay_in_the_backbone(
