@@ -94,6 +94,17 @@ def test_each_learns_and_goes_on_bit_for_bit(
     assert same(train(settings, folder=tmp_path, resume=True), unbroken)
 
 
+def test_adafactor_goes_as_far_at_its_usual_rate_as_adamw_at_its_own(train: Train, classifier: Make) -> None:
+    """Its steps are a share of each weight's size."""
+    name = "layers.0.feed_forward.up.weight"
+    start = classifier().get_parameter(name)
+    way = {}
+    for optimizer in ("adamw", "adafactor"):
+        model = train(Settings(batch_size=8, optimizer=optimizer), validation=0)
+        way[optimizer] = float((model.get_parameter(name) - start).detach().abs().mean())
+    assert 0.5 < way["adafactor"] / way["adamw"] < 10
+
+
 def test_muon_turns_the_matrices_of_the_layers_alone(classifier: Make) -> None:
     from minitl.training.optimizer import make_optimizer
 

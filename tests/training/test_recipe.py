@@ -70,7 +70,7 @@ OUT_OF_RANGE: dict[str, dict[str, list[Any]]] = {
     "Windows": {"max_length": COUNT, "overlap": [-1, 192, 500], "longest": COUNT},
     "Masks": {"max_length": COUNT, "share": [0, 1, -0.5, 1.5]},
     "Replaced": {"generator": WORD, "max_length": COUNT, "share": [0, 1, -0.5, 1.5]},
-    "Told": {"max_length": COUNT, "template": ["", "no slot", "{prompt} {prompt}"]},
+    "Told": {"max_length": [*COUNT, 1, 2], "template": ["", "no slot", "{prompt} {prompt}"]},
     "Writing": {
         **dict.fromkeys(("max_length", "max_new_tokens", "num_beams", "generated"), COUNT),
         "smoothing": FRACTION,
@@ -87,7 +87,7 @@ OUT_OF_RANGE: dict[str, dict[str, list[Any]]] = {
         "weights": [[1.0], [-1.0]],  # without dims
     },
     "Judged": {"max_length": COUNT, "template": ["", "no slot"]},
-    "Preferring": {"max_length": COUNT, "template": ["", "no slot"], "beta": [0, -0.1]},
+    "Preferring": {"max_length": [*COUNT, 1, 2], "template": ["", "no slot"], "beta": [0, -0.1]},
     "Drawing": {
         "reward": WORD,
         "label": WORD,
@@ -258,6 +258,10 @@ def test_fields_that_contradict_each_other() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         (recipe("question-answering", "full", "options", max_length=64, overlap=32), "overlap must be below half of"),
         (recipe("grpo", "full", "options", max_length=32), "max_new_tokens must be below max_length, 32"),
+        (
+            recipe("grpo", "full", "options", max_length=2, max_new_tokens=1),
+            "max_length must be at least 3, of the prompt",
+        ),
         (recipe("dpo", "full", "data", validation_fraction=0.5, test_fraction=0.5), "leave nothing"),
         (recipe("sentence-embedding", "full", "data", least=6.0, highest=5.0), "between 0 and highest, 5.0"),
         (recipe("sentence-embedding", "full", "options", loss="cosine", scale=2.0), "scale: the loss cosine has none"),
