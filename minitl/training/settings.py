@@ -10,14 +10,8 @@ SCHEDULES = ("linear", "cosine", "slanted", "constant")
 AUTOCASTS = ("float32", "bfloat16", "float16")
 OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
 USUAL = {"adafactor": 1e-2, "sgd": 1e-2}  # rates of optimisers whose steps are of another size than AdamW's
-WATCHING = (
-    "eval_batch_size",
-    "log_every",
-    "save_every",
-    "keep",
-    "tensorboard",
-    "features",
-)  # what leaves the weights as they are
+# What leaves the weights as they are. What is drawn in a validation, and with it the best one, depends on its batches.
+WATCHING = ("log_every", "save_every", "keep", "tensorboard", "features")
 
 
 @dataclass(frozen=True)
