@@ -85,7 +85,7 @@ def test_scoring(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     rng = random.Random(0)
     rows = [(n := rng.randint(0, 4), " ".join(["good"] * n + ["film"] * (5 - n))) for _ in range(120)]
     data = tmp_path / "scores.csv"
-    data.write_text("text,score\n" + "\n".join(f"{text},{n + 0.5}" for n, text in rows))
+    data.write_text("text,score\n" + "\n".join(f"{text},{n}" for n, text in rows))
     path = recipe(tmp_path, tiny, "regression", data, training={"epochs": 25, "learning_rate": 3e-3})
     assert main(["train", str(path), "--set", "data.test_fraction=0.2"]) == 0
     facts = json.loads((tmp_path / "out" / "training.json").read_text())
