@@ -40,6 +40,8 @@ class Sentences:
 
     def __post_init__(self) -> None:
         not_empty(source=self.source, column=self.column)
+        if self.column == 0:
+            raise InputError("column must be that of the tags, got 0, where the words stand")
         below_one(validation_fraction=self.validation_fraction)
 
 

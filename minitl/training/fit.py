@@ -131,6 +131,7 @@ def prepare(
 ) -> "Training":
     """Check what `fit` was given, let learn what the strategy lets learn first, and tokenise."""
     settings = settings.with_rate(strategy.usual_rate)
+    settings.check_validation(validation)
     _check(model, task, train, validation)
     if replay and (engine.world > 1 or strategy.backbone_is_constant):
         raise InputError("replay needs a backbone that learns, and one process")
@@ -198,6 +199,7 @@ class Training:
 
     def begin(self, resume: bool | str) -> None:
         """Take up an interrupted training, if that is wanted and there is one."""
+        self.strategy.check_epochs(self.epochs)
         found = read_state(self.folder) if resume and self.folder is not None else None
         if found is not None and self.folder is not None:
             check_identity(found[1]["identity"], self.identity, self.folder, forced=resume == "forced")

@@ -1,6 +1,7 @@
 """How long and how fast to train: the numbers that are not the model, the data or the strategy."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -97,6 +98,12 @@ class Settings:
     def with_rate(self, usual: float) -> "Settings":
         """These settings, at the rate that is usual for their optimiser, or else `usual`, where they name none."""
         return self if self.learning_rate is not None else replace(self, learning_rate=USUAL.get(self.optimizer, usual))
+
+    def check_validation(self, examples: Sequence[Any] | None) -> None:
+        """InputError where something is asked of validations, and there are no examples for them."""
+        asked = [name for name in ("evaluate_every", "patience") if getattr(self, name) is not None]
+        if asked and not examples:
+            raise InputError(f"{' and '.join(asked)}: there is no validation split")
 
     @property
     def peak_rate(self) -> float:

@@ -319,6 +319,17 @@ def test_bad_data_is_named_with_its_file_before_a_model_is_loaded(
     assert not list((tmp_path / "out").glob("*"))
 
 
+def test_what_the_disk_or_the_search_has_no_place_for_is_said_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = tmp_path / "absent"
+    path = recipe(tmp_path, absent, "classification", absent, replay={"source": "absent", "task": "masked-lm"})
+    assert main(["train", str(path), "--max-lr-find"]) == 1
+    assert "--max-lr-find raises the rate of the task alone: leave the table replay out" in capsys.readouterr().err
+    assert main(["train", str(path), "--set", f"training.features={path}"]) == 1
+    assert capsys.readouterr().err == f"minitl: {path}: cannot write here: Not a directory\n"
+
+
 def test_a_folder_in_use_is_refused(
     tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

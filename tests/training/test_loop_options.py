@@ -17,7 +17,7 @@ from minitl.errors import Diverged, InputError, Interrupted
 from minitl.models.base import Model
 from minitl.nn.output import Output
 from minitl.tasks.sequence_classification import SequenceClassification
-from minitl.training import FULL, GRADUAL, HEAD_THEN_BODY, Settings, Step, Strategy, Validation, evaluate
+from minitl.training import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, Settings, Step, Strategy, Validation, evaluate
 from minitl.training.averaging import Average
 from minitl.training.recomputing import recomputed
 from minitl.training.state import saved_states
@@ -329,6 +329,25 @@ def test_strategies_that_mean_nothing() -> None:
         replace(LORA, l2_sp=0.1)
     with pytest.raises(InputError, match="l2_sp must be at least 0"):
         replace(FULL, l2_sp=-1.0)
+    for useless in ({"l2_sp": 0.1}, {"layer_decay": 0.9}):
+        with pytest.raises(InputError, match="strategy 'frozen': layer_decay and l2_sp are of use to a backbone that"):
+            replace(FROZEN, **useless)
+
+
+def test_what_would_never_open_is_refused(train: Train) -> None:
+    by_epoch = replace(GRADUAL, by_epoch=True)  # of 6 steps each
+    for settings, epochs in ((replace(QUICK, epochs=1), "1"), (replace(QUICK, steps=3), r"0\.5")):
+        with pytest.raises(InputError, match=f"the last of {epochs} begins after 0 of the training, before the last"):
+            train(settings, by_epoch)
+    assert all(p.requires_grad for p in train(replace(QUICK, steps=9), by_epoch).parameters())
+
+
+@pytest.mark.parametrize("asked", [("patience",), ("evaluate_every",), ("evaluate_every", "patience")])
+def test_what_is_asked_of_validations_needs_a_split(train: Train, asked: tuple[str, ...]) -> None:
+    settings = replace(QUICK, epochs=1, **dict.fromkeys(asked, 2))
+    with pytest.raises(InputError, match=f"^{' and '.join(asked)}: there is no validation split"):
+        train(settings, validation=0)
+    train(settings)
 
 
 def test_states_by_steps(train: Train, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ OUT_OF_RANGE: dict[str, dict[str, list[Any]]] = {
         **dict.fromkeys(("source", "text", "pair", "label"), WORD),
         **dict.fromkeys(("validation_fraction", "test_fraction"), FRACTION),
     },
-    "Sentences": {"source": WORD, "column": WORD, "validation_fraction": FRACTION},
+    "Sentences": {"source": WORD, "column": [*WORD, 0], "validation_fraction": FRACTION},
     "Questions": {"source": WORD, **dict.fromkeys(("validation_fraction", "test_fraction"), FRACTION)},
     "Raw": {"source": WORD, "text": WORD, "validation_fraction": FRACTION, "stream": COUNT},
     "Instructions": {
@@ -282,11 +282,37 @@ def test_fields_that_contradict_each_other() -> None:
             {**recipe("sentence-embedding", "frozen", "data", stream=5), "training": {"steps": 5}},
             "data.stream: features of a frozen backbone need all",
         ),
+        (
+            {**recipe("sentence-embedding", "full"), "training": {"batch_size": 1}},
+            "training.batch_size: the loss in-batch tells a text from the others of its batch: of 1 there are none",
+        ),
+        (recipe("regression", "frozen", "strategy", layer_decay=0.9), "layer_decay and l2_sp are of use to a backbone"),
+        (recipe("masked-lm", "frozen", "strategy", l2_sp=0.1), "layer_decay and l2_sp are of use to a backbone that"),
+        *(
+            (
+                {**recipe("classification", name, "strategy", by_epoch=True), "training": {"epochs": 1}},
+                f"strategy '{name}': by_epoch opens where an epoch begins, and the last of 1 begins after 0 of "
+                f"the training, before the last opening at {last}",
+            )
+            for name, last in (("gradual", "0.5"), ("head-then-body", "0.3"))
+        ),
         ({**recipe("classification", "full"), "distillation": {}}, "distillation.teacher is missing"),
         ({**recipe("translation", "full"), "distillation": {"teacher": "x"}}, "translation has no logits to learn"),
     ]
     for values, says in cases:
         assert says in complaint(values), says
+
+
+def test_fields_that_go_together_after_all() -> None:
+    for values in (
+        {**recipe("sentence-embedding", "full", "data", negative="other"), "training": {"batch_size": 1}},
+        {**recipe("sentence-embedding", "full", "options", loss="triplet"), "training": {"batch_size": 1}},
+        {**recipe("classification", "gradual", "strategy", by_epoch=True), "training": {"epochs": 2}},
+        {**recipe("classification", "full", "strategy", by_epoch=True), "training": {"epochs": 1}},
+        {**recipe("classification", "gradual"), "training": {"epochs": 1}},
+        recipe("classification", "new-tokens", "strategy", l2_sp=0.1, layer_decay=0.9),  # of the new rows
+    ):
+        assert complaint(values) == ""
 
 
 BERT = {
@@ -307,6 +333,7 @@ BERT = {
         ({"hiden_size": 16}, "config: unknown key 'hiden_size', did you mean 'hidden_size'?"),
         ({"hidden_size": None}, "config: field 'hidden_size' must be an integer, got None"),
         ({"hidden_act": "gelo"}, "config: field 'hidden_act'"),
+        ({"hidden_dropout_prob": 2.0}, "config: field 'hidden_dropout_prob' must be at least 0 and below 1, got 2.0"),
     ],
 )
 def test_a_wrong_field_of_a_configuration_is_named(changes: dict[str, Any], says: str) -> None:
