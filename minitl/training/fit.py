@@ -91,7 +91,8 @@ def fit(
     engine     on how many processes, each of which calls this
     replay     a pretraining task that goes on beside this one, on the same backbone
 
-    Raises DataError (an empty split, a label out of range), InputError (the wrong head, nothing that learns),
+    Raises DataError (an empty split, a label out of range), InputError (the wrong head, nothing that learns or ever
+    will, validations asked for without a split),
     TrainingError (a state of another training, a folder in which another process trains), Diverged (a loss or gradient
     that is not finite, or explodes: the model holds the last good weights, and the batch is in `folder`), Interrupted
     (Ctrl-C or SIGTERM: the state was saved), CheckpointError (the state cannot be saved; the one before is whole).

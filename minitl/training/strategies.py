@@ -88,8 +88,8 @@ class Strategy:
         last, opening = (math.ceil(epochs) - 1) / epochs, self.openings[-1][0]
         if self.by_epoch and opening > last:
             raise InputError(
-                f"strategy {self.name!r}: by_epoch opens where an epoch begins, and the last of {epochs:g} begins "
-                f"after {last:.2g} of the training, before the last opening at {opening:g}"
+                f"strategy {self.name!r}: by_epoch opens where an epoch begins, the last of {epochs:g} at {last:.2g} "
+                f"of the training: the opening at {opening:g} is never reached"
             )
 
     def prepare(self, model: Model) -> None:

@@ -337,7 +337,7 @@ def test_strategies_that_mean_nothing() -> None:
 def test_what_would_never_open_is_refused(train: Train) -> None:
     by_epoch = replace(GRADUAL, by_epoch=True)  # of 6 steps each
     for settings, epochs in ((replace(QUICK, epochs=1), "1"), (replace(QUICK, steps=3), r"0\.5")):
-        with pytest.raises(InputError, match=f"the last of {epochs} begins after 0 of the training, before the last"):
+        with pytest.raises(InputError, match=f"the last of {epochs} at 0 of the training: the opening at 0.5 is never"):
             train(settings, by_epoch)
     assert all(p.requires_grad for p in train(replace(QUICK, steps=9), by_epoch).parameters())
 

@@ -291,8 +291,8 @@ def test_fields_that_contradict_each_other() -> None:
         *(
             (
                 {**recipe("classification", name, "strategy", by_epoch=True), "training": {"epochs": 1}},
-                f"strategy '{name}': by_epoch opens where an epoch begins, and the last of 1 begins after 0 of "
-                f"the training, before the last opening at {last}",
+                f"strategy '{name}': by_epoch opens where an epoch begins, the last of 1 at 0 of the training: the "
+                f"opening at {last} is never reached",
             )
             for name, last in (("gradual", "0.5"), ("head-then-body", "0.3"))
         ),
