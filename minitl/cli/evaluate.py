@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read_texts(args: argparse.Namespace) -> "tuple[Dataset[Example], str]":
+def _read_texts(args: argparse.Namespace, scores: bool = False) -> "tuple[Dataset[Example], str]":
     """The data set whose test split is to be measured, and what it is called."""
-    return _judged(read_data(args, validation_fraction=0))
+    return _judged(read_data(args, validation_fraction=0, scores=scores))
 
 
 def _judged(dataset: "Dataset[Any]") -> "tuple[Dataset[Any], str]":
@@ -81,7 +81,7 @@ def _trained(args: argparse.Namespace) -> str:
     where = kind.data(**known | given | {"source": args.data, "validation_fraction": 0.0})
     if hasattr(where, "stream"):
         where = replace(where, stream=None)
-    if Path(args.data).is_file() and hasattr(where, "test_fraction"):
+    if Path(args.data).expanduser().is_file() and hasattr(where, "test_fraction"):
         where = replace(where, test_fraction=0.0)
     dataset, called = _judged(kind.load(where))
     labels = getattr(task, "label_names", None)
@@ -138,7 +138,7 @@ def _shots(args: argparse.Namespace, dataset: "Dataset[Example]", names: list[st
 def _similarity(args: argparse.Namespace) -> str:
     from minitl.tasks.similarity import sts_spearman
 
-    dataset, called = _read_texts(args)
+    dataset, called = _read_texts(args, scores=True)
     pairs, scores = [], []
     for i, example in enumerate(dataset.test):
         if example.pair is None or example.label is None:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from minitl import __version__
 from minitl.errors import Interrupted, MinitlError
@@ -57,8 +58,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+class Parser(argparse.ArgumentParser):
+    """Takes options by their whole names: `--rest` would begin anew, and be no `--restart` where that is looked for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="minitl",
         description="Transfer learning in NLP from first principles.",
         epilog="`minitl VERB --help` says more about a verb.",

@@ -31,13 +31,12 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", help="column of the label (default: a usual name)")
 
 
-def read_data(args: argparse.Namespace, validation_fraction: float = 0.1) -> "Dataset":
-    """The data set that the options name."""
+def read_data(args: argparse.Namespace, validation_fraction: float = 0.1, scores: bool = False) -> "Dataset":
+    """The data set that the options name; `scores`: whose labels are numbers."""
     from minitl.data import load_dataset
 
-    return load_dataset(
-        args.data, text=args.text, pair=args.pair, label=args.label, validation_fraction=validation_fraction
-    )
+    columns = {"text": args.text, "pair": args.pair, "label": args.label}
+    return load_dataset(args.data, **columns, validation_fraction=validation_fraction, scores=scores)
 
 
 def called_as() -> list[str]:

@@ -186,8 +186,12 @@ def run(args: argparse.Namespace) -> int:
     if args.restart and args.force:
         raise InputError("--restart begins anew, --force goes on all the same: one of the two")
     recipe = _recipe(args)
+    if args.max_lr_find and recipe.replay is not None:
+        raise InputError("--max-lr-find raises the rate of the task alone: leave the table replay out")
     out = Path(recipe.out)
     check_writable(out)
+    if recipe.training.features is not None:
+        check_writable(recipe.training.features)
     if (out / FACTS).exists() and not args.restart and not args.max_lr_find:
         raise InputError(f"{out} holds a finished training: name another --out, or replace it with --restart")
     with started(recipe.model.parallel, recipe.model.device) as (engine, device):

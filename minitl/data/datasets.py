@@ -26,6 +26,7 @@ def load_dataset(
     label: str | None = None,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.0,
+    scores: bool = False,
     seed: int = 0,
     revision: str | None = None,
 ) -> Dataset:
@@ -42,7 +43,8 @@ def load_dataset(
 
     `text`, `pair` and `label` name the columns; left out, columns with usual names are taken (text, sentence, review,
     content; sentence1 and sentence2; label, labels, class, sentiment, score). Without a label column the examples are
-    unlabelled. Labels are encoded as `minitl.data.labels` says, alike in all splits.
+    unlabelled. Labels are encoded as `minitl.data.labels` says, alike in all splits; with `scores`, whole
+    numbers are no classes.
 
     A set without test split has `test_fraction` of its training split cut off, then one without validation split
     `validation_fraction`, each stratified by class and drawn with `seed`; 0 cuts nothing.
@@ -57,7 +59,7 @@ def load_dataset(
             raise InputError(f"{which} must be at least 0 and below 1, not {fraction}")
     tables, columns, label_names, origin = find_tables(name, Columns(text, pair, label), revision)
     rows = {split: records(table, columns) for split, table in tables.items()}
-    splits, names = encode_labels(rows, label_names)
+    splits, names = encode_labels(rows, label_names, scores)
     train, validation, test = (splits.get(split, []) for split in ("train", "validation", "test"))
     if not test:
         train, test = cut_off(train, test_fraction, seed)

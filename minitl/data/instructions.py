@@ -55,7 +55,7 @@ def load_instructions(
     if list(files) != ["train"]:
         raise DataError(f"{name}: expected one file of instructions, found {', '.join(f.name for f in files.values())}")
     path = files["train"]
-    if group is None and not Path(name).exists():
+    if group is None and not Path(name).expanduser().exists():
         group = "task"
     table = parse_jsonl(read_text(path), str(path)) if path.suffix == ".xz" else read_table(path)
     examples = [_example(table, i, prompt, completion) for i in range(len(table.rows))]

@@ -1,6 +1,6 @@
 """Labels: class names become indices, scores become floats, the same way in every split.
 
-The training split decides (all splits together where there is none):
+Who asks for scores gets them. Else the training split decides (all splits together where there is none):
 whole numbers are classes in numeric order, so that 0 … n - 1 stand for themselves; numbers with a decimal point are
 scores of a regression; anything else is a class name, in alphabetic order.
 """
@@ -18,11 +18,12 @@ WHOLE = re.compile(r"[+-]?\d{1,18}")
 
 
 def encode_labels(
-    splits: dict[str, list[Record]], label_names: Sequence[str] | None = None
+    splits: dict[str, list[Record]], label_names: Sequence[str] | None = None, scores: bool = False
 ) -> tuple[dict[str, list[Example]], list[str] | None]:
     """Encode the labels of all splits alike: (the examples of each split, the class names or None).
 
     `label_names`, where the source declares them, are the names of the class indices 0 … n - 1 that the records hold.
+    `scores`: where none are declared, they are scores, also where all are whole numbers.
     A split may lack labels altogether, but not in part. Raises DataError, naming the place, on a label that is missing,
     out of range, unknown to the training split, or not a finite number where scores are expected.
     """
@@ -31,7 +32,7 @@ def encode_labels(
     names: list[str] | None = None
     if label_names is not None:
         names, known = list(label_names), {str(index): index for index in range(len(label_names))}
-    elif not deciding or _is_regression(deciding):
+    elif scores or not deciding or _is_regression(deciding):
         known = {}
     else:
         names = _class_names(deciding)

@@ -83,7 +83,7 @@ def _load(
     }
     if "train" not in splits:
         raise DataError(f"{origin}: has no training split")
-    if "test" not in splits and Path(name).is_file():
+    if "test" not in splits and Path(name).expanduser().is_file():
         splits["train"], splits["test"] = _apart(splits["train"], prompt_of, test_fraction, seed)
         validation_fraction /= 1 - test_fraction
     if "validation" not in splits:

@@ -108,12 +108,16 @@ def _columns(column: str | int | None, conllu: bool) -> tuple[int, int]:
     if not conllu:
         if isinstance(column, str):
             raise InputError(f"column {column!r}: only the columns of CoNLL-U have names; give the index of the tags")
+        if column == 0:
+            raise InputError("column 0 is that of the words: give the index of the tags")
         return 0, -1 if column is None else column
     if column is None or isinstance(column, str):
         name = column or "upos"
         if name not in CONLLU_COLUMNS:
             raise InputError(f"column {name!r}: those of CoNLL-U are {', '.join(CONLLU_COLUMNS)}")
         column = CONLLU_COLUMNS.index(name)
+    if column % len(CONLLU_COLUMNS) < 2:
+        raise InputError(f"column {column}: the first two of CoNLL-U are the word's number and the word, not its tags")
     return 1, column
 
 
@@ -125,7 +129,7 @@ def _says_nothing(line: str, conllu: bool) -> bool:
 
 
 def _field(fields: Sequence[str], at: int, what: str, place: str) -> str:
-    least = at + 1 if at >= 0 else max(-at, 2)  # the word and at least one tag
+    least = at + 1 if at >= 0 else 1 - at  # the word stands before the tags
     if len(fields) < least:
         raise DataError(f"{place}: too few columns: {len(fields)}, where {what} stands in column {least}")
     value = fields[at].strip()

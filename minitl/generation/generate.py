@@ -39,30 +39,13 @@ def generate(
 ) -> Tensor:
     """Continue prompts with a model that carries a "causal-lm" head, or answer sources with a "seq2seq-lm" one.
 
-    input_ids              [batch, prompt]; shorter prompts of a batch are padded on the left, shorter sources on
-                           either side
-    attention_mask         [batch, prompt], 1 = text, 0 = padding; None = all text
-    max_new_tokens         at most so many tokens are written, fewer where every row has ended
-    num_beams              1: one token after the other. More: beam search, which returns the text that is likeliest as
-                           a whole of those it looked at (`minitl.generation.beam`)
-    do_sample              False: the likeliest token each time. True: a draw, shaped by the next three
-    temperature            scores are divided by it: below 1 sharpens, above 1 flattens
-    top_k                  draw from the k likeliest tokens only (Fan et al. 2018, section 5.2)
-    top_p                  draw from the fewest likeliest tokens that together reach this probability (Holtzman et al.
-                           2020, section 3.1)
-    repetition_penalty     factor by which tokens of the text so far lose score (Keskar et al. 2019, section 4.1)
-    length_penalty, early_stopping   of beam search
-    no_repeat_ngram_size   no n-gram of so many tokens is written twice; 0 = any may be
-    min_new_tokens         no end token before so many are written
-    decoder_start_token_id   what a decoder begins with, if not config.json's (mBART-25: the target language)
-    forced_bos_token_id    the first token written (mBART-50, M2M100, NLLB: the target language)
-    forced_eos_token_id    the last token written by a text that grows to max_new_tokens
-    eos_token_id           what ends a text, one or several; None = config.json's
-    stop_strings           a text also ends where it contains one of them; needs the `tokenizer`
-    seed                   of the draws; None = drawn from torch's generator, so that `torch.manual_seed` governs it
+    input_ids        [batch, prompt]; shorter prompts of a batch are padded on the left, shorter sources on either side
+    attention_mask   [batch, prompt], 1 = text, 0 = padding; None = all text
 
-    A row ends with an end token; what follows is filled with config.pad_token_id, or the end
-    token where there is none or the model has no row for it. Dropout is as the model's mode says: `load_model` gives
+    The other arguments say how: `minitl.generation.options.Options` explains each.
+
+    A row ends with an end token; what follows is filled with config.pad_token_id, or the end token where there is none
+    or the model has no row for it. Dropout is as the model's mode says: `load_model` gives
     eval mode. On the CPU, where many tokens are asked for, the weights (up to 2 GiB of them) are meanwhile in memory
     twice, the second time in the order in which they are read.
 
@@ -71,29 +54,22 @@ def generate(
     not stand on the left, an argument out of range, or a text that could grow beyond the model's table of positions.
     """
     options = Options(
-        max_new_tokens=max_new_tokens,
-        num_beams=num_beams,
-        do_sample=do_sample,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        repetition_penalty=repetition_penalty,
-        length_penalty=length_penalty,
-        early_stopping=early_stopping,
-        no_repeat_ngram_size=no_repeat_ngram_size,
-        min_new_tokens=min_new_tokens,
-        decoder_start_token_id=decoder_start_token_id,
-        forced_bos_token_id=forced_bos_token_id,
-        forced_eos_token_id=forced_eos_token_id,
-        eos_token_id=eos_token_id,
-        stop_strings=stop_strings,
-        tokenizer=tokenizer,
-        seed=seed,
-    )
-    call = prepare(model, input_ids, attention_mask, options)
+        max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=do_sample, temperature=temperature, top_k=top_k,
+        top_p=top_p, repetition_penalty=repetition_penalty, length_penalty=length_penalty,
+        early_stopping=early_stopping, no_repeat_ngram_size=no_repeat_ngram_size, min_new_tokens=min_new_tokens,
+        decoder_start_token_id=decoder_start_token_id, forced_bos_token_id=forced_bos_token_id,
+        forced_eos_token_id=forced_eos_token_id, eos_token_id=eos_token_id, stop_strings=stop_strings,
+        tokenizer=tokenizer, seed=seed,
+    )  # fmt: skip
+    return _whole(prepare(model, input_ids, attention_mask, options), options)
+
+
+def _whole(call: Call, options: Options) -> Tensor:
+    """The texts when all of them have ended."""
     with call.within():
-        if num_beams > 1:
-            ids = beam_search(call.writer, call.rules, call.endings, num_beams, length_penalty, early_stopping)
+        if options.num_beams > 1:
+            shape = options.num_beams, options.length_penalty, options.early_stopping
+            ids = beam_search(call.writer, call.rules, call.endings, *shape)
         else:
             *_, ids = write(call.writer, call.rules, call.endings, call.sampling)
     return ids.clone()  # an ordinary tensor, which may be trained on
@@ -102,7 +78,7 @@ def generate(
 def stream(model: Model, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Iterator[Tensor]:
     """As `generate` without beams, but each token as soon as it is chosen: int64 [batch], the filler for ended rows.
 
-    options   `generate`'s; InputError for num_beams, as beam search knows its text at the end only
+    options   those of `generate`; InputError for num_beams, as beam search knows its text at the end only
     """
     if options.get("num_beams", 1) != 1:
         raise InputError("beam search knows its text at the end only: stream takes no num_beams")

@@ -24,7 +24,27 @@ from minitl.tokenization import Tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """`generate` says what each is."""
+    """How `generate` writes.
+
+    max_new_tokens         at most so many tokens are written, fewer where every row has ended
+    num_beams              1: one token after the other. More: beam search, which returns the text that is likeliest as
+                           a whole of those it looked at (`minitl.generation.beam`)
+    do_sample              False: the likeliest token each time. True: a draw, shaped by the next three
+    temperature            scores are divided by it: below 1 sharpens, above 1 flattens
+    top_k                  draw from the k likeliest tokens only (Fan et al. 2018, section 5.2)
+    top_p                  draw from the fewest likeliest tokens that together reach this probability (Holtzman et al.
+                           2020, section 3.1)
+    repetition_penalty     factor by which tokens of the text so far lose score (Keskar et al. 2019, section 4.1)
+    length_penalty, early_stopping   of beam search
+    no_repeat_ngram_size   no n-gram of so many tokens is written twice; 0 = any may be
+    min_new_tokens         no end token before so many are written
+    decoder_start_token_id   what a decoder begins with, if not config.json's (mBART-25: the target language)
+    forced_bos_token_id    the first token written (mBART-50, M2M100, NLLB: the target language)
+    forced_eos_token_id    the last token written by a text that grows to max_new_tokens
+    eos_token_id           what ends a text, one or several; None = config.json's
+    stop_strings           a text also ends where it contains one of them; needs the `tokenizer`
+    seed                   of the draws; None = drawn from torch's generator, so that `torch.manual_seed` governs it
+    """
 
     max_new_tokens: int = 128
     num_beams: int = 1

@@ -75,6 +75,11 @@ class Config:
         """Raise ConfigError where fields contradict each other; families add their own conditions."""
         sizes = [f.name for f in dataclasses.fields(self) if _has_no_default(f) and f.type is int]
         self.require_positive(where, *sizes)
+        for f in dataclasses.fields(self):
+            if "drop" in f.name and f.type in (float, float | None):  # dropout, attn_pdrop, encoder_layerdrop, …
+                value = getattr(self, f.name)
+                message = f"field {f.name!r} must be at least 0 and below 1, got {value}"
+                self.require(value is None or 0 <= value < 1, where, message)
         if self.id2label is not None:
             numbers = {str(i) for i in range(max(1, len(self.id2label)))}
             self.require(set(self.id2label) == numbers, where, "field 'id2label' must name the labels 0, 1, … in turn")

@@ -28,7 +28,7 @@ from minitl.models.loading import load_model
 from minitl.models.packing import packed_weights
 from minitl.nn.pooling import POOLINGS, Pooling
 from minitl.tokenization import Tokenizer, load_tokenizer
-from minitl.tokenization.tokenizer import check_strings
+from minitl.tokenization.inputs import check_strings
 
 # What "activation_function" of a dense module may name, by the last part of its dotted name.
 ACTIVATIONS = {c.__name__: c for c in (nn.Identity, nn.Tanh, nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid)}

@@ -23,7 +23,7 @@ from minitl.prompting.fill_mask import FillMaskScorer
 from minitl.prompting.fitting import room
 from minitl.prompting.scorer import Scorer, Wording
 from minitl.tokenization import Tokenizer
-from minitl.tokenization.tokenizer import check_strings
+from minitl.tokenization.inputs import check_strings
 
 SCORERS: dict[str, type[Any]] = {
     "causal-lm": ContinuationScorer,

@@ -5,10 +5,12 @@ chosen    prompt + completion ─ model ─► r_c ─┐
 rejected  prompt + completion ─ model ─► r_r ─┘
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,6 +19,8 @@ from minitl.nn.output import Output
 from minitl.tasks.instruction import check_template, filled
 from minitl.tasks.task import Task, TrainingBatch
 from minitl.tokenization import Row, Tokenizer
+
+log = logging.getLogger("minitl")
 
 Scores = tuple[float, float]  # of the chosen and of the rejected completion
 
@@ -61,7 +65,16 @@ class RewardModel(Task[Preference, RowPair]):
             self.tokenizer.rows([p + c for p, c in zip(prompts, completions, strict=True)], max_length=self.max_length)
             for completions in ([example.chosen for example in examples], [example.rejected for example in examples])
         ]
-        return [RowPair(chosen, rejected) for chosen, rejected in zip(*rows, strict=True)]
+        pairs = [RowPair(chosen, rejected) for chosen, rejected in zip(*rows, strict=True)]
+        alike = sum(np.array_equal(pair.chosen.ids, pair.rejected.ids) for pair in pairs)
+        if alike:
+            log.warning(
+                "%d of %d pairs are the same in their first %d tokens (max_length): nothing is learnt from them",
+                alike,
+                len(pairs),
+                self.max_length,
+            )
+        return pairs
 
     def collate(self, items: Sequence[RowPair]) -> TrainingBatch:
         """The chosen texts, then the rejected ones: [2 · items, length]."""

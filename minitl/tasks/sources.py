@@ -6,6 +6,7 @@ One dataclass for each kind of data set; its fields are the arguments of the loa
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from minitl.data import Dataset, load_dataset
@@ -39,6 +40,8 @@ class Sentences:
 
     def __post_init__(self) -> None:
         not_empty(source=self.source, column=self.column)
+        if self.column == 0:
+            raise InputError("column must be that of the tags, got 0, where the words stand")
         below_one(validation_fraction=self.validation_fraction)
 
 
@@ -183,8 +186,8 @@ def load_classes(where: Texts) -> Dataset[Any]:
 
 
 def load_scores(where: Texts) -> Dataset[Any]:
-    """Texts with a number each; DataError for classes."""
-    data = by_fields(load_dataset)(where)
+    """Texts with a number each, which may be whole: stars, say; DataError for classes."""
+    data = by_fields(partial(load_dataset, scores=True))(where)
     if data.label_names:
         raise DataError(f"{where.source}: regression needs scores, found the labels {', '.join(data.label_names)}")
     return data

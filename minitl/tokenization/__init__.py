@@ -2,7 +2,7 @@
 
 Read in this order: `loading` (which files of a folder are used), `settings` (what the configuration files say),
 `families` (what they leave unsaid), `wordpiece`, `byte_level_bpe`, `sentencepiece_model` (the algorithms),
-`tokenizer` and `batch` (what the rest of the library calls).
+`inputs`, `tokenizer` and `batch` (what the rest of the library calls).
 """
 
 from minitl.tokenization.batch import Batch, Row, Window

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from minitl.errors import InputError
-from minitl.tokenization.tokenizer import check_list, check_strings
+from minitl.tokenization.inputs import check_list, check_strings
 
 CHARACTERS = 262
 TEXT_BEGIN, TEXT_END, WORD_BEGIN, WORD_END, WORD_PADDING = range(257, 262)

@@ -1,8 +1,7 @@
 """The tokenizer that the rest of the library calls, whichever algorithm and files are behind it."""
 
-import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +14,9 @@ from torch import Tensor
 from minitl.checkpoints.atomic import write_json, write_text
 from minitl.errors import InputError
 from minitl.tokenization.batch import Batch, Row, Window, padded
+from minitl.tokenization.inputs import check_strings, check_words, parts, without_surrogates
 from minitl.tokenization.languages import Languages
 from minitl.tokenization.settings import ROLES
-
-SURROGATE = re.compile("[\ud800-\udfff]")
-REPLACEMENT = "\ufffd"
-
-# Characters that are tokenised in one call where only ids are kept: what the backend says of a token takes 100 bytes.
-AT_A_TIME = 2_000_000
 
 Padding = bool | Literal["max_length"]
 
@@ -99,14 +93,7 @@ class Tokenizer:
         return self._collate(encodings, length, padding)
 
     def _encode_words(self, words: Sequence[Sequence[str]], limit: int | None) -> list[Encoding]:
-        check_list("words", words)
-        for row, text in enumerate(words):
-            if (
-                isinstance(text, str)
-                or not isinstance(text, Iterable)
-                or not all(isinstance(word, str) for word in text)
-            ):
-                raise InputError(f"words[{row}] must be a list of strings, found {text!r:.60}")
+        check_words(words)
         inputs = [list(text) for text in words]
         return self._run(inputs, limit, offsets=True, language=self._spoken(False), words=True)
 
@@ -137,7 +124,7 @@ class Tokenizer:
         if pairs is not None and len(texts) != len(pairs):
             raise InputError(f"{len(texts)} texts and {len(pairs)} pairs: expected as many of each")
         rows: list[Row] = []
-        for part in _parts(texts):
+        for part in parts(texts):
             some = None if pairs is None else pairs[part]
             encodings = self._encode(texts[part], some, limit, offsets=False, language=self._spoken(as_target))
             rows += map(self._row, encodings)
@@ -154,7 +141,7 @@ class Tokenizer:
         """The ids of whole texts without special tokens, and which of them begin a word as the tokenizer cuts words."""
         check_strings("texts", texts)
         rows = []
-        for part in _parts(texts):
+        for part in parts(texts):
             for encoding in self._bare(texts[part]):
                 words = np.array([-1 if word is None else word for word in encoding.word_ids], dtype=np.int64)
                 begins = np.ones(len(words), dtype=bool)
@@ -165,7 +152,7 @@ class Tokenizer:
     def _bare(self, texts: Sequence[str]) -> list[Encoding]:
         with self._lock:
             self._set_truncation(None)
-            return self._backend.encode_batch(_without_surrogates(list(texts)), add_special_tokens=False)
+            return self._backend.encode_batch(without_surrogates(list(texts)), add_special_tokens=False)
 
     def windows(
         self, questions: Sequence[str], texts: Sequence[str], max_length: int, overlap: int
@@ -188,7 +175,7 @@ class Tokenizer:
             self._set_language(self.source_language)
             self._backend.enable_truncation(max_length, stride=overlap, strategy="only_second")
             try:
-                encodings = self._backend.encode_batch(_without_surrogates(list(zip(short, texts, strict=True))))
+                encodings = self._backend.encode_batch(without_surrogates(list(zip(short, texts, strict=True))))
             finally:
                 self._backend.no_truncation()
         return [[self._window(part) for part in (encoding, *encoding.overflowing)] for encoding in encodings]
@@ -259,7 +246,7 @@ class Tokenizer:
             try:
                 return encode(inputs, is_pretokenized=words)
             except TypeError:  # checked to be strings: what is left is a lone surrogate
-                return encode(_without_surrogates(inputs), is_pretokenized=words)
+                return encode(without_surrogates(inputs), is_pretokenized=words)
             finally:
                 if words:
                     self._backend.pre_tokenizer = original
@@ -317,7 +304,7 @@ class Tokenizer:
 
     def token_to_id(self, token: str) -> int | None:
         """The id of a token as the vocabulary spells it ("##ing", "Ġthe", "▁the"), or None."""
-        return self._backend.token_to_id(SURROGATE.sub(REPLACEMENT, token))
+        return self._backend.token_to_id(without_surrogates(token))
 
     def id_to_token(self, number: int) -> str | None:
         """The vocabulary's spelling of an id, or None."""
@@ -331,7 +318,7 @@ class Tokenizer:
         check_strings("tokens", tokens)
         if not all(token.strip() for token in tokens):
             raise InputError("a token to add must not be empty or blank")
-        new = [SURROGATE.sub(REPLACEMENT, token) for token in dict.fromkeys(tokens) if self.token_to_id(token) is None]
+        new = [without_surrogates(token) for token in dict.fromkeys(tokens) if self.token_to_id(token) is None]
         with self._lock:
             taken = self.id_to_token(self.vocab_size)
             if new and taken is not None:
@@ -483,36 +470,3 @@ def findable(token: AddedToken, backend: Backend) -> AddedToken:
         return token
     flags = {flag: getattr(token, flag) for flag in ("lstrip", "rstrip", "single_word", "special")}
     return AddedToken(token.content, normalized=False, **flags)
-
-
-def check_strings(name: str, values: Sequence[str]) -> None:
-    """InputError, naming the place in the argument `name`, where `values` holds something that is no string."""
-    if isinstance(values, str):
-        raise InputError(f"{name} must be a list of strings beside a list, found one string")
-    check_list(name, values)
-    for position, value in enumerate(values):
-        if not isinstance(value, str):
-            raise InputError(f"{name}[{position}] must be a string, found {type(value).__name__}")
-
-
-def check_list(name: str, values: object) -> None:
-    """InputError where the argument `name` cannot be gone through."""
-    if not isinstance(values, Iterable):
-        raise InputError(f"{name} must be a list, found {type(values).__name__}")
-
-
-def _parts(texts: Sequence[str]) -> Iterator[slice]:
-    """The texts by parts of about `AT_A_TIME` characters."""
-    start = size = 0
-    for place, text in enumerate(texts):
-        size += len(text)
-        if size >= AT_A_TIME or place == len(texts) - 1:
-            yield slice(start, place + 1)
-            start, size = place + 1, 0
-
-
-def _without_surrogates(value: Any) -> Any:
-    """The same strings, lists and pairs with U+FFFD for each lone surrogate."""
-    if isinstance(value, str):
-        return SURROGATE.sub(REPLACEMENT, value)
-    return type(value)(_without_surrogates(item) for item in value)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from minitl.data import Dataset
-from minitl.errors import InputError
+from minitl.errors import DataError, InputError
 from minitl.models.base import Model
 from minitl.models.fewer_layers import keep_layers
 from minitl.models.loading import load_model, new_model
@@ -51,6 +51,7 @@ def begin(recipe: Recipe, anew: bool = True, engine: Engine = ALONE) -> Beginnin
     """
     kind = recipe.kind
     data = kind.load(recipe.data)
+    _check(data, recipe)
     torch.manual_seed(recipe.training.seed)
     model, tokenizer = _model(recipe, data, anew, engine)
     options = replace(recipe.options, max_length=kind.length(model, recipe.options.max_length))
@@ -60,6 +61,15 @@ def begin(recipe: Recipe, anew: bool = True, engine: Engine = ALONE) -> Beginnin
         task = Distilled(task, _teacher(recipe, tokenizer), model, recipe.distillation)
     recipe = replace(recipe, options=options, training=training)
     return Beginning(recipe, data, model, tokenizer, task, _replay(recipe, model, tokenizer))
+
+
+def _check(data: Dataset[Any], recipe: Recipe) -> None:
+    """What the data must have, before a model is loaded. DataError names the set; InputError: see `Settings`."""
+    if not data.stream and not data.train:
+        raise DataError(f"{data.name}: the training split is empty")
+    if data.label_names is not None and len(data.label_names) < 2:
+        raise DataError(f"{data.name}: has {data.label_names} alone: there is nothing to tell apart")
+    recipe.training.check_validation(data.validation)
 
 
 def _model(recipe: Recipe, data: Dataset[Any], anew: bool, engine: Engine) -> tuple[Model, Tokenizer]:

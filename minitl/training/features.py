@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minitl.checkpoints.atomic import write_json
+from minitl.checkpoints.atomic import check_writable, write_json
 from minitl.checkpoints.weights import read_json
 from minitl.errors import CheckpointError
 from minitl.models.base import Model
@@ -71,13 +71,14 @@ def compute_features(
     folder    of features; None = in memory alone
 
     A frozen backbone is a fixed function, so it runs in eval mode. A vector takes `hidden` times 4 bytes in float32.
-    CheckpointError where the disk is full.
+    CheckpointError where `folder` is no folder that can be written into, or the disk is full.
     """
     starts, key = _survey(model, batches, read, want_key=folder is not None)
     if folder is None:
         return _compute(model, batches, read, starts, _in_memory)
     place = folder / key
     if not (place / FACTS).exists():
+        check_writable(folder)
         folder.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(dir=folder, prefix=f".{key}.", suffix=".partial"))
         try:

@@ -91,7 +91,8 @@ def fit(
     engine     on how many processes, each of which calls this
     replay     a pretraining task that goes on beside this one, on the same backbone
 
-    Raises DataError (an empty split, a label out of range), InputError (the wrong head, nothing that learns),
+    Raises DataError (an empty split, a label out of range), InputError (the wrong head, nothing that learns or ever
+    will, validations asked for without a split),
     TrainingError (a state of another training, a folder in which another process trains), Diverged (a loss or gradient
     that is not finite, or explodes: the model holds the last good weights, and the batch is in `folder`), Interrupted
     (Ctrl-C or SIGTERM: the state was saved), CheckpointError (the state cannot be saved; the one before is whole).
@@ -131,6 +132,7 @@ def prepare(
 ) -> "Training":
     """Check what `fit` was given, let learn what the strategy lets learn first, and tokenise."""
     settings = settings.with_rate(strategy.usual_rate)
+    settings.check_validation(validation)
     _check(model, task, train, validation)
     if replay and (engine.world > 1 or strategy.backbone_is_constant):
         raise InputError("replay needs a backbone that learns, and one process")
@@ -198,6 +200,7 @@ class Training:
 
     def begin(self, resume: bool | str) -> None:
         """Take up an interrupted training, if that is wanted and there is one."""
+        self.strategy.check_epochs(self.epochs)
         found = read_state(self.folder) if resume and self.folder is not None else None
         if found is not None and self.folder is not None:
             check_identity(found[1]["identity"], self.identity, self.folder, forced=resume == "forced")

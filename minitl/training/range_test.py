@@ -70,6 +70,7 @@ def range_test(
     if steps < 10:
         raise InputError(f"a range test needs at least 10 steps, got {steps}")
     wanted = replace(settings or Settings(), explosion=0.0, warmup=0.0, learning_rate=HIGHEST, steps=steps)
+    wanted = replace(wanted, evaluate_every=None, patience=None)
     run = prepare(model, train, None, task, wanted, strategy, None, ALONE, None)
     run.rate = lambda step: LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
     rates: list[float] = []

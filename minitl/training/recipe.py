@@ -282,7 +282,9 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         read_part(ReplayPart, parts["replay"], f"{where}: replay") if "replay" in values else None,
     )
     try:
-        _ = recipe.learns  # checks what goes together in a strategy
+        strategy = recipe.learns  # checks what goes together in one
+        if recipe.training.steps is None:
+            strategy.check_epochs(recipe.training.epochs)
     except InputError as error:
         raise InputError(f"{where}: strategy: {error}") from error
     _check_tables(recipe, where)
@@ -297,6 +299,12 @@ def _check_tables(recipe: Recipe, where: str) -> None:
             _ = replace(recipe.options, max_length=kind.usual_length)
         except InputError as error:
             raise InputError(f"{where}: options: {error}") from error
+    alone = recipe.training.batch_size == 1 and getattr(recipe.data, "negative", None) is None
+    if alone and getattr(recipe.options, "loss", None) == "in-batch":
+        raise InputError(
+            f"{where}: training.batch_size: the loss in-batch tells a text from the others of its batch: of 1 there "
+            "are none, but for a column data.negative"
+        )
     if recipe.distillation is not None and kind.head not in HEADS:
         raise InputError(f"{where}: distillation: {task} has no logits to learn: the tasks of {', '.join(HEADS)} have")
     if recipe.model.parallel == "fsdp" and recipe.training.optimizer == "adafactor":

@@ -1,6 +1,7 @@
 """How long and how fast to train: the numbers that are not the model, the data or the strategy."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,14 +11,8 @@ SCHEDULES = ("linear", "cosine", "slanted", "constant")
 AUTOCASTS = ("float32", "bfloat16", "float16")
 OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
 USUAL = {"adafactor": 1e-2, "sgd": 1e-2}  # rates of optimisers whose steps are of another size than AdamW's
-WATCHING = (
-    "eval_batch_size",
-    "log_every",
-    "save_every",
-    "keep",
-    "tensorboard",
-    "features",
-)  # what leaves the weights as they are
+# What leaves the weights as they are. What is drawn in a validation, and with it the best one, depends on its batches.
+WATCHING = ("log_every", "save_every", "keep", "tensorboard", "features")
 
 
 @dataclass(frozen=True)
@@ -103,6 +98,12 @@ class Settings:
     def with_rate(self, usual: float) -> "Settings":
         """These settings, at the rate that is usual for their optimiser, or else `usual`, where they name none."""
         return self if self.learning_rate is not None else replace(self, learning_rate=USUAL.get(self.optimizer, usual))
+
+    def check_validation(self, examples: Sequence[Any] | None) -> None:
+        """InputError where something is asked of validations, and there are no examples for them."""
+        asked = [name for name in ("evaluate_every", "patience") if getattr(self, name) is not None]
+        if asked and not examples:
+            raise InputError(f"{' and '.join(asked)}: there is no validation split")
 
     @property
     def peak_rate(self) -> float:

@@ -51,6 +51,8 @@ class Strategy:
                 f"strategy {self.name!r}: l2_sp must be at least 0, and adapters need none: their base stays; "
                 f"got {self.l2_sp}"
             )
+        if self.backbone_is_constant and (self.layer_decay != 1 or self.l2_sp):
+            raise InputError(f"strategy {self.name!r}: layer_decay and l2_sp are of use to a backbone that learns")
         starts = [start for start, _ in self.openings]
         if not starts or starts[0] != 0.0 or starts != sorted(starts) or not starts[-1] < 1:
             raise InputError(
@@ -80,6 +82,15 @@ class Strategy:
         if self.new_rows:
             return 2e-3
         return 1e-2 if self.backbone_is_constant else 5e-5
+
+    def check_epochs(self, epochs: float) -> None:
+        """InputError where the training is over before the last opening: with `by_epoch` there are few moments."""
+        last, opening = (math.ceil(epochs) - 1) / epochs, self.openings[-1][0]
+        if self.by_epoch and opening > last:
+            raise InputError(
+                f"strategy {self.name!r}: by_epoch opens where an epoch begins, the last of {epochs:g} at {last:.2g} "
+                f"of the training: the opening at {opening:g} is never reached"
+            )
 
     def prepare(self, model: Model) -> None:
         """Place adapters, if there are any, and set what learns at the beginning.

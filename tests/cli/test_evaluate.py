@@ -23,6 +23,13 @@ def test_similarity_prints_the_rank_correlation(minilm: Path, tmp_path: Path, ca
     assert ", 3 examples: Spearman " in capsys.readouterr().out
 
 
+def test_whole_numbers_are_scores_too(minilm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for split, score in (("train", "4"), ("validation", "3"), ("test", "2")):
+        (tmp_path / f"{split}.csv").write_text(ROWS.replace("4.5", score), encoding="utf-8")
+    assert evaluate(minilm, tmp_path) == 0
+    assert ", 3 examples: Spearman " in capsys.readouterr().out
+
+
 def test_a_data_set_without_a_test_split_is_one_line(minilm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for split in ("train", "validation"):
         (tmp_path / f"{split}.csv").write_text(ROWS, encoding="utf-8")

@@ -17,6 +17,17 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
     assert f"minitl {verb}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_options_go_by_their_whole_names(verb: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--hel"])
+    assert ended.value.code == 2
+    with pytest.raises(SystemExit) as ended:
+        main([f"--{verb}", "--vers"])
+    assert ended.value.code == 2
+    capsys.readouterr()
+
+
 def test_the_overview_names_every_verb(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])

@@ -85,7 +85,7 @@ def test_scoring(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     rng = random.Random(0)
     rows = [(n := rng.randint(0, 4), " ".join(["good"] * n + ["film"] * (5 - n))) for _ in range(120)]
     data = tmp_path / "scores.csv"
-    data.write_text("text,score\n" + "\n".join(f"{text},{n + 0.5}" for n, text in rows))
+    data.write_text("text,score\n" + "\n".join(f"{text},{n}" for n, text in rows))
     path = recipe(tmp_path, tiny, "regression", data, training={"epochs": 25, "learning_rate": 3e-3})
     assert main(["train", str(path), "--set", "data.test_fraction=0.2"]) == 0
     facts = json.loads((tmp_path / "out" / "training.json").read_text())
@@ -317,6 +317,17 @@ def test_bad_data_is_named_with_its_file_before_a_model_is_loaded(
     assert complaint in message
     assert message.count("\n") == 1
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_what_the_disk_or_the_search_has_no_place_for_is_said_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = tmp_path / "absent"
+    path = recipe(tmp_path, absent, "classification", absent, replay={"source": "absent", "task": "masked-lm"})
+    assert main(["train", str(path), "--max-lr-find"]) == 1
+    assert "--max-lr-find raises the rate of the task alone: leave the table replay out" in capsys.readouterr().err
+    assert main(["train", str(path), "--set", f"training.features={path}"]) == 1
+    assert capsys.readouterr().err == f"minitl: {path}: cannot write here: Not a directory\n"
 
 
 def test_a_folder_in_use_is_refused(

@@ -44,6 +44,12 @@ def test_empty_completions_are_left_out_and_counted(tmp_path: Path, caplog: pyte
     assert (len(data.train), len(data.validation), len(data.test)) == (8, 1, 0)  # the last was the test
 
 
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "a.jsonl", [{"prompt": row["prompt"], "completion": "x"} for row in rows(20, "x")])  # no groups
+    assert load_instructions("~/a.jsonl").train == load_instructions(tmp_path / "a.jsonl").train
+
+
 def test_other_columns_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"q": "Why?", "a": "So."}])
     data = load_instructions(path, prompt="q", completion="a", validation_fraction=0, test_fraction=0)

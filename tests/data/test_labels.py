@@ -38,6 +38,17 @@ def test_decimal_fractions_are_scores() -> None:
     assert encoded(train=split("5.0", "3.8", "4"), test=split("0")) == ({"train": [5.0, 3.8, 4.0], "test": [0.0]}, None)
 
 
+def test_who_asks_for_scores_gets_them_of_whole_numbers_too() -> None:
+    splits = {"train": split("5", 1, "+3"), "test": split("4", "2.5")}  # 4 does not occur in training
+    examples, names = encode_labels(splits, scores=True)
+    labels = [example.label for of_split in examples.values() for example in of_split]
+    assert (labels, names) == ([5.0, 1.0, 3.0, 4.0, 2.5], None)
+    assert all(isinstance(label, float) for label in labels)
+    with pytest.raises(DataError, match=r"set\.csv, line 3: the label 'good' is not a finite number"):
+        encode_labels({"train": split("5", "good")}, scores=True)
+    assert encode_labels({"train": split(1, 0)}, ["bad", "good"], scores=True)[1] == ["bad", "good"]  # as declared
+
+
 def test_truth_values_are_classes() -> None:
     assert encoded(train=split(True, False)) == ({"train": [1, 0]}, ["False", "True"])
 

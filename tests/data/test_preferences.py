@@ -49,6 +49,14 @@ def test_a_folder_has_its_own_splits(tmp_path: Path) -> None:
         load_preferences(tmp_path)
 
 
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = write(tmp_path / "a.jsonl", rows(20))
+    there, here = load_preferences("~/a.jsonl"), load_preferences(path)
+    assert (there.train, there.validation, there.test) == (here.train, here.validation, here.test)
+    assert here.test
+
+
 def test_columns_may_be_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"q": "a", "best": "b", "worst": "c"}])
     data = load_preferences(path, prompt="q", chosen="best", rejected="worst")

@@ -83,6 +83,8 @@ ANSWER = [*PARAGRAPH, "qas", 0, "answers", 0]
         (broken([*ANSWER, "answer_start"], 1), "question '1': the answer 'Ada' is not at its offset 1, .* has 'da '"),
         (broken([*ANSWER, "answer_start"], "0"), "not at its offset '0'"),
         (broken([*ANSWER, "answer_start"], None), "not at its offset None"),
+        (broken([*ANSWER], {"text": "program", "answer_start": -8}), "'program' is not at its offset -8"),
+        (broken([*ANSWER], {"text": "da", "answer_start": True}), "'da' is not at its offset True"),
     ],
 )
 def test_a_damaged_file_is_named_with_the_place(tmp_path: Path, content: Any, problem: str) -> None:

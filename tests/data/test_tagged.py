@@ -94,11 +94,24 @@ def test_a_tag_that_training_does_not_know_is_named_with_its_line(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("column", "problem"),
-    [("upos", "only the columns of CoNLL-U have names"), (7, "column 8")],
+    [
+        ("upos", "only the columns of CoNLL-U have names"),
+        (7, "column 8"),
+        (0, "column 0 is that of the words: give the index of the tags"),
+        (-2, "line 1: too few columns: 2, where the tag stands in column 3"),  # else the words would be tags
+    ],
 )
 def test_a_column_that_is_not_there_is_refused(tmp_path: Path, column: str | int, problem: str) -> None:
     with pytest.raises((InputError, DataError), match=problem):
         load_tagged(write(tmp_path, train="Hi\tO\n"), column=column)
+
+
+@pytest.mark.parametrize("column", ["id", "form", 0, 1, -9, -10])
+def test_the_words_of_conllu_are_no_tags(tmp_path: Path, column: str | int) -> None:
+    path = tmp_path / "some.conllu"
+    path.write_text(CONLLU)
+    with pytest.raises(InputError, match="are the word's number and the word, not its tags"):
+        load_tagged(path, column=column)
 
 
 def test_an_unknown_column_of_conllu_lists_those_there_are(tmp_path: Path) -> None:

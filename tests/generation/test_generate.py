@@ -1,5 +1,7 @@
 """Greedy decoding against the model run anew for each token; sampling against the probabilities it draws from."""
 
+import inspect
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -228,6 +230,27 @@ def test_prompts_that_cannot_be_continued_are_refused(gpt2: Model, ids: list, ma
     attention_mask = None if mask is None else torch.tensor(mask)
     with pytest.raises(InputError, match=message):
         generate(gpt2, torch.tensor(ids, dtype=torch.long), attention_mask, max_new_tokens=4)
+
+
+def test_every_option_is_an_argument_is_handed_on_and_is_explained(
+    gpt2: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[generation_options.Options] = []
+
+    def prepare(*given: Any) -> None:
+        asked.append(given[-1])
+        raise InputError("enough")
+
+    monkeypatch.setattr(sys.modules[generate.__module__], "prepare", prepare)
+    taken = inspect.signature(generate).parameters.values()
+    arguments = {p.name: p.default for p in taken if p.kind is p.KEYWORD_ONLY}
+    given: dict[str, Any] = {name: object() for name in arguments}
+    for chosen in ({}, given):
+        with pytest.raises(InputError, match="enough"):
+            generate(gpt2, torch.ones(1, 1), **chosen)
+    assert vars(asked[0]) == arguments == vars(generation_options.Options())
+    assert vars(asked[1]) == given
+    assert all(name in (generation_options.Options.__doc__ or "") for name in arguments)
 
 
 def test_a_model_without_the_head_is_refused() -> None:

@@ -1,12 +1,14 @@
 import contextlib
 import copy
+import dataclasses
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minitl.errors import ConfigError
-from minitl.models.registry import family_of
+from minitl.models.registry import MODULES, family_of
 
 BERT = {
     "model_type": "bert",
@@ -134,6 +136,20 @@ WRONG = [
 def test_a_wrong_type_says_what_was_expected(name, field, value, expected):
     with pytest.raises(ConfigError, match=f"^folder/config.json: field '{field}' must be {expected}"):
         read({**CONFIGS[name], field: value})
+
+
+@pytest.mark.parametrize("family", MODULES)
+@pytest.mark.parametrize("value", [-0.1, 1.0, 2, float("nan")])
+def test_every_probability_of_dropping_is_at_least_0_and_below_1(family, value):
+    config = family_of(family).config
+    names = [f.name for f in dataclasses.fields(config) if re.search("dropout|pdrop|layerdrop", f.name)]
+    assert names
+    sizes = {f.name: 8 for f in dataclasses.fields(config) if f.default is f.default_factory is dataclasses.MISSING}
+    for name in names:
+        with pytest.raises(
+            ConfigError, match=f"config.json: field '{name}' must be at least 0 and below 1, got {value}"
+        ):
+            config(**sizes, **{name: value}).check("config.json")
 
 
 def test_a_whole_number_is_a_number():

@@ -108,6 +108,16 @@ def test_what_does_not_fit_loses_the_prompts_beginning_then_the_completions_end(
     assert (np.array(targets) == NO_TARGET).tolist() == [False] * 5 + [True]
 
 
+def test_a_row_has_room_for_prompt_completion_and_end(tokenizer: Tokenizer) -> None:
+    for length in (1, 2):
+        with pytest.raises(InputError, match=f"max_length must be at least 3, .*: got {length}"):
+            Instruction(tokenizer, length)
+    (item,) = Instruction(tokenizer, 3, template="{prompt}", packed=False).encode([Example("good film", "very bad")])
+    ids, targets = item.texts[0]
+    assert tokenizer.decode(ids.tolist()) == "film very [SEP]"
+    assert len(targets) == 3
+
+
 def test_a_tiny_model_learns_to_repeat_what_it_is_told(tokenizer: Tokenizer) -> None:
     texts = examples([(word, f"{word} {word}") for word in WORDS] * 6)
     torch.manual_seed(1)

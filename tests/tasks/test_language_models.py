@@ -168,6 +168,18 @@ def test_an_evaluation_leaves_the_random_state_as_it_was(tiny: Path, tokenizer: 
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize(("task", "least"), [(MaskedLM, 3), (CausalLM, 2)])
+def test_a_block_has_room_for_a_token_to_learn_from(
+    tokenizer: Tokenizer, task: type[MaskedLM | CausalLM], least: int
+) -> None:
+    texts = [Example("the film was very good")]
+    for length in range(1, least):
+        with pytest.raises(InputError, match=f"max_length {length}: a block has no room for a token to learn from"):
+            task(tokenizer, length).encode(texts)
+    items = task(tokenizer, least).encode(texts)
+    assert {item.length for item in items} == {least}
+
+
 def test_what_cannot_be_learnt_from_is_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="training example 1: a document without text"):
         CausalLM(tokenizer).check([Example("good"), Example("  ")], "training")

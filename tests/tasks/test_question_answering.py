@@ -121,6 +121,38 @@ def test_none_is_the_answer_only_where_it_may_be_and_scores_higher(tiny: Path, m
     assert answer.no_answer == 2
 
 
+@pytest.mark.parametrize(("none", "text"), [(2.0, "good"), (2.5, ""), (3.0, ""), (9.0, "")])
+def test_none_must_score_higher_than_the_best_span(tiny: Path, none: float, text: str) -> None:
+    task = QuestionAnswering(load_tokenizer(tiny), max_length=16, overlap=4, may_be_none=True)
+    (item,) = task.encode([question(WORDS[:3], 0, 1)])
+    scores = np.zeros((2, item.length), dtype=np.float32)
+    scores[:, 0] = none / 2
+    scores[:, item.window.first] = 1
+    assert task.predictions([scores], [item]) == [Answer(text, 0 if text else -1, 2.0, none)]
+
+
+@pytest.mark.parametrize(
+    ("none", "text"), [([9, 1, 9], "hotel"), ([9, 3, 9], "hotel"), ([9, 5, 9], ""), ([5, 9, 9], "")]
+)
+def test_of_several_windows_the_best_span_counts_and_the_least_of_there_being_none(
+    tiny: Path, none: list[float], text: str
+) -> None:
+    task = QuestionAnswering(load_tokenizer(tiny), max_length=16, overlap=4, may_be_none=True)
+    words = WORDS[:4] * 5
+    items = task.encode([question([*words, "hotel"], 20, 1)])
+    assert len(items) == 3
+    given = []
+    for item, without in zip(items, none, strict=True):
+        scores = np.zeros((2, item.length), dtype=np.float32)
+        scores[:, 0] = without / 2
+        scores[:, item.window.first] = 1
+        if item.start:
+            scores[:, item.start] = 2
+        given.append(scores)
+    (answer,) = task.predictions(given, items)
+    assert (answer.text, answer.score, answer.no_answer) == (text, 4.0, min(none))
+
+
 def test_the_measures_of_squad() -> None:
     assert normalized("The  Panthers' Defense!") == "panthers defense"
     assert word_f1("the big red dog", "a red dog") == pytest.approx(2 * 2 / (3 + 2))
@@ -138,6 +170,7 @@ def test_of_several_true_answers_the_nearest_counts(task: QuestionAnswering) -> 
     [
         (Question("q", "text", None, "7"), "question '7' is not labelled"),
         (Question("q", "text", (("ext", 0),), "7"), "question '7': the answer 'ext' is not at its offset 0"),
+        (Question("q", "text.", (("ext", -4),), "7"), "question '7': the answer 'ext' is not at its offset -4"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused(task: QuestionAnswering, example: Question, problem: str) -> None:

@@ -1,5 +1,6 @@
 """The reward model: Bradley and Terry's loss, and the order that it learns."""
 
+import logging
 import math
 from pathlib import Path
 
@@ -65,6 +66,20 @@ def test_padding_changes_nothing(tiny: Path, task: RewardModel) -> None:
     for batch in (task.collate(items), *(task.collate([item]) for item in items)):
         losses.append(task.loss(model(**batch.inputs), batch.targets)[0])
     torch.testing.assert_close(losses[0], torch.stack(losses[1:]).sum())
+
+
+def test_pairs_that_are_the_same_when_cut_are_counted(
+    task: RewardModel, tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "minitl"):
+        task.encode(PAIRS)
+        assert not caplog.records
+        short = RewardModel(load_tokenizer(tiny), max_length=7)  # five words
+        short.encode(
+            [PAIRS[0], Preference("the film was very really", " good", " bad"), Preference("a a a a a", "b", "c")]
+        )
+    (record,) = caplog.records
+    assert record.getMessage().startswith("2 of 3 pairs are the same in their first 7 tokens (max_length)")
 
 
 def test_the_template_says_what_is_read_of_a_prompt(tiny: Path) -> None:

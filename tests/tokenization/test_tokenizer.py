@@ -194,7 +194,7 @@ def test_tokenizers_and_batches_cross_processes(bert):
 def test_rows_are_those_of_a_call_however_many_are_tokenised_at_a_time(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, characters: int
 ) -> None:
-    monkeypatch.setattr("minitl.tokenization.tokenizer.AT_A_TIME", characters)
+    monkeypatch.setattr("minitl.tokenization.inputs.AT_A_TIME", characters)
     tokenizer = load_tokenizer(tiny)
     texts, pairs = ["good film", "", "a very bad book", "we"], ["the day", "it", "", "was good"]
     for arguments in ((texts,), (texts, pairs)):

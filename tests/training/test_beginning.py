@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minitl import load_model, load_tokenizer, new_model
-from minitl.errors import InputError
+from minitl.errors import DataError, InputError
 from minitl.training.beginning import begin
 from minitl.training.recipe import make_recipe, read_recipe
 
@@ -214,3 +214,39 @@ def test_new_tokens_that_are_none_are_refused_where_nothing_else_is_taught(text:
     assert begin(scratch(text, {**part, "new_tokens": []})).model.source == str(bert)
     with pytest.raises(InputError, match=r"new_tokens: nowhere\.txt cannot be read"):
         begin(scratch(text, {**part, "new_tokens": "nowhere.txt"}))
+
+
+# What the data must have
+
+
+@pytest.mark.parametrize(
+    ("task", "files", "tables", "says"),
+    [
+        ("classification", {"validation.csv": "text,label\na,x\nb,y\n"}, {}, "data: the training split is empty"),
+        ("token-classification", {"test.conll": "the\tO\n\nking\tB-who\n"}, {}, "data: the training split is empty"),
+        ("token-classification", {"train.conll": "the\tO\n\nking\tO\n"}, {}, r"data: has \['O'\] alone: there is"),
+        (
+            "classification",
+            {"train.csv": "text,label\na,x\nb,y\n"},
+            {"data": {"validation_fraction": 0.0}, "training": {"patience": 3}},
+            "patience: there is no validation split",
+        ),
+        (
+            "causal-lm",
+            {"train.txt": "one\n\ntwo\n"},
+            {"data": {"validation_fraction": 0.0, "stream": 1}, "training": {"evaluate_every": 3, "steps": 2}},
+            "evaluate_every: there is no validation split",
+        ),
+    ],
+)
+def test_what_the_data_has_not_is_said_before_a_model_is_loaded(
+    tmp_path: Path, task: str, files: dict[str, str], tables: dict[str, dict[str, Any]], says: str
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    data = {"source": str(folder), **tables.get("data", {})}
+    values = {"out": str(tmp_path / "out"), "task": task, "model": {"source": str(tmp_path / "absent")}}
+    with pytest.raises((DataError, InputError), match=says):
+        begin(make_recipe({**values, "data": data, "training": tables.get("training", {})}, "here"))

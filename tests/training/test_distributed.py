@@ -54,6 +54,9 @@ def test_processes_without_torchrun_and_torchrun_without_a_plan(monkeypatch: pyt
         pass
     with pytest.raises(InputError, match="device 'cuda:99': torch sees"), started("none", "cuda:99"):
         pass
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match="device 'mps': this machine has none"), started("none", "mps"):
+        pass
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="started 2 processes: say how"), started("none", "cpu"):
         pass

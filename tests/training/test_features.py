@@ -95,6 +95,14 @@ def test_a_file_that_was_cut_is_noticed(work: Any, tmp_path: Path) -> None:
         FeatureFeed(model, task, examples, CPU, 7, tmp_path)
 
 
+def test_a_file_is_no_folder_for_them(work: Any, tmp_path: Path) -> None:
+    model, task, examples = work
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"file: cannot write here: Not a directory"):
+        FeatureFeed(model, task, examples, CPU, 7, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_training_keeps_them_while_it_runs_and_a_shared_folder_for_later(
     classifier: Callable[[], Model], task: SequenceClassification, examples: list[Example], tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from minitl import LoraConfig, fit
 from minitl.data import Example
 from minitl.errors import Diverged, InputError, Interrupted
 from minitl.models.base import Model
+from minitl.nn.output import Output
 from minitl.tasks.sequence_classification import SequenceClassification
-from minitl.training import FULL, GRADUAL, HEAD_THEN_BODY, Settings, Step, Strategy, Validation, evaluate
+from minitl.training import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, Settings, Step, Strategy, Validation, evaluate
 from minitl.training.averaging import Average
 from minitl.training.recomputing import recomputed
 from minitl.training.state import saved_states
@@ -93,6 +94,17 @@ def test_each_learns_and_goes_on_bit_for_bit(
     assert same(train(settings, folder=tmp_path, resume=True), unbroken)
 
 
+def test_adafactor_goes_as_far_at_its_usual_rate_as_adamw_at_its_own(train: Train, classifier: Make) -> None:
+    """Its steps are a share of each weight's size."""
+    name = "layers.0.feed_forward.up.weight"
+    start = classifier().get_parameter(name)
+    way = {}
+    for optimizer in ("adamw", "adafactor"):
+        model = train(Settings(batch_size=8, optimizer=optimizer), validation=0)
+        way[optimizer] = float((model.get_parameter(name) - start).detach().abs().mean())
+    assert 0.5 < way["adafactor"] / way["adamw"] < 10
+
+
 def test_muon_turns_the_matrices_of_the_layers_alone(classifier: Make) -> None:
     from minitl.training.optimizer import make_optimizer
 
@@ -166,6 +178,25 @@ def test_the_average_is_in_place_only_within(classifier: Make) -> None:
         assert model.get_parameter("head.classifier.weight").equal(before)
     assert model.get_parameter("head.classifier.weight").equal(before + 1)
     assert average.values["head.classifier.weight"].equal(before)
+
+
+def test_a_validation_that_diverges_leaves_the_best_average(
+    train: Train, classifier: Make, task: SequenceClassification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, model, validated = task.loss, classifier(), []
+
+    def diverging(output: Output, targets: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+        loss, count = losses(output, targets)
+        if not torch.is_grad_enabled():
+            validated.append(weights(model))
+        return (loss * math.inf if len(validated) == 2 else loss), count
+
+    monkeypatch.setattr(task, "loss", diverging)
+    with pytest.raises(Diverged, match=r"validation loss is inf at step 12 of 18 .* epoch 1 were put back"):
+        train(replace(QUICK, ema=0.9), model=model)
+    best, later = validated
+    assert all(value.equal(best[name]) for name, value in weights(model).items())
+    assert not all(value.equal(best[name]) for name, value in later.items())
 
 
 def test_l2_sp_adds_its_gradient_and_leaves_no_decay_in_the_backbone(
@@ -298,6 +329,25 @@ def test_strategies_that_mean_nothing() -> None:
         replace(LORA, l2_sp=0.1)
     with pytest.raises(InputError, match="l2_sp must be at least 0"):
         replace(FULL, l2_sp=-1.0)
+    for useless in ({"l2_sp": 0.1}, {"layer_decay": 0.9}):
+        with pytest.raises(InputError, match="strategy 'frozen': layer_decay and l2_sp are of use to a backbone that"):
+            replace(FROZEN, **useless)
+
+
+def test_what_would_never_open_is_refused(train: Train) -> None:
+    by_epoch = replace(GRADUAL, by_epoch=True)  # of 6 steps each
+    for settings, epochs in ((replace(QUICK, epochs=1), "1"), (replace(QUICK, steps=3), r"0\.5")):
+        with pytest.raises(InputError, match=f"the last of {epochs} at 0 of the training: the opening at 0.5 is never"):
+            train(settings, by_epoch)
+    assert all(p.requires_grad for p in train(replace(QUICK, steps=9), by_epoch).parameters())
+
+
+@pytest.mark.parametrize("asked", [("patience",), ("evaluate_every",), ("evaluate_every", "patience")])
+def test_what_is_asked_of_validations_needs_a_split(train: Train, asked: tuple[str, ...]) -> None:
+    settings = replace(QUICK, epochs=1, **dict.fromkeys(asked, 2))
+    with pytest.raises(InputError, match=f"^{' and '.join(asked)}: there is no validation split"):
+        train(settings, validation=0)
+    train(settings)
 
 
 def test_states_by_steps(train: Train, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from minitl.training import RangeTest, Settings, range_test
 def test_rates_rise_from_the_lowest_to_the_highest(
     classifier: Callable[[], Model], task: SequenceClassification, examples: list[Example], tmp_path: Path
 ) -> None:
-    found = range_test(classifier(), examples, task=task, settings=Settings(batch_size=8), steps=30)
+    found = range_test(classifier(), examples, task=task, settings=Settings(batch_size=8, patience=2), steps=30)
     factors = [b / a for a, b in zip(found.rates, found.rates[1:], strict=False)]
     assert found.rates[0] == pytest.approx(1e-7)
     assert factors == pytest.approx([1e7 ** (1 / 29)] * len(factors))

@@ -38,7 +38,7 @@ OUT_OF_RANGE: dict[str, dict[str, list[Any]]] = {
         **dict.fromkeys(("source", "text", "pair", "label"), WORD),
         **dict.fromkeys(("validation_fraction", "test_fraction"), FRACTION),
     },
-    "Sentences": {"source": WORD, "column": WORD, "validation_fraction": FRACTION},
+    "Sentences": {"source": WORD, "column": [*WORD, 0], "validation_fraction": FRACTION},
     "Questions": {"source": WORD, **dict.fromkeys(("validation_fraction", "test_fraction"), FRACTION)},
     "Raw": {"source": WORD, "text": WORD, "validation_fraction": FRACTION, "stream": COUNT},
     "Instructions": {
@@ -70,7 +70,7 @@ OUT_OF_RANGE: dict[str, dict[str, list[Any]]] = {
     "Windows": {"max_length": COUNT, "overlap": [-1, 192, 500], "longest": COUNT},
     "Masks": {"max_length": COUNT, "share": [0, 1, -0.5, 1.5]},
     "Replaced": {"generator": WORD, "max_length": COUNT, "share": [0, 1, -0.5, 1.5]},
-    "Told": {"max_length": COUNT, "template": ["", "no slot", "{prompt} {prompt}"]},
+    "Told": {"max_length": [*COUNT, 1, 2], "template": ["", "no slot", "{prompt} {prompt}"]},
     "Writing": {
         **dict.fromkeys(("max_length", "max_new_tokens", "num_beams", "generated"), COUNT),
         "smoothing": FRACTION,
@@ -87,7 +87,7 @@ OUT_OF_RANGE: dict[str, dict[str, list[Any]]] = {
         "weights": [[1.0], [-1.0]],  # without dims
     },
     "Judged": {"max_length": COUNT, "template": ["", "no slot"]},
-    "Preferring": {"max_length": COUNT, "template": ["", "no slot"], "beta": [0, -0.1]},
+    "Preferring": {"max_length": [*COUNT, 1, 2], "template": ["", "no slot"], "beta": [0, -0.1]},
     "Drawing": {
         "reward": WORD,
         "label": WORD,
@@ -261,6 +261,10 @@ def test_fields_that_contradict_each_other() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         (recipe("question-answering", "full", "options", max_length=64, overlap=32), "overlap must be below half of"),
         (recipe("grpo", "full", "options", max_length=32), "max_new_tokens must be below max_length, 32"),
+        (
+            recipe("grpo", "full", "options", max_length=2, max_new_tokens=1),
+            "max_length must be at least 3, of the prompt",
+        ),
         (recipe("dpo", "full", "data", validation_fraction=0.5, test_fraction=0.5), "leave nothing"),
         (recipe("sentence-embedding", "full", "data", least=6.0, highest=5.0), "between 0 and highest, 5.0"),
         (recipe("sentence-embedding", "full", "options", loss="cosine", scale=2.0), "scale: the loss cosine has none"),
@@ -285,11 +289,37 @@ def test_fields_that_contradict_each_other() -> None:
             {**recipe("classification", "full", "model", new_tokens=["x"]), "replay": REPLAYED},
             "replay: its head knows no model.new_tokens",
         ),
+        (
+            {**recipe("sentence-embedding", "full"), "training": {"batch_size": 1}},
+            "training.batch_size: the loss in-batch tells a text from the others of its batch: of 1 there are none",
+        ),
+        (recipe("regression", "frozen", "strategy", layer_decay=0.9), "layer_decay and l2_sp are of use to a backbone"),
+        (recipe("masked-lm", "frozen", "strategy", l2_sp=0.1), "layer_decay and l2_sp are of use to a backbone that"),
+        *(
+            (
+                {**recipe("classification", name, "strategy", by_epoch=True), "training": {"epochs": 1}},
+                f"strategy '{name}': by_epoch opens where an epoch begins, the last of 1 at 0 of the training: the "
+                f"opening at {last} is never reached",
+            )
+            for name, last in (("gradual", "0.5"), ("head-then-body", "0.3"))
+        ),
         ({**recipe("classification", "full"), "distillation": {}}, "distillation.teacher is missing"),
         ({**recipe("translation", "full"), "distillation": {"teacher": "x"}}, "translation has no logits to learn"),
     ]
     for values, says in cases:
         assert says in complaint(values), says
+
+
+def test_fields_that_go_together_after_all() -> None:
+    for values in (
+        {**recipe("sentence-embedding", "full", "data", negative="other"), "training": {"batch_size": 1}},
+        {**recipe("sentence-embedding", "full", "options", loss="triplet"), "training": {"batch_size": 1}},
+        {**recipe("classification", "gradual", "strategy", by_epoch=True), "training": {"epochs": 2}},
+        {**recipe("classification", "full", "strategy", by_epoch=True), "training": {"epochs": 1}},
+        {**recipe("classification", "gradual"), "training": {"epochs": 1}},
+        recipe("classification", "new-tokens", "strategy", l2_sp=0.1, layer_decay=0.9),  # of the new rows
+    ):
+        assert complaint(values) == ""
 
 
 BERT = {
@@ -310,6 +340,7 @@ BERT = {
         ({"hiden_size": 16}, "config: unknown key 'hiden_size', did you mean 'hidden_size'?"),
         ({"hidden_size": None}, "config: field 'hidden_size' must be an integer, got None"),
         ({"hidden_act": "gelo"}, "config: field 'hidden_act'"),
+        ({"hidden_dropout_prob": 2.0}, "config: field 'hidden_dropout_prob' must be at least 0 and below 1, got 2.0"),
     ],
 )
 def test_a_wrong_field_of_a_configuration_is_named(changes: dict[str, Any], says: str) -> None:

@@ -1,7 +1,8 @@
 """Replay: a second task on the same backbone, whose gradients are added as its formula says."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from minitl.errors import InputError, Interrupted
 from minitl.models.base import Model
 from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.sequence_classification import SequenceClassification
-from minitl.training import FROZEN, Settings
+from minitl.training import FROZEN, GRADUAL, HEAD_THEN_BODY, Settings, Step, Strategy
 from minitl.training.replay import Replay
-from tests.training.test_fit import without_dropout
+from tests.training.test_fit import Listening, without_dropout
 
 QUICK = Settings(epochs=2, batch_size=8, learning_rate=3e-3)
 TEXTS = [Example(f"the {a} film was {b} and the {a} book") for a in ("good", "bad", "very") for b in ("really", "a")]
@@ -112,6 +113,53 @@ def test_a_training_with_it_goes_on_bit_for_bit(
         train(folder=tmp_path, listener=Stopping())
     resumed = train(folder=tmp_path, resume=True)
     assert all(p.equal(q) for p, q in zip(unbroken.parameters(), resumed.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("strategy", [GRADUAL, HEAD_THEN_BODY], ids=lambda s: s.name)
+def test_a_backbone_that_opens_later_is_replayed_from_then_on(
+    make: Make, task: SequenceClassification, examples: list[Example], strategy: Strategy
+) -> None:
+    class Watching(Listening):
+        def on_step(self, step: Step) -> None:
+            super().on_step(step)
+            value = model.get_parameter("layers.2.feed_forward.up.weight").detach()
+            moved.append(not value.equal(before))
+
+    trained = []
+    for weight in (1e-9, 2.0):
+        model, replay = make(weight=weight)
+        before, moved = model.get_parameter("layers.2.feed_forward.up.weight").detach().clone(), []
+        fit(model, examples, task=task, settings=QUICK, strategy=strategy, replay=replay, listener=Watching())
+        assert moved == sorted(moved)
+        assert (moved[0], moved[-1]) == (False, True)
+        trained.append(model.layers[2].feed_forward.up.weight)
+    assert not trained[0].equal(trained[1])
+
+
+def test_each_step_reads_another_batch_which_its_seed_and_number_decide(
+    make: Make, task: SequenceClassification, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(seed: int) -> list[tuple[int, ...]]:
+        model, replay = make()
+        read: list[tuple[int, ...]] = []
+        collate = replay.task.collate
+
+        def noted(items: Sequence[object]) -> object:
+            read.append(tuple(replay._feed.items.index(item) for item in items))
+            return collate(items)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(replay.task, "collate", noted)
+            fit(model, examples, task=task, settings=replace(QUICK, seed=seed), replay=replay)
+        return read
+
+    first = drawn(0)
+    assert len(first) == 12
+    assert len(set(first)) > 6  # of few texts some batches are drawn twice
+    assert {item for batch in first for item in batch} == set(range(5))  # blocks of the texts
+    assert first == drawn(0)
+    assert first != drawn(1)
+    assert len(set(drawn(2**62))) > 6
 
 
 def test_what_cannot_be_replayed(

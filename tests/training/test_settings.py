@@ -8,6 +8,14 @@ from minitl.errors import InputError
 from minitl.training import Settings
 
 
+@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 5e-5), ("muon", 5e-5), ("adafactor", 1e-2), ("sgd", 1e-2)])
+def test_the_usual_rate_is_the_optimisers_or_else_the_strategys(optimizer: str, rate: float) -> None:
+    settings = Settings(optimizer=optimizer)
+    assert settings.learning_rate is None
+    assert settings.with_rate(5e-5).peak_rate == rate
+    assert Settings(optimizer=optimizer, learning_rate=3e-4).with_rate(5e-5).peak_rate == 3e-4
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -115,8 +115,11 @@ def test_what_differs_is_said_and_may_be_forced(train: Train, tmp_path: Path, ca
 
 def test_what_only_watches_may_change(train: Train, tmp_path: Path) -> None:
     stop(train, tmp_path, 5)
-    watched = replace(EVERY, log_every=3, save_every=2, keep=1, eval_batch_size=5)
+    watched = replace(EVERY, log_every=3, save_every=2, keep=1)
     assert same(train(tmp_path, watched, resume=True), train(None))
+    stop(train, tmp_path / "other", 5)
+    with pytest.raises(TrainingError, match=r"settings\.eval_batch_size was 64 and is 5"):
+        train(tmp_path / "other", replace(EVERY, eval_batch_size=5), resume=True)
 
 
 FILLING = """
