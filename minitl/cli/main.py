@@ -19,7 +19,7 @@ VERBS = {
     "train": ("minitl.cli.train", "fine-tune a checkpoint on your own data"),
     "evaluate": ("minitl.cli.evaluate", "measure a model on a labelled data set"),
     "predict": ("minitl.cli.predict", "label texts with a trained classifier, or by a prompt"),
-    "generate": ("minitl.cli.generate", "continue a text with a causal language model"),
+    "generate": ("minitl.cli.generate", "continue a text with a language model, or answer it"),
     "embed": ("minitl.cli.embed", "turn texts into sentence vectors"),
     "pull": ("minitl.cli.pull", "fetch a checkpoint from the hub into weights/"),
     "convert": ("minitl.cli.convert", "turn pytorch_model.bin into safetensors"),

@@ -58,9 +58,8 @@ def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Lin
 
     model, task, name = read_trained(args.model, args.max_length)
     if name in ("causal-lm", "instruction", "masked-lm", "dpo", "grpo"):
-        raise InputError(
-            f"{args.model} is a {name} model: `minitl generate` lets it write, --labels asks it by a prompt"
-        )
+        writes = "" if name == "masked-lm" else "`minitl generate` lets it write, "
+        raise InputError(f"{args.model} is a {name} model: {writes}--labels asks it by a prompt")
     if name == "sentence-embedding":
         raise InputError(f"{args.model} gives vectors: `minitl embed` writes them")
     if name == "replaced-tokens":

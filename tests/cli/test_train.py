@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from minitl import LoraConfig
+from minitl import LoraConfig, load_model, load_tokenizer
 from minitl.cli.main import main
 from minitl.errors import CheckpointError
 from minitl.training import FROZEN, FULL, GRADUAL, NEW_TOKENS, Settings, Strategy
@@ -46,6 +46,13 @@ def test_what_is_trained_predicts_and_merges(
 
     assert main(["evaluate", str(out), "--data", str(reviews)]) == 0
     assert f"accuracy {facts['test']['accuracy']:.4f}" in capsys.readouterr().out
+
+    assert main(["generate", str(out), "A film"]) == 1
+    assert capsys.readouterr().err == f"minitl: {out} was taught classification, and writes nothing\n"
+    where = "is an adapter for `load_adapter`" if strategy == "lora" else f"its checkpoint is in {out / 'model'}"
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(CheckpointError, match=re.escape(where)):
+            load(out)
 
     if strategy == "lora":
         assert main(["merge", str(out), str(tmp_path / "merged")]) == 0

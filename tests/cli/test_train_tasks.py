@@ -111,7 +111,7 @@ def test_learning_a_language(tiny: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert main(["evaluate", str(tmp_path / "out"), "--data", str(text)]) == 0
     assert "perplexity" in capsys.readouterr().out
     assert main(["predict", str(tmp_path / "out"), "a text"]) == 1
-    assert "is a masked-lm model: `minitl generate` lets it write" in capsys.readouterr().err
+    assert "is a masked-lm model: --labels asks it by a prompt" in capsys.readouterr().err
 
 
 def test_an_adapter_of_a_language_model_is_merged_with_its_head(
