@@ -86,7 +86,7 @@ def _asked(text: str, taught: dict[str, Any]) -> str:
 
 
 def _options(args: argparse.Namespace, source: str, taught: dict[str, Any]) -> dict[str, Any]:
-    """What the checkpoint `source` was published with, then what it was taught with, then what the command line says."""
+    """What `source` was published with, then what it was taught with, then what the command line says."""
     from minitl.errors import InputError
     from minitl.generation import generation_options
 

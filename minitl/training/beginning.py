@@ -4,6 +4,7 @@ A checkpoint brings its weights and its tokenizer. From scratch, weights are ran
 recipe names, or is learned from the training texts.
 """
 
+import logging
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from minitl.tokenization.learning import learn_tokenizer
 from minitl.training.engine import ALONE, Engine
 from minitl.training.recipe import Lora, ModelPart, Recipe
 from minitl.training.replay import Replay
+
+log = logging.getLogger("minitl")
 
 LEARNED = "tokenizer"  # of the recipe's folder: where a learned tokenizer is kept
 
@@ -51,6 +54,8 @@ def begin(recipe: Recipe, anew: bool = True, engine: Engine = ALONE) -> Beginnin
     """
     kind = recipe.kind
     data = kind.load(recipe.data)
+    if data.stream is None and len(data.train) == 1 and not data.validation:
+        log.warning("%s: one example, none is held out; in a .txt a blank line ends an example", data.origin)
     torch.manual_seed(recipe.training.seed)
     model, tokenizer = _model(recipe, data, anew, engine)
     options = replace(recipe.options, max_length=kind.length(model, recipe.options.max_length))

@@ -47,6 +47,14 @@ def test_weights_are_random_and_the_vocabulary_is_of_the_training_texts(text: Pa
     assert begun.recipe.options.max_length == 32  # all that there are positions for
 
 
+def test_a_text_of_one_document_is_named(text: Path, caplog: pytest.LogCaptureFixture) -> None:
+    begin(scratch(text, {"config": BERT}))
+    assert not caplog.messages
+    text.write_text(text.read_text().replace("\n\n", "\n"))
+    begin(scratch(text, {"config": BERT}))
+    assert caplog.messages == [f"{text}: one example, none is held out; in a .txt a blank line ends an example"]
+
+
 def test_the_seed_decides_the_weights(text: Path) -> None:
     def weights(seed: int) -> torch.Tensor:
         return begin(scratch(text, {"config": BERT}, training={"seed": seed})).model.layers[0].feed_forward.up.weight
