@@ -144,7 +144,7 @@ def _load(args: argparse.Namespace, kind: "Kind", asked: dict[str, Any]) -> "Dat
 def _read(args: argparse.Namespace, kind: "Kind", values: dict[str, Any]) -> "Dataset[Any]":
     from minitl.training.recipe import read_part
 
-    where = read_part(kind.data, values | {"source": args.data, "validation_fraction": 0.0}, "--set data")
+    where: Any = read_part(kind.data, values | {"source": args.data, "validation_fraction": 0.0}, "--set data")
     if hasattr(where, "stream"):
         where = replace(where, stream=None)
     if Path(args.data).is_file() and hasattr(where, "test_fraction"):

@@ -324,14 +324,18 @@ def _targets(words: list[str]) -> list[str] | str:
 
 def _facts(begun: "Beginning", result: "Result") -> dict[str, Any]:
     """What the folder remembers of the training, for `predict` and `merge` and whoever reads it."""
+    from minitl.tasks.sources import Texts
+
     recipe, labels = begun.recipe, begun.data.label_names
     values = recipe.to_dict()
+    paired = any(example.pair is not None for example in begun.data.train) if recipe.kind.data is Texts else None
     return {
         "base": recipe.model.source,
         "task": recipe.task,
         "options": values["options"],
         "strategy": recipe.strategy.name,
         "labels": None if labels is None else list(labels),
+        **({} if paired is None else {"pairs": paired}),
         "recipe": values,
         "weights": str(next(begun.model.parameters()).dtype).removeprefix("torch."),
         "best_epoch": result.best_epoch,
