@@ -381,14 +381,9 @@ class Training:
 
     def _stop_unless_good(self, what: str, value: float, step: int, window: Sequence[Sequence[int]] = ()) -> None:
         """Raise Diverged, with the best weights back in place, where `value` is not finite, or the loss explodes."""
-        progress, explosion = self.progress, self.settings.explosion
-        first = progress.first_losses
-        limit = math.inf
-        if what == "loss" and math.isfinite(value) and explosion:
-            if len(first) < FIRST:
-                first.append(abs(value))
-            else:
-                limit = explosion * (1 + sum(first) / len(first))
+        progress, limit = self.progress, math.inf
+        if what == "loss" and math.isfinite(value):
+            limit = self._explodes_above(abs(value))
         if math.isfinite(value) and value <= limit:
             return
         self._restore_best()
@@ -400,14 +395,23 @@ class Training:
         if window and self.folder is not None and self.engine.rank == 0:
             seen = f"; what was read is in {save_batches(self.folder, self.feed, window, facts)}"
         epoch = math.ceil(self.epoch + (step - progress.step) / self.windows_per_epoch)
-        beyond = (
-            f", above {limit:.3g}, which `explosion` allows after losses of {sum(first) / FIRST:.3g} in the beginning"
-        )
+        beyond = f", above {limit:.3g}, which is all that `explosion` allows after such a beginning"
         raise Diverged(
             f"the {what} is {value:.3g}{beyond if limit < math.inf else ''} at step {step} of {self.steps} "
             f"(epoch {epoch}); {kept}; the learning rate was "
             f"{self.rate(step - 1):.2g}, and a lower one may help{seen}"
         )
+
+    def _explodes_above(self, loss: float) -> float:
+        """The loss that is too much, by the first one or the mean of the first few, whichever is lower.
+
+        The mean alone would not do: the first few may have exploded themselves.
+        """
+        first, explosion = self.progress.first_losses, self.settings.explosion
+        limit = explosion * (1 + min(first[0], sum(first) / len(first))) if first and explosion else math.inf
+        if len(first) < FIRST and loss <= limit:
+            first.append(loss)
+        return limit
 
     def _restore_best(self) -> None:
         with torch.no_grad():
