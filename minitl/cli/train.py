@@ -181,6 +181,7 @@ def _lora_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 def run(args: argparse.Namespace) -> int:
     from minitl.checkpoints.atomic import check_writable
+    from minitl.cli.rates import find_rate
     from minitl.training.distributed import started
 
     if args.restart and args.force:
@@ -193,7 +194,7 @@ def run(args: argparse.Namespace) -> int:
     with started(recipe.model.parallel, recipe.model.device) as (engine, device):
         recipe = replace(recipe, model=replace(recipe.model, device=device))
         if args.max_lr_find:
-            _find_rate(recipe)
+            find_rate(recipe)
         else:
             _train(recipe, engine, anew=args.restart, resume="forced" if args.force else not args.restart)
     return 0
@@ -265,26 +266,6 @@ def _finish(begun: "Beginning", result: "Result", scores: dict[str, float], cons
     write_json(out / FACTS, facts)
     discard_state(out)
     _print(console, facts, out)
-
-
-def _find_rate(recipe: "Recipe") -> None:
-    """--max-lr-find: OUT/learning_rates.csv, and what to make of it."""
-    from minitl.training import range_test
-    from minitl.training.beginning import begin
-
-    begun = begin(recipe)
-    recipe = begun.recipe
-    found = range_test(
-        begun.model, begun.data.taught, task=begun.task, settings=recipe.training, strategy=recipe.learns
-    )
-    path = Path(recipe.out) / "learning_rates.csv"
-    found.write(path)
-    highest = max(found.smoothed)
-    print("rate      loss")
-    for rate, loss in list(zip(found.rates, found.smoothed, strict=True))[::5]:
-        print(f"{rate:.1e}  {loss:8.4f}  {'█' * max(1, round(40 * loss / highest))}")
-    print(f"the loss falls fastest at {found.fastest:.1e}: a peak to try; it is lowest at {found.lowest:.1e}, too high")
-    print(f"every step is in {path}")
 
 
 def _recipe(args: argparse.Namespace) -> "Recipe":

@@ -395,7 +395,8 @@ class Training:
         if window and self.folder is not None and self.engine.rank == 0:
             seen = f"; what was read is in {save_batches(self.folder, self.feed, window, facts)}"
         epoch = math.ceil(self.epoch + (step - progress.step) / self.windows_per_epoch)
-        beyond = f", above {limit:.3g}, which is all that `explosion` allows after such a beginning"
+        usual = limit / (self.settings.explosion or 1) - 1
+        beyond = f", above {limit:.3g}, which is all that `explosion` allows after {usual:.2g} in the beginning"
         raise Diverged(
             f"the {what} is {value:.3g}{beyond if limit < math.inf else ''} at step {step} of {self.steps} "
             f"(epoch {epoch}); {kept}; the learning rate was "

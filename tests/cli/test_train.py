@@ -16,9 +16,10 @@ import torch
 from safetensors import safe_open
 
 from minitl import LoraConfig, load_model, load_tokenizer
+from minitl.cli import rates
 from minitl.cli.main import main
 from minitl.errors import CheckpointError
-from minitl.training import FROZEN, FULL, GRADUAL, NEW_TOKENS, Settings, Strategy
+from minitl.training import FROZEN, FULL, GRADUAL, NEW_TOKENS, RangeTest, Settings, Strategy
 
 # A tiny model gains nothing by a second thread, and waits long for it on a busy machine.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -377,13 +378,33 @@ def test_a_killed_training_goes_on_from_its_last_epoch(tiny: Path, reviews: Path
 
 
 def test_a_range_test_trains_nothing_and_says_what_it_found(
-    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     out = tmp_path / "out"
-    assert train(tiny, reviews, out, "--max-lr-find") == 0
-    assert re.search(r"falls fastest at \d\.\de-\d\d: a peak to try; it is lowest at", capsys.readouterr().out)
+    assert train(tiny, reviews, out, "--max-lr-find", "--seed", "1") == 0
+    header, *rows, said, _ = capsys.readouterr().out.splitlines()
+    assert header == "rate      loss"
+    assert len(rows) > 10
+    assert re.fullmatch(r"the loss falls fastest at \d\.\de-\d\d: a peak to try; it is lowest at .*, too high", said)
     assert (out / "learning_rates.csv").read_text().startswith("learning_rate,loss,smoothed\n")
-    assert {file.name for file in out.iterdir()} == {"learning_rates.csv"}
+    assert not (out / "model").exists()
+
+    monkeypatch.setattr(RangeTest, "falls", False)
+    assert train(tiny, reviews, out, "--max-lr-find") == 0
+    assert "there is none to recommend" in capsys.readouterr().out
+
+    shown, row = [0], rates._row
+
+    def stopping(found: RangeTest) -> str:
+        shown[0] += 1
+        if shown[0] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return row(found)
+
+    monkeypatch.setattr(rates, "_row", stopping)
+    assert train(tiny, reviews, tmp_path / "stopped", "--max-lr-find") == 130
+    assert "stopped after 11 steps, which are in" in capsys.readouterr().err
+    assert len((tmp_path / "stopped" / "learning_rates.csv").read_text().splitlines()) == 12
 
 
 def test_a_card_lies_beside_the_result(tiny: Path, reviews: Path, tmp_path: Path):

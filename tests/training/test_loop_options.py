@@ -259,7 +259,7 @@ def test_a_loss_that_explodes_ends_the_training_and_leaves_the_batch(
 
 def test_a_training_that_explodes_from_the_beginning_is_known_by_its_first_loss(train: Train, tmp_path: Path) -> None:
     wild = replace(QUICK, optimizer="sgd", learning_rate=1e3, warmup=0.0, clip=0.0)
-    with pytest.raises(Diverged, match="the loss is .* above 1[0-9.]+, which is all that `explosion` allows") as told:
+    with pytest.raises(Diverged, match=r"the loss is .* above 1[0-9.]+, which is all that `explosion` allows") as told:
         train(wild, folder=tmp_path)
     step = int(str(told.value).partition("at step ")[2].partition(" ")[0])
     assert 1 < step <= 10
