@@ -147,7 +147,7 @@ def _pull(hub_id: str, revision: str, pickles: bool = False) -> Path:
     except _UnreachableError as error:
         pulled = _pulled(home, revision)
         if pulled is None:
-            raise
+            raise CheckpointError(f"{error}. Without a network, name a folder that holds it") from error
         log.warning("%s; using what was pulled earlier: %s", error, pulled)
         return pulled
     with _alone(home):
