@@ -27,6 +27,15 @@ VERBS = {
 }
 
 
+# What the library's messages call what is an option here.
+OPTIONS = {
+    "resume=False": "--restart",
+    'resume="forced"': "--force",
+    **{f"name one with {column}=": f"name one with --{column}" for column in ("text", "pair", "label")},
+    **{f"name one with {column}=": f"name one with --set data.{column}=" for column in ("anchor", "positive")},
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -37,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"minitl: {error}", file=sys.stderr)
         return 128 + error.signum
     except MinitlError as error:
-        print(f"minitl: {error}", file=sys.stderr)
+        print(f"minitl: {_by_options(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("minitl: interrupted", file=sys.stderr)
@@ -47,8 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _by_options(message: str) -> str:
+    for word, option in OPTIONS.items():
+        message = message.replace(word, option)
+    return message
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = _parser(argv)
+    if not argv:
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
     args, rest = parser.parse_known_args(argv)
     if rest and hasattr(args, "texts") and not any(word.startswith("-") for word in rest):
         args.texts = [*args.texts, *rest]  # argparse takes a list of words only where it stands in one piece

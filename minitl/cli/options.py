@@ -65,19 +65,6 @@ def quietly() -> Iterator[None]:
         announcements.setLevel(level)
 
 
-def device(name: str) -> str:
-    """The type of --device: argparse refuses what torch does not know or this machine does not have."""
-    import torch
-
-    try:
-        kind = torch.device(name).type
-    except RuntimeError as error:
-        raise argparse.ArgumentTypeError(f"no device is called {name!r}; use cpu or cuda") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise argparse.ArgumentTypeError(f"{name}: this torch sees no GPU")
-    return name
-
-
 def read_lines(file: Path | None) -> list[str]:
     """The texts of `file`, or of standard input, one a line. DataError: not UTF-8, or nothing there."""
     from minitl.errors import DataError

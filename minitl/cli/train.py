@@ -1,6 +1,7 @@
 """`minitl train`: teach a checkpoint a task, by a recipe in a TOML file or by options."""
 
 import argparse
+import contextlib
 import re
 import signal
 from collections.abc import Iterable
@@ -8,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from minitl.cli.options import FACTS, RECIPE, command_to_go_on, device, result_folder
+from minitl.cli.options import FACTS, RECIPE, command_to_go_on, quietly, result_folder
 from minitl.errors import Diverged, InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _training_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             const="bfloat16",
             help="matrix products in bfloat16 over float32 weights",
         ),
-        parser.add_argument("--device", dest="model.device", type=device, help="cpu or cuda (default: cpu)"),
+        parser.add_argument("--device", dest="model.device", help="cpu or cuda (default: cpu)"),
         parser.add_argument(
             "--parallel",
             dest="model.parallel",
@@ -191,13 +192,18 @@ def run(args: argparse.Namespace) -> int:
     check_writable(out)
     if (out / FACTS).exists() and not args.restart and not args.max_lr_find:
         raise InputError(f"{out} holds a finished training: name another --out, or replace it with --restart")
-    with started(recipe.model.parallel, recipe.model.device) as (engine, device):
+    with started(recipe.model.parallel, recipe.model.device) as (engine, device), _first_speaks(engine):
         recipe = replace(recipe, model=replace(recipe.model, device=device))
         if args.max_lr_find:
             find_rate(recipe)
         else:
             _train(recipe, engine, anew=args.restart, resume="forced" if args.force else not args.restart)
     return 0
+
+
+def _first_speaks(engine: "Engine") -> contextlib.AbstractContextManager[None]:
+    """Of several processes, one announces what all do alike."""
+    return quietly() if engine.rank > 0 else contextlib.nullcontext()
 
 
 def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Literal["forced"]) -> None:

@@ -27,6 +27,7 @@ from minitl.tokenization.learning import learn_tokenizer
 from minitl.training.engine import ALONE, Engine
 from minitl.training.recipe import Lora, ModelPart, Recipe
 from minitl.training.replay import Replay
+from minitl.training.tensorboard import summary_writer
 
 log = logging.getLogger("minitl")
 
@@ -53,6 +54,8 @@ def begin(recipe: Recipe, anew: bool = True, engine: Engine = ALONE) -> Beginnin
     loading of each raises.
     """
     kind = recipe.kind
+    if recipe.training.tensorboard:
+        summary_writer()  # which is used long after this
     data = kind.load(recipe.data)
     if data.stream is None and len(data.train) == 1 and not data.validation:
         log.warning("%s: one example, none is held out; in a .txt a blank line ends an example", data.origin)

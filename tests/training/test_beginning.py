@@ -1,5 +1,6 @@
 """What a recipe begins with: a checkpoint, or random weights with a tokenizer of their own."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ def test_a_text_of_one_document_is_named(text: Path, caplog: pytest.LogCaptureFi
     text.write_text(text.read_text().replace("\n\n", "\n"))
     begin(scratch(text, {"config": BERT}))
     assert caplog.messages == [f"{text}: one example, none is held out; in a .txt a blank line ends an example"]
+
+
+def test_a_package_that_is_absent_is_named_before_anything_is_read(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    text.unlink()
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        begin(scratch(text, {"config": BERT}, training={"tensorboard": True}))
 
 
 def test_the_seed_decides_the_weights(text: Path) -> None:
