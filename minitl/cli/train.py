@@ -225,6 +225,7 @@ def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Litera
     console = Console(quiet=engine.rank > 0)
     try:
         with Bars(console) as bars:
+            bar = bars.training(f"{strategy.name} on {Path(data.name).name}", each=True)
             result = fit(
                 model,
                 data.taught,
@@ -233,11 +234,12 @@ def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Litera
                 settings=settings,
                 strategy=strategy,
                 folder=out,
-                listener=bars.training(f"{strategy.name} on {data.name}"),
+                listener=bar,
                 resume=resume,
                 engine=engine,
                 replay=begun.replay,
             )
+            bar.close()
         scores = evaluate(model, test, task=task, batch_size=settings.eval_batch_size, engine=engine) if test else {}
         engine.collect(model)
         if engine.rank == 0:
@@ -357,7 +359,8 @@ def _save(begun: "Beginning") -> Path:
 
 
 def _print(console: "Console", facts: dict[str, Any], out: Path) -> None:
-    for split, named in (("validation", f"validation, epoch {facts['best_epoch']:g}"), ("test", "test")):
+    for split, named in (("validation", f"validation, best epoch {facts['best_epoch']:.3g}"), ("test", "test")):
         if facts.get(split):
-            console.print(f"{named}: " + "  ".join(f"{k} {v:.4f}" for k, v in facts[split].items()), highlight=False)
-    console.print(f"saved in {out}", highlight=False, soft_wrap=True)
+            scores = "  ".join(f"{name} {value:.4f}" for name, value in facts[split].items())
+            console.print(f"{named}: {scores}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"saved in {out}", highlight=False, markup=False, soft_wrap=True)

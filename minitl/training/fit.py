@@ -7,7 +7,7 @@ import signal
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +52,7 @@ class Result:
     steps         optimiser steps taken
     seconds       wall-clock time, evaluation included, over all parts of an interrupted training
     peak_memory   bytes, the largest over all parts of an interrupted training
+    history       every step and validation; not shown when the result is printed
     """
 
     best_epoch: float
@@ -59,7 +60,7 @@ class Result:
     steps: int
     seconds: float
     peak_memory: int
-    history: History
+    history: History = field(repr=False)
 
 
 def fit(
@@ -85,7 +86,7 @@ def fit(
     folder     where the log is kept, and the state of the training: saved after the first epoch, after each later one
                and every ten minutes unless saving would then take more than a tenth of the time, and at the end. It
                stays there until `discard_state(folder)`, so that nothing is lost before the caller has saved the result
-    listener   told of each step, for progress bars
+    listener   told of each step, for progress bars; `Lines()` prints a line after each validation
     resume     go on from the state in `folder` if there is one: the result is that of an unbroken run. "forced": also
                from that of a training with other settings or data
     engine     on how many processes, each of which calls this
