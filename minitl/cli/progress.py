@@ -73,7 +73,7 @@ class Bar(Lines):
     ) -> None:
         super().__init__(title, say)
         self._each, self._update, self._hide = each, update, hide
-        self._scores = ""
+        self._validation = ""
         self._tokens, self._started = 0, time.perf_counter()
 
     def on_start(self, steps: int, done: int) -> None:
@@ -88,7 +88,7 @@ class Bar(Lines):
         memory = f"{memory_in_use() / 2**30:.1f} GiB"
         parts = [
             f"loss {self.loss:.3f}",
-            self._scores,
+            self._validation,
             f"{speed:,.0f} tokens/s",
             f"rate {step.learning_rate:.1e}",
             memory,
@@ -96,7 +96,7 @@ class Bar(Lines):
         self._update(step.step, self.steps, [part for part in parts if part])
 
     def on_validation(self, validation: "Validation") -> None:
-        self._scores = "validation " + " ".join(f"{name} {value:.3f}" for name, value in validation.metrics.items())
+        self._validation = f"validation {validation.loss:.3f}"
         last = validation.step >= self.steps
         if self._each or last:
             super().on_validation(validation)

@@ -53,9 +53,14 @@ def test_tagging(tiny: Path, tagged: Path, tmp_path: Path, capsys: pytest.Captur
     assert main(["predict", str(tmp_path / "out"), "the good film"]) == 0
     assert capsys.readouterr().out == "the\tO\ngood\tB-praise\nfilm\tO\n\n"
     if strategy == "lora":
-        assert main(["merge", str(tmp_path / "out"), str(tmp_path / "merged")]) == 0
         capsys.readouterr()
-        assert main(["predict", str(tmp_path / "merged"), "--json", "good film"]) == 0
+        merged, adapter = tmp_path / "merged", tmp_path / "out" / "adapter"
+        assert main(["merge", str(tmp_path / "out"), str(merged)]) == 0
+        assert capsys.readouterr().out == f"saved in {merged}: {tiny} with the update of {adapter}\n"
+        card = (merged / "README.md").read_text()
+        assert card.startswith((adapter / "README.md").read_text())
+        assert "`minitl merge` added the adapter's update to the base's weights" in card
+        assert main(["predict", str(merged), "--json", "good film"]) == 0
         assert json.loads(capsys.readouterr().out) == {"words": ["good", "film"], "tags": ["B-praise", "O"]}
 
 
@@ -190,7 +195,7 @@ def test_the_saved_recipe_gives_the_same_training(
         ("training=1", "task.toml: training must be a table, got 1"),
         ("task=clasification", "task 'clasification', did you mean 'classification'?"),
         ("strategy.name=lorra", "strategy.name 'lorra', did you mean 'lora'?"),
-        ("strategy.rank=4", "task.toml: strategy: unknown key 'rank'"),
+        ("strategy.rank=4", "task.toml: strategy: 'rank' is a key of lora, and strategy.name is 'full'"),
         ("data.column=1", "task.toml: data: unknown key 'column'"),
         ("options.overlap=1", "task.toml: options: unknown key 'overlap'"),
         ("model.device=3", "task.toml: model.device must be a string, got 3"),
