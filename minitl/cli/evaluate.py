@@ -147,7 +147,7 @@ def _read(args: argparse.Namespace, kind: "Kind", values: dict[str, Any]) -> "Da
     where: Any = read_part(kind.data, values | {"source": args.data, "validation_fraction": 0.0}, "--set data")
     if hasattr(where, "stream"):
         where = replace(where, stream=None)
-    if Path(args.data).is_file() and hasattr(where, "test_fraction"):
+    if Path(args.data).expanduser().is_file() and hasattr(where, "test_fraction"):
         where = replace(where, test_fraction=0.0)
     return kind.load(where)
 

@@ -27,7 +27,7 @@ from minitl.tokenization.learning import learn_tokenizer
 from minitl.training.engine import ALONE, Engine
 from minitl.training.recipe import Lora, ModelPart, Recipe
 from minitl.training.replay import Replay
-from minitl.training.tensorboard import summary_writer
+from minitl.training.tensorboard import TensorBoard
 
 log = logging.getLogger("minitl")
 
@@ -55,7 +55,7 @@ def begin(recipe: Recipe, anew: bool = True, engine: Engine = ALONE) -> Beginnin
     """
     kind = recipe.kind
     if recipe.training.tensorboard:
-        summary_writer()  # which is used long after this
+        TensorBoard(Path(recipe.out))  # which says now whether its package is there
     data = kind.load(recipe.data)
     if data.stream is None and len(data.train) == 1 and not data.validation:
         log.warning("%s: one example, none is held out; in a .txt a blank line ends an example", data.origin)

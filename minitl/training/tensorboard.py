@@ -9,22 +9,16 @@ from minitl.training.log import Step, Validation
 FOLDER = "tensorboard"
 
 
-def summary_writer() -> type:
-    """What writes events; InputError where the package is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise InputError("tensorboard = true needs the package of that name: pip install tensorboard") from error
-    return SummaryWriter
-
-
 class TensorBoard:
     """Writes what it hears into OUT/tensorboard; what an interrupted run wrote beyond its state is not shown."""
 
     def __init__(self, folder: Path) -> None:
-        writer = summary_writer()
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise InputError("tensorboard = true needs the package of that name: pip install tensorboard") from error
         self._folder = folder / FOLDER
-        self._open = lambda done: writer(self._folder, purge_step=done + 1 if done else None)
+        self._open = lambda done: SummaryWriter(self._folder, purge_step=done + 1 if done else None)
 
     def on_start(self, steps: int, done: int) -> None:  # noqa: ARG002
         if not done and self._folder.exists():  # of a training before this one
