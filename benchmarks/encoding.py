@@ -1,12 +1,18 @@
 """Sentence vectors with MiniLM, short and long texts: `python -m benchmarks.encoding`."""
 
+import contextlib
 import tempfile
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.protocol import Worker, compare, peers_python, save
+from benchmarks.protocol import Worker, compared, peers_python, save, take_turns
 from minitl.data import load_dataset
 from minitl.experiments.reproduce import bundled_checkpoint
+
+ROWS = {  # what is compared: ours first
+    "float32": ("minitl", "sentence-transformers"),
+    "bfloat16": ("minitl, bfloat16", "sentence-transformers, bfloat16", "sentence-transformers"),
+}
 
 
 def cases() -> dict[str, list[str]]:
@@ -25,12 +31,23 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "texts"
             file.write_text("\n".join(texts) + "\n", encoding="utf-8")
-            worker = "benchmarks.workers.encode"
-            ours = Worker(worker, "minitl", model, str(file))
-            peer = Worker(worker, "sentence-transformers", model, str(file), python=peers_python())
-            with ours, peer:
-                sides = {"minitl": ours, "sentence-transformers": peer}
-                rows.append(compare(case, sides, amount=len(texts), unit="texts"))
+            sides = {
+                f"{library}{'' if precision == 'float32' else ', bfloat16'}": Worker(
+                    "benchmarks.workers.encode", worker, model, str(file), precision, **python
+                )
+                for library, worker, python in (
+                    ("minitl", "minitl", {}),
+                    ("sentence-transformers", "sentence-transformers", {"python": peers_python()}),
+                )
+                for precision in ("float32", "bfloat16")
+            }
+            with contextlib.ExitStack() as open_workers:
+                for side in sides.values():
+                    open_workers.enter_context(side)
+                rounds = take_turns(case, sides, warm_up=2, runs=9)
+            for title, chosen in ROWS.items():
+                row = compared(f"{case}, {title}", rounds, chosen, warm_up=2, amount=len(texts), unit="texts")
+                rows.append(row)
     print(save("encoding", "Sentence vectors", rows))
 
 

@@ -7,6 +7,7 @@
     <!-- lora -->               those of benchmarks/results/lora_*.json, with their plots,
                                 and studies/lora-accuracy.json
     <!-- tasks -->              studies/tasks.json, each recipe with both sides' scores
+    <!-- recipes -->            studies/recipes.json, runs of our own before and after
     <!-- sentiment -->          studies/controlled_sentiment.json
     <!-- adapters -->           the tables of benchmarks/results/adapter_sizes.json
     <!-- end -->                where a table ends
@@ -17,6 +18,7 @@ With --check nothing is written; the exit status is 1 where the page and the res
 import json
 import math
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -31,7 +33,7 @@ README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
 BLOCK = re.compile(
     r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)"
-    r"|benchmarks|adapters|tasks|sentiment) -->\n)"
+    r"|benchmarks|adapters|tasks|recipes|sentiment) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
@@ -162,8 +164,8 @@ def tasks_table(path: Path) -> str:
     """Each recipe with what both loops reach on its test split."""
     results = json.loads(path.read_text(encoding="utf-8"))
     lines = [
-        "| task | data (train / validation / test) | recipe | metric % | minitl | transformers | times as fast |",
-        "|---|---|---|---|---|---|---|",
+        "| task | data (train / validation / test) | recipe | metric % | minitl | transformers |",
+        "|---|---|---|---|---|---|",
     ]
     for row in results["rows"]:
         ours, theirs = row["sides"]["minitl"], row["sides"]["transformers"]
@@ -173,11 +175,9 @@ def tasks_table(path: Path) -> str:
         for runs in (ours, theirs):
             reached = [Measured(tuple(run["test"][name] for run in runs)) for name in shown]
             sides.append("; ".join(with_spread(one.mean, one.spread) for one in reached))
-        ratios = sorted(b["seconds"] / a["seconds"] for a, b in zip(ours, theirs, strict=True))
         lines.append(
             f"| {row['task']} | {row['data']} ({sizes}) | [`{row['recipe']}`]({row['recipe']}) "
-            f"| {'; '.join(name.replace('_', ' ') for name in shown)} | {sides[0]} | {sides[1]} "
-            f"| {ratios[len(ratios) // 2]:.2f} |"
+            f"| {'; '.join(name.replace('_', ' ') for name in shown)} | {sides[0]} | {sides[1]} |"
         )
     last = results["rows"][-1]
     versions = last["versions"]
@@ -185,11 +185,60 @@ def tasks_table(path: Path) -> str:
     seeds = "one seed" if counts == [1] else f"mean ± standard deviation over {' or '.join(map(str, counts))} seeds"
     lines += [
         "",
-        f"Scores on the test split, {seeds}; tokens, batches by length, rates, epochs and metric are the same on both "
-        f"sides. Times are of whole trainings on a shared machine, an indication; `{results['command']}`, "
+        f"Scores on the test split, {seeds}; tokens, batches by length, peak rates, epochs and metric are the same on "
+        f"both sides; `{results['command']}`, "
         f"{last['machine']['cpu']}, transformers {versions['transformers']}, {last['date'][:10]}.",
     ]
     return "\n".join([*lines, ""])
+
+
+SHOWN = {  # of runs without a peer, with what a figure is multiplied by
+    "classification": (("accuracy", 100),),
+    "sentence-embedding": (("spearman", 100), ("mrr", 100)),
+    "translation": (("bleu", 1), ("chrf", 1)),
+    "summarisation": (("rouge1", 100), ("rougeL", 100)),
+    "masked-lm": (("perplexity", 1),),
+    "causal-lm": (("perplexity", 1),),
+    "instruction": (("perplexity", 1),),
+    "replaced-tokens": (("f1", 100),),
+}
+
+
+def recipes_table(path: Path) -> str:
+    """Each run with what its model said of the judged split before and after."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    lines = ["| what | recipe | changed | measured on | before | after |", "|---|---|---|---|---|---|"]
+    for row in results["rows"]:
+        runs, recipe = row["runs"], f"recipes/{row['recipe']}.toml"
+        for metric, factor in SHOWN[row["task"]]:
+            if metric not in runs[0]["after"]:
+                continue
+            cells = []
+            for when in ("before", "after"):
+                reached = [factor * run[when][metric] for run in runs]
+                cells.append(_mean(reached))
+            size = runs[0]["sizes"][2 if runs[0]["split"] == "test" else 1]
+            lines.append(
+                f"| {row['name']} | [`{row['recipe']}`]({recipe}) | {_listed(row['options'])} "
+                f"| {runs[0]['split']}, {size:,}: {metric} | {cells[0]} | {cells[1]} |"
+            )
+    lines += [
+        "",
+        f"Mean ± standard deviation where there are several seeds; `{results['command']}`, "
+        f"{results['rows'][-1]['machine']['cpu']}, {results['rows'][-1]['date'][:10]}.",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _listed(options: list[str]) -> str:
+    return ", ".join(f"`{option}`" for option in options) or MISSING
+
+
+def _mean(values: list[float]) -> str:
+    mean = statistics.fmean(values)
+    digits = 0 if mean >= 1000 else 1
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:,.{digits}f}{spread}"
 
 
 def sentiment_table(path: Path) -> str:
@@ -240,6 +289,8 @@ def filled(page: str) -> str:
             body = lora_tables()
         elif found[2] == "tasks":
             body = tasks_table(STUDIES / "tasks.json")
+        elif found[2] == "recipes":
+            body = recipes_table(STUDIES / "recipes.json")
         elif found[2] == "sentiment":
             body = sentiment_table(STUDIES / "controlled_sentiment.json")
         elif found[2] == "adapters":

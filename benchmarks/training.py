@@ -20,7 +20,8 @@ CASES = [
     ("lora", "bfloat16"),
     ("frozen", "float32"),
 ]
-SPREADS = ("32-32", "16-48", "3-61")  # as many tokens in each, ever more of them padding
+SPREADS = ("32-32", "16-48", "3-61")  # as many tokens in each, beside them ever more padding
+LENGTHS = ("8-8", "16-16", "64-64")  # and, with 32-32, ever more tokens without padding
 
 
 def main() -> None:
@@ -30,34 +31,48 @@ def main() -> None:
         sides = {"minitl": "minitl", name: "peers", f"{name}, grouped": "peers-grouped"}
         case = f"SST-2, {method}, {precision}" + (" autocast" if precision == "bfloat16" else "")
         rows.append(_row(case, sides, folder, method, precision, "sst2"))
-    for spread in SPREADS:
-        short, long = spread.split("-")
-        case = f"full, float32, texts of {short} and {long} tokens"
-        rows.append(_row(case, {"minitl": "minitl", "Trainer": "peers"}, folder, "full", "float32", spread))
+    for spread in (*SPREADS, *LENGTHS):
+        rows.append(_row(_case(spread), {"minitl": "minitl", "Trainer": "peers"}, folder, "full", "float32", spread))
     path = save("training", f"An epoch of {EXAMPLES} texts, MiniLM", rows)
     draw(rows, path.with_suffix(".svg"))
     print(path)
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Seconds of an epoch against how much longer the longest texts are than the mean: the tokens are as many."""
+    """Seconds of an epoch, on the left against padding beside the same tokens, on the right against tokens."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axes = figure.subplots()
-    measured = [row for row in rows if "tokens" in row["case"]]
-    padded = [100 * (1 - 32 / int(spread.split("-")[1])) for spread in SPREADS]
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    taken = {row["case"]: row["sides"] for row in rows}
     for name, colour in (("minitl", "#1f6f8b"), ("Trainer", "#c2571a")):
-        seconds = [row["sides"][name]["seconds"] for row in measured]
-        medians, spread = [s["median"] for s in seconds], [s["iqr"] / 2 for s in seconds]
-        axes.errorbar(padded, medians, yerr=spread, marker="o", capsize=3, color=colour, label=name)
-        axes.annotate(name, (padded[-1], medians[-1]), xytext=(6, 0), textcoords="offset points", va="center")
-    axes.set_xlim(-3, padded[-1] + 12)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("padding in a batch drawn at random, %")
-    axes.set_ylabel("seconds for 8,192 tokens")
-    axes.spines[["top", "right"]].set_visible(False)
+        for axes, spreads, place in ((left, SPREADS, _padding), (right, (*LENGTHS[:2], "32-32", LENGTHS[2]), _tokens)):
+            seconds = [taken[_case(spread)][name]["seconds"] for spread in spreads]
+            places = [place(spread) for spread in spreads]
+            medians, spread_of = [one["median"] for one in seconds], [one["iqr"] / 2 for one in seconds]
+            axes.errorbar(places, medians, yerr=spread_of, marker="o", capsize=3, color=colour, label=name)
+            axes.annotate(name, (places[-1], medians[-1]), xytext=(6, 0), textcoords="offset points", va="center")
+            axes.set_xlim(-0.03 * places[-1], 1.3 * places[-1])
+            axes.set_ylim(bottom=0)
+            axes.spines[["top", "right"]].set_visible(False)
+    left.set_xlabel("padding in a batch drawn at random, %, beside 8,192 tokens")
+    right.set_xlabel("tokens, no padding")
+    left.set_ylabel("seconds of an epoch")
     figure.savefig(path, metadata={"Date": None})
+
+
+def _padding(spread: str) -> float:
+    """Of a batch that is as long as its longest texts, %; the mean text has 32 tokens."""
+    return 100 * (1 - 32 / int(spread.split("-")[1]))
+
+
+def _tokens(spread: str) -> float:
+    return EXAMPLES * int(spread.split("-")[1])
+
+
+def _case(spread: str) -> str:
+    short, long = spread.split("-")
+    return f"full, float32, texts of {short} and {long} tokens"
 
 
 def _row(case: str, sides: dict[str, str], folder: str, method: str, precision: str, texts: str) -> dict[str, object]:

@@ -9,18 +9,18 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-Run = Callable[[], int | None]
+Run = Callable[[], Mapping[str, float] | None]
 
 
 def serve(set_up: Callable[[], Run]) -> None:
     """Call `set_up()` once, then the function it returns once for every line on standard input.
 
-    Each run answers with one JSON line {"seconds": float, "memory": int}: `memory` is what the run returned, in bytes,
-    or, where it returns None, the peak resident set of this process so far. Whatever else is printed goes to standard
-    error.
+    Each run answers with one JSON line {"seconds": float, "memory": int}: the time it took, and in bytes the peak
+    resident set of this process so far, each unless the run returned its own figure of that name. Whatever else is
+    printed goes to standard error.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -29,9 +29,9 @@ def serve(set_up: Callable[[], Run]) -> None:
     for _ in sys.stdin:
         gc.collect()  # what earlier runs left must not be collected under this one's clock
         start = time.perf_counter()
-        memory = run()
+        own = run()
         seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "memory": peak_memory() if memory is None else memory}), file=answers)
+        print(json.dumps({"seconds": seconds, "memory": peak_memory(), **(own or {})}), file=answers)
 
 
 def peak_memory() -> int:

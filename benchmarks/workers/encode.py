@@ -1,8 +1,13 @@
-"""Sentence vectors of a file of texts, one a line: `python -m benchmarks.workers.encode LIBRARY FOLDER TEXTS`."""
+"""Sentence vectors of a file of texts: `python -m benchmarks.workers.encode LIBRARY FOLDER TEXTS PRECISION`.
+
+TEXTS has one text a line; PRECISION is "float32", or "bfloat16" for a transformer loaded in it.
+"""
 
 import sys
 from collections.abc import Callable, Sized
 from pathlib import Path
+
+import torch
 
 from benchmarks.workers import Run, serve
 
@@ -10,8 +15,9 @@ Encode = Callable[[list[str]], Sized]
 
 
 def set_up() -> Run:
-    library, folder, texts = sys.argv[1], sys.argv[2], Path(sys.argv[3]).read_text(encoding="utf-8").splitlines()
-    encode = {"minitl": _minitl, "sentence-transformers": _sentence_transformers}[library](folder)
+    library, folder, file, precision = sys.argv[1:5]
+    texts = Path(file).read_text(encoding="utf-8").splitlines()
+    encode = {"minitl": _minitl, "sentence-transformers": _sentence_transformers}[library](folder, precision)
 
     def run() -> None:
         vectors = encode(texts)
@@ -20,17 +26,17 @@ def set_up() -> Run:
     return run
 
 
-def _minitl(folder: str) -> Encode:
+def _minitl(folder: str, precision: str) -> Encode:
     import minitl
 
-    encoder = minitl.load_sentence_encoder(folder)
+    encoder = minitl.load_sentence_encoder(folder, dtype=getattr(torch, precision))
     return lambda texts: encoder.encode(texts, batch_size=64)
 
 
-def _sentence_transformers(folder: str) -> Encode:
+def _sentence_transformers(folder: str, precision: str) -> Encode:
     from sentence_transformers import SentenceTransformer
 
-    encoder = SentenceTransformer(folder, device="cpu")
+    encoder = SentenceTransformer(folder, device="cpu", model_kwargs={"dtype": precision})
     return lambda texts: encoder.encode(texts, batch_size=64)
 
 

@@ -19,9 +19,9 @@ def set_up() -> Run:
     load()  # imports what is imported late
     memory = growth(load)
 
-    def run() -> int:
+    def run() -> dict[str, float]:
         load()
-        return memory
+        return {"memory": memory}
 
     return run
 

@@ -4,15 +4,15 @@
 
 Both sides read the same tokens of the same examples, in batches of similar length, and are judged by the same metric:
 the recipe's task makes the items and scores the answers. The best epoch is that of the recipe's metric on validation
-data; AdamW, rates, warm-up and clipping are the recipe's. Prints one line of JSON: the scores on the test set, those on
-validation data, and the seconds of the training.
+data; AdamW, peak rate, length of the warm-up and clipping are the recipe's. What differs: the peer's rate stands one
+step behind (`make_schedule`), order and dropout are drawn by each side's own generator, and under autocast the peer is
+judged in it, too. Prints one line of JSON: the scores on the test set and on validation data.
 """
 
 import contextlib
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +25,7 @@ from minitl.tasks.task import Task, TrainingBatch
 from minitl.training import evaluate
 from minitl.training.beginning import Beginning, begin
 from minitl.training.recipe import read_recipe
+from minitl.training.settings import Settings
 
 OUTPUTS = {"question-answering": ("start_logits", "end_logits")}
 TARGETS = {"tags": "labels", "scores": "labels", "labels": "labels", "start": "start_positions", "end": "end_positions"}
@@ -48,7 +49,7 @@ def _ours(begun: Beginning) -> dict[str, Any]:
     recipe, data, model, task = begun.recipe, begun.data, begun.model, begun.task
     result = fit(model, data.train, data.validation, task=task, settings=recipe.training, strategy=recipe.learns)
     test = evaluate(model, data.test, task=task)
-    return {"test": test, "validation": result.metrics, "seconds": result.seconds}
+    return {"test": test, "validation": result.metrics}
 
 
 def _theirs(begun: Beginning) -> dict[str, Any]:
@@ -62,56 +63,59 @@ def _theirs(begun: Beginning) -> dict[str, Any]:
     count = len(names) if names is not None else recipe.kind.num_labels or 2
     model = kind.from_pretrained(resolve(recipe.model.source), num_labels=count)
     items = {name: task.encode(getattr(data, name)) for name in ("train", "validation", "test")}
+
+    def score(split: str, predictions: Any) -> dict[str, float]:
+        return _score(task, items[split], getattr(data, split), predictions)
+
+    class Ordered(transformers.Trainer):
+        """Grouping by length would change the order of what is judged, too."""
+
+        def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler[int]:
+            return torch.utils.data.SequentialSampler(eval_dataset)
+
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = transformers.TrainingArguments(
-            output_dir=scratch,
-            learning_rate=settings.learning_rate,
-            num_train_epochs=settings.epochs,
-            per_device_train_batch_size=settings.batch_size,
-            per_device_eval_batch_size=settings.eval_batch_size,
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.clip,
-            warmup_steps=settings.warmup,  # below 1: a share of all steps
-            train_sampling_strategy="group_by_length",
-            eval_strategy="epoch",
-            save_strategy="epoch",
-            save_only_model=True,
-            load_best_model_at_end=True,
-            metric_for_best_model=task.metric,
-            bf16=settings.autocast == "bfloat16",
-            use_cpu=True,
-            seed=settings.seed,
-            report_to=[],
-            disable_tqdm=True,
-        )
-
-        def score(split: str, predictions: Any) -> dict[str, float]:
-            return _score(task, items[split], getattr(data, split), predictions)
-
-        class Ordered(transformers.Trainer):
-            """Grouping by length would change the order of what is judged, too."""
-
-            def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler[int]:
-                return torch.utils.data.SequentialSampler(eval_dataset)
-
         trainer = Ordered(
             model=model,
-            args=arguments,
+            args=_arguments(settings, task.metric, scratch),
             train_dataset=[_row(task, item) for item in items["train"]],
             eval_dataset=[_row(task, item) for item in items["validation"]],
             data_collator=_Collator(task.tokenizer.pad_token_id),  # type: ignore[attr-defined]
             compute_metrics=lambda found: score("validation", found.predictions),
         )
-        started = time.perf_counter()
         trainer.train()
-        seconds = time.perf_counter() - started
         trainer.compute_metrics = None  # which is for the validation split
         predictions = trainer.predict([_row(task, item) for item in items["test"]]).predictions
     return {
         "test": score("test", predictions),
         "validation": {task.metric: trainer.state.best_metric},
-        "seconds": seconds,
     }
+
+
+def _arguments(settings: Settings, metric: str, scratch: str) -> Any:
+    """The settings in the peer's words."""
+    import transformers
+
+    return transformers.TrainingArguments(
+        output_dir=scratch,
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.eval_batch_size,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.clip,
+        warmup_steps=settings.warmup,  # below 1: a share of all steps
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_only_model=True,
+        load_best_model_at_end=True,
+        metric_for_best_model=metric,
+        bf16=settings.autocast == "bfloat16",
+        use_cpu=True,
+        seed=settings.seed,
+        report_to=[],
+        disable_tqdm=True,
+    )
 
 
 def _row(task: Task[Any, Any], item: Any) -> dict[str, Any]:

@@ -107,7 +107,7 @@ ASSETS: dict[str, Files | Archive] = {
     ),
     **{
         f"pawsx-{language}": Files(
-            {"validation": f"pawsx/dev-{language}.tsv"},
+            {"train": f"pawsx/dev-{language}.tsv"},  # the only file there is
             PAIR,
             header=("sentence1", "sentence2", "label"),
             label_names=("different", "paraphrase"),

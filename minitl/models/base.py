@@ -28,6 +28,7 @@ class Model(nn.Module):
     untaught         modules and parameters of which its files held nothing; () for a new model, which never had files
     rows_are_named   whether each row of a batch has an adapter of its own (`use_adapter`), so that no reader moves it
     has_unsaved_rows whether `add_tokens` gave its tables rows that no file holds yet
+    new_tokens       the tokens that `add_tokens` gave it rows for since it was loaded
     """
 
     family: ClassVar["Family"]
@@ -44,6 +45,7 @@ class Model(nn.Module):
         self.untaught: tuple[str, ...] = ()
         self.rows_are_named = False
         self.has_unsaved_rows = False
+        self.new_tokens: tuple[str, ...] = ()
 
     def forward(
         self,

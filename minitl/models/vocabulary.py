@@ -47,6 +47,7 @@ def add_tokens(model: Model, tokenizer: Tokenizer, tokens: Sequence[str], *, tra
     first = min(known, rows)  # rows beyond the tokens known are spare: some published tables are padded
     if end <= max(known, rows) and not count:
         return 0
+    model.new_tokens += tuple(tokenizer.id_to_token(i) or "" for i in range(first, end))
     if train_all:
         _replace_tables(model, first, end, lambda table, made: _plain(table, first, end, made))
         model.source = None  # no longer what that holds: an adapter's files must not name it as the base

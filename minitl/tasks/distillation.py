@@ -8,7 +8,7 @@ A teacher that is divided between two answers says so: softened by the temperatu
 T² keeps the gradients' size (Hinton et al. 2015, section 2.1).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -84,20 +84,29 @@ class Distilled(Task[E, I]):
         return TrainingBatch(inputs, {**targets, **{READ + name: tensor for name, tensor in inputs.items()}})
 
     def loss(self, output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
+        return self.loss_of_share(output, targets, lambda mine: mine)
+
+    def loss_of_share(
+        self, output: Output, targets: Mapping[str, Tensor], together: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, int]:
+        """The means are those of the whole batch: its share of their sums, by the numbers of all processes."""
         inputs = {name.removeprefix(READ): tensor for name, tensor in targets.items() if name.startswith(READ)}
         hard, count = self.task.loss(output, {name: t for name, t in targets.items() if not name.startswith(READ)})
         with torch.no_grad():
             taught = self.teacher(**inputs)
         real = inputs["attention_mask"].bool()  # [batch, length]
+        assert output.logits is not None
+        assert taught.logits is not None
+        said = [logits[real] if logits.dim() == 3 else logits for logits in (output.logits, taught.logits)]
+        numbers = torch.tensor([[count, len(said[0]), int(real.sum())]], device=real.device)
+        targets_of_all, said_by_all, real_of_all = together(numbers).sum(0).tolist()
         total = self.plan.hard * hard
         if self.plan.soft:
-            assert output.logits is not None
-            assert taught.logits is not None
-            said = [logits[real] if logits.dim() == 3 else logits for logits in (output.logits, taught.logits)]
-            total = total + count * self.plan.soft * softened(said[0], said[1], self.plan.temperature)
+            divergence = softened(said[0], said[1], self.plan.temperature) * len(said[0])
+            total = total + self.plan.soft * divergence * (targets_of_all / said_by_all)
         if self.plan.hidden:
             angles = torch.cosine_similarity(output.last_hidden_state[real], taught.last_hidden_state[real], dim=-1)
-            total = total + count * self.plan.hidden * (1 - angles.float()).mean()
+            total = total + self.plan.hidden * (1 - angles.float()).sum() * (targets_of_all / real_of_all)
         return total, count
 
     def answers(self, output: Output, batch: TrainingBatch) -> Iterable[Any]:

@@ -35,6 +35,7 @@ from minitl.tasks.options import (
     Windows,
     Writing,
 )
+from minitl.tasks.policy import PolicyTask
 from minitl.tasks.question_answering import QuestionAnswering
 from minitl.tasks.regression import Regression
 from minitl.tasks.replaced_tokens import ReplacedTokens, load_generator
@@ -66,26 +67,37 @@ from minitl.tokenization import Tokenizer
 class Kind:
     """One task.
 
-    head          the head its model needs, as in `load_model`
+    task          its class
     data          the dataclass of where its data comes from
     options       the dataclass of its options, of which all have max_length
     usual_length  of its rows
     load          the data set of a `data`
     make          the task, for a model, its tokenizer, the labels and options with a max_length
     num_labels    outputs of a head that has no labels by name
-    tunes         whether it tunes a model that writes already, and compares it with what that was: a `PolicyTask`
-    writes        whether the model writes, token by token, while it is taught or validated
     """
 
-    head: str
+    task: type[Task[Any, Any]]
     data: type
     options: type
     usual_length: int
     load: Callable[[Any], Dataset[Any]]
     make: Callable[[Model, Tokenizer, Sequence[str] | None, Any], Task[Any, Any]]
     num_labels: int | None = None
-    tunes: bool = False
-    writes: bool = False
+
+    @property
+    def head(self) -> str:
+        """The head its model needs, as in `load_model`."""
+        return self.task.name
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model writes, token by token, while it is taught or validated."""
+        return self.task.writes
+
+    @property
+    def tunes(self) -> bool:
+        """Whether it tunes a model that writes already, and compares it with what that was."""
+        return issubclass(self.task, PolicyTask)
 
     def head_options(self, labels: Sequence[str] | None) -> dict[str, Any]:
         """What `load_model` is told of the head."""
@@ -140,7 +152,7 @@ def _make_replaced(
 
 KINDS: dict[str, Kind] = {
     "classification": Kind(
-        "sequence-classification",
+        SequenceClassification,
         Texts,
         Length,
         128,
@@ -148,7 +160,7 @@ KINDS: dict[str, Kind] = {
         lambda _model, tokenizer, labels, options: SequenceClassification(tokenizer, labels or (), options.max_length),
     ),
     "regression": Kind(
-        "sequence-classification",
+        Regression,
         Texts,
         Length,
         128,
@@ -157,7 +169,7 @@ KINDS: dict[str, Kind] = {
         num_labels=1,
     ),
     "token-classification": Kind(
-        "token-classification",
+        TokenClassification,
         Sentences,
         Length,
         128,
@@ -165,7 +177,7 @@ KINDS: dict[str, Kind] = {
         lambda _model, tokenizer, labels, options: TokenClassification(tokenizer, labels or (), options.max_length),
     ),
     "causal-lm": Kind(
-        "causal-lm",
+        CausalLM,
         Raw,
         Length,
         128,
@@ -173,7 +185,7 @@ KINDS: dict[str, Kind] = {
         lambda _model, tokenizer, _labels, options: CausalLM(tokenizer, options.max_length),
     ),
     "instruction": Kind(
-        "causal-lm",
+        Instruction,
         Instructions,
         Told,
         512,
@@ -181,7 +193,7 @@ KINDS: dict[str, Kind] = {
         lambda _model, tokenizer, _labels, options: Instruction(tokenizer, **asdict(options)),
     ),
     "masked-lm": Kind(
-        "masked-lm",
+        MaskedLM,
         Raw,
         Masks,
         128,
@@ -189,7 +201,7 @@ KINDS: dict[str, Kind] = {
         lambda _model, tokenizer, _labels, options: MaskedLM(tokenizer, **asdict(options)),
     ),
     "replaced-tokens": Kind(
-        "replaced-token-detection",
+        ReplacedTokens,
         Raw,
         Replaced,
         128,
@@ -197,7 +209,7 @@ KINDS: dict[str, Kind] = {
         _make_replaced,
     ),
     "question-answering": Kind(
-        "question-answering",
+        QuestionAnswering,
         Questions,
         Windows,
         384,
@@ -205,25 +217,23 @@ KINDS: dict[str, Kind] = {
         lambda _model, tokenizer, _labels, options: QuestionAnswering(tokenizer, **asdict(options)),
     ),
     "translation": Kind(
-        "seq2seq-lm",
+        Translation,
         Pairs,
         Writing,
         128,
         by_fields(load_pairs),
         lambda model, tokenizer, _labels, options: Translation(model, tokenizer, **asdict(options)),
-        writes=True,
     ),
     "summarisation": Kind(
-        "seq2seq-lm",
+        Summarisation,
         Pairs,
         Writing,
         512,
         by_fields(load_pairs),
         lambda model, tokenizer, _labels, options: Summarisation(model, tokenizer, **asdict(options)),
-        writes=True,
     ),
     "sentence-embedding": Kind(
-        "backbone",
+        SentenceEmbedding,
         RelatedTexts,
         Vectors,
         128,
@@ -231,7 +241,7 @@ KINDS: dict[str, Kind] = {
         _make_embedding,
     ),
     "reward": Kind(
-        "sequence-classification",
+        RewardModel,
         Preferences,
         Judged,
         128,
@@ -240,13 +250,12 @@ KINDS: dict[str, Kind] = {
         num_labels=1,
     ),
     "dpo": Kind(
-        "causal-lm",
+        DPO,
         Preferences,
         Preferring,
         512,
         by_fields(load_preferences),
         lambda model, tokenizer, _labels, options: DPO(tokenizer, model, **asdict(options)),
-        tunes=True,
     ),
-    "grpo": Kind("causal-lm", Prompts, Drawing, 512, by_fields(load_prompts), _make_grpo, tunes=True, writes=True),
+    "grpo": Kind(GRPO, Prompts, Drawing, 512, by_fields(load_prompts), _make_grpo),
 }

@@ -33,6 +33,7 @@ class PolicyTask(Task[E, I]):
     """
 
     name = "causal-lm"
+    dropout = False  # a policy that differs from its reference by chance would be held to that
 
     def __init__(
         self,

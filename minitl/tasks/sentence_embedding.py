@@ -6,11 +6,11 @@ rows        u₁ u₂ u₃ v₁ v₂ v₃                 one model reads all of
 vectors    [2 · 3, dim] ─► [2, 3, dim] ─► loss (`vector_losses`)
 
 A batch holds examples of similar length, as everywhere in `fit`: in-batch negatives are therefore texts about as long
-as the right one, and the batch's size is how many there are. In an evaluation the batches are other ones, hence a loss
-of in-batch negatives compares between evaluations, not with that of the training.
+as the right one, and the batch's size is how many there are, on one process or many. In an evaluation the batches are
+other ones, hence a loss of in-batch negatives compares between evaluations, not with that of the training.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,10 +102,22 @@ class SentenceEmbedding(Task[Related, TextRows]):
         return TrainingBatch(inputs, {"scores": torch.tensor(scores), "mask": inputs["attention_mask"]})
 
     def loss(self, output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
-        scores = targets["scores"]
+        return self.loss_of_share(output, targets, lambda mine: mine)
+
+    def loss_of_share(
+        self, output: Output, targets: Mapping[str, Tensor], together: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, int]:
+        """Each process takes the loss of the whole batch, whose vectors are few numbers beside the gradients, and
+        learns from it by its own texts; in the sum over the processes, no text is missing as anchor or as negative."""
+        mine = targets["scores"]  # [share]
         # Under autocast the products of the cosines would be rounded to 8 bits, and then multiplied by the scale.
-        with torch.autocast(scores.device.type, enabled=False):
-            return self.objective(self._vectors(output, targets), scores), len(scores)
+        with torch.autocast(mine.device.type, enabled=False):
+            vectors = together(self._vectors(output, targets).transpose(0, 1)).transpose(0, 1)  # [texts, n, dim]
+            scores = together(mine)  # [n]
+            whole = self.objective(vectors, scores)
+        # Of the whole loss's value, a part for each process; of its gradient, all.
+        elsewhere = 1 - len(mine) / len(scores)
+        return whole - elsewhere * whole.detach(), len(mine)
 
     def _vectors(self, output: Output, targets: Mapping[str, Tensor]) -> Tensor:
         """[texts, n, dim], float32."""

@@ -7,7 +7,7 @@ examples ─ encode ─► items ─ collate ─► batch ─ model ─► Outpu
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -50,6 +50,7 @@ class Task(ABC, Generic[E, I]):
     name: str  # the head it needs: "sequence-classification", …
     metric: str  # the key of `score` by which the best epoch is chosen; higher is better
     redraws = False  # whether `collate` makes other inputs of the same items each time, or more rows than items
+    dropout = True  # whether the model learns it with its dropouts on
     writes = False  # whether it lets the model generate, which takes as many passes as the texts need
 
     @abstractmethod
@@ -71,6 +72,20 @@ class Task(ABC, Generic[E, I]):
     @abstractmethod
     def loss(self, output: Output, targets: Mapping[str, Tensor]) -> tuple[Tensor, int]:
         """The summed loss of a batch (a scalar tensor), and how many targets it sums over."""
+
+    def loss_of_share(
+        self,
+        output: Output,
+        targets: Mapping[str, Tensor],
+        together: Callable[[Tensor], Tensor],  # noqa: ARG002
+    ) -> tuple[Tensor, int]:
+        """The same of one process's share of a batch: the gradients of all shares add up to those of the whole batch's
+        loss, and so do their values. The loss of the share itself, unless examples of a batch are compared.
+
+        `together` gives the rows of all processes' tensors, through which gradients flow into this process's own;
+        every process must call it as often.
+        """
+        return self.loss(output, targets)
 
     @abstractmethod
     def answers(self, output: Output, batch: TrainingBatch) -> Iterable[Any]:

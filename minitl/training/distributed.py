@@ -24,7 +24,6 @@ from minitl.checkpoints.sharded import write_sharded
 from minitl.checkpoints.weights import saving
 from minitl.errors import InputError, TrainingError
 from minitl.models.base import Model
-from minitl.nn.output import Output
 from minitl.tasks.task import TrainingBatch
 from minitl.training.engine import ALONE, Engine, Fed
 from minitl.training.feeds import FeatureFeed, Feed
@@ -81,6 +80,18 @@ class Several(Engine):
         mine = indices[self.rank :: self.world]
         return (mine, 1.0) if mine else (indices[:1], 0.0)
 
+    def together(self, mine: Tensor, weight: float) -> Tensor:
+        if not weight:  # no rows, but they stay part of the graph: this process must go backward too
+            mine = mine[:0]
+        sizes = self.gathered(len(mine))
+        padded = mine.new_zeros(max(sizes), *mine.shape[1:])
+        padded[: len(mine)] = mine.detach()
+        everyones = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(everyones, padded)
+        rows = [tensor[:size] for tensor, size in zip(everyones, sizes, strict=True)]
+        rows[self.rank] = mine
+        return torch.cat(rows)
+
     def sums(self, *numbers: float) -> list[float]:
         values = torch.tensor(numbers, dtype=torch.float64)
         if dist.get_backend() == "nccl":
@@ -117,9 +128,12 @@ class DataParallel(Several):
         super().__init__()
         self._connected: DistributedDataParallel | None = None
 
-    def connect(self, model: Model, feed: Fed) -> Fed:
+    def connect(self, model: Model, feed: Feed) -> Fed:
         # Of a fresh wrapper: what learns is looked at when it is made. Weights are alike, being loaded or drawn alike.
-        self._connected = DistributedDataParallel(_Fed(model, feed), init_sync=False)
+        module = _Fed(model, super().connect(model, feed))
+        self._connected = DistributedDataParallel(
+            module, init_sync=False, find_unused_parameters=_has_spare_parts(model)
+        )
         return self._connected
 
     def meeting(self, model: Model, last: bool) -> contextlib.AbstractContextManager[Any]:  # noqa: ARG002
@@ -127,15 +141,21 @@ class DataParallel(Several):
         return contextlib.nullcontext() if last else self._connected.no_sync()
 
 
+def _has_spare_parts(model: Model) -> bool:
+    """Whether its head may do without parts that it has, such as BERT's pooler: their gradients never come."""
+    needed = () if model.task == "backbone" else model.family.heads[model.task].needs
+    return any(getattr(model, part, None) is not None for part in set(model.key_map.optional) - set(needed))
+
+
 class _Fed(nn.Module):
-    """A feed as a module, for the engine to look at its parameters and to be told when it runs."""
+    """What is connected as a module, for PyTorch to look at its parameters and to be told when it runs."""
 
-    def __init__(self, model: Model, feed: Fed) -> None:
+    def __init__(self, model: Model, fed: Fed) -> None:
         super().__init__()
-        self.model, self.feed = model, [feed]  # in a list: a feed is no part of the module
+        self.model, self.fed = model, fed
 
-    def forward(self, indices: Sequence[int]) -> tuple[Output, TrainingBatch]:
-        return self.feed[0](indices)
+    def forward(self, indices: Sequence[int], weight: float) -> tuple[Tensor, int, TrainingBatch]:
+        return self.fed(indices, weight)
 
 
 class FullyShared(Several):
@@ -153,12 +173,12 @@ class FullyShared(Several):
             fully_shard(block)
         fully_shard(model, reshard_after_forward=True)  # else an evaluation would leave it whole
 
-    def connect(self, model: Model, feed: Fed) -> Fed:  # noqa: ARG002
+    def connect(self, model: Model, feed: Feed) -> Fed:
         if isinstance(feed, FeatureFeed):
             raise InputError("features of a frozen backbone are computed once, and its head is small: ddp is for that")
-        if isinstance(feed, Feed) and feed.task.writes:
+        if feed.task.writes:
             raise InputError(f"{feed.task.describe()['task']} lets the model write, which fsdp would wait for: use ddp")
-        return feed
+        return super().connect(model, feed)
 
     def meeting(self, model: Model, last: bool) -> contextlib.AbstractContextManager[Any]:
         model.set_requires_gradient_sync(last)  # type: ignore[operator]  # FSDP's, from `place` on

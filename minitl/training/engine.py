@@ -5,6 +5,7 @@ their number. So the loop does the same on one process and on many.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 from minitl.checkpoints.sharded import SHARDS, ShardedWeights
 from minitl.checkpoints.weights import Weights, saving, write_safetensors
 from minitl.models.base import Model
-from minitl.nn.output import Output
 from minitl.tasks.task import TrainingBatch
+from minitl.training.feeds import Feed
 
 TENSORS = "state.safetensors"
 
-Fed = Callable[[Sequence[int]], tuple[Output, TrainingBatch]]
+# From the indices and the weight of a share of a batch to its loss, the number of its targets, and what was read.
+Fed = Callable[[Sequence[int], float], tuple[Tensor, int, TrainingBatch]]
 T = TypeVar("T")
 
 
@@ -36,13 +38,24 @@ class Engine:
     def place(self, model: Model) -> None:
         """Lay the parameters where they belong, once what learns is known and before the optimiser is made."""
 
-    def connect(self, model: Model, feed: Fed) -> Fed:  # noqa: ARG002
-        """The same feed, whose gradients meet those of the other processes; again when other parameters learn."""
-        return feed
+    def connect(self, model: Model, feed: Feed) -> Fed:  # noqa: ARG002
+        """The feed and its task's loss, whose gradients meet those of the others; again when other parameters learn."""
+
+        def fed(indices: Sequence[int], weight: float) -> tuple[Tensor, int, TrainingBatch]:
+            output, read = feed(indices)
+            together = functools.partial(self.together, weight=weight)
+            return *feed.task.loss_of_share(output, read.targets, together), read
+
+        return fed
 
     def share(self, indices: Sequence[T]) -> tuple[Sequence[T], float]:
         """This process's part of a batch, and its weight: 0 where there is none for it, and it runs another's."""
         return indices, 1.0
+
+    def together(self, mine: Tensor, weight: float) -> Tensor:  # noqa: ARG002
+        """The rows [n, …] of all processes' tensors, the first's first, without those of the weight 0; gradients flow
+        through this process's own."""
+        return mine
 
     def meeting(self, model: Model, last: bool) -> contextlib.AbstractContextManager[Any]:  # noqa: ARG002
         """Around each batch of a window: gradients meet at the `last` one only."""

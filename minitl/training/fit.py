@@ -5,9 +5,8 @@ import functools
 import math
 import signal
 import time
-import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ from minitl.training.engine import ALONE, Engine, parameter_names
 from minitl.training.evaluation import run_over
 from minitl.training.failure import save_batches
 from minitl.training.feeds import FeatureFeed, Feed
+from minitl.training.identity import identity
 from minitl.training.interrupt import stop_between_steps
 from minitl.training.lock import alone_in
 from minitl.training.log import History, Listener, Step, Validation
@@ -178,6 +178,7 @@ class Training:
         self.validation = validation
         self.validation_feed = feed(validation) if validation else None
         learn = _may_learn(model, strategy)
+        self.identity = identity(model, learn, task, settings, strategy, replay, train, validation)
         engine.place(model)
         self.optimizer = make_optimizer(
             model, settings, learn, strategy.lora_plus, strategy.layer_decay, pulled=strategy.l2_sp > 0
@@ -191,11 +192,10 @@ class Training:
         self.steps = settings.steps or settings.epochs * self.windows_per_epoch
         self.epochs = self.steps / self.windows_per_epoch
         self.rate = make_schedule(settings, self.steps)
-        self.identity = _identity(model, task, settings, strategy, replay, train, validation)
         self.progress = Progress()
         self.started = time.perf_counter()
         self.saved_at = self.save_from = self.started  # no state before this moment, unless the training is interrupted
-        model.train()
+        model.train(task.dropout)
 
     def begin(self, resume: bool | str) -> None:
         """Take up an interrupted training, if that is wanted and there is one."""
@@ -245,7 +245,6 @@ class Training:
             self.fed,
             window,
             model=self.model,
-            task=self.task,
             settings=self.settings,
             engine=self.engine,
             scale=scale,
@@ -453,33 +452,3 @@ def _check(
         task.check(train, "training")
     if validation:
         task.check(validation, "validation")
-
-
-def _identity(
-    model: Model,
-    task: Task[Any, Any],
-    settings: Settings,
-    strategy: Strategy,
-    replay: Replay | None,
-    train: Sequence[Any] | Stream[Any],
-    validation: Sequence[Any] | None,
-) -> dict[str, Any]:
-    """What an interrupted training must share with the one that goes on from it."""
-
-    def digest(examples: Sequence[Any] | Stream[Any] | None) -> Any:
-        if isinstance(examples, Stream):
-            return examples.describe()
-        return zlib.crc32(repr(list(examples or [])).encode("utf-8", "surrogatepass"))
-
-    return {
-        "model": {"source": model.source, "config": model.config.to_dict()},
-        "task": task.describe(),
-        "settings": settings.decisive(),
-        "strategy": asdict(strategy),
-        "replay": replay and replay.describe(),
-        "data": {
-            "training": digest(train),
-            "validation": digest(validation),
-            "replay": digest(replay.examples if replay else None),
-        },
-    }

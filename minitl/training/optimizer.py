@@ -122,7 +122,12 @@ _ELEMENTWISE: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Opti
 
 
 def make_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
-    """The learning rate of optimiser step 0 … steps - 1: a linear rise over `warmup`, then the chosen fall to 0."""
+    """The learning rate of optimiser step 0 … steps - 1: a linear rise over `warmup`, then the chosen fall to 0.
+
+    The first step has a rate above 0 already, and the last of the rise has the peak: transformers' schedules of the
+    same names stand one step behind in the rise, and take their first step at a rate of 0. "slanted" is equation 3 of
+    Howard & Ruder 2018 to the step.
+    """
     rise = round(settings.warmup * steps)
 
     def fall(share: float) -> float:
@@ -133,6 +138,8 @@ def make_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
         return 1.0 if settings.schedule == "constant" else 0.5 * (1.0 + math.cos(math.pi * share))
 
     def rate(step: int) -> float:
+        if step < rise and settings.schedule == "slanted":
+            return settings.peak_rate * (1.0 + step / rise * (SLANTED - 1)) / SLANTED
         if step < rise:
             return settings.peak_rate * (step + 1) / rise
         return settings.peak_rate * fall((step - rise) / max(1, steps - rise))

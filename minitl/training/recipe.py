@@ -335,6 +335,8 @@ def _check_tables(recipe: Recipe, where: str) -> None:
             raise InputError(f"{where}: data.stream: features of a frozen backbone need all examples at once")
     if recipe.replay is not None and (recipe.model.source is None or recipe.learns.backbone_is_constant):
         raise InputError(f"{where}: replay: needs a checkpoint, model.source, whose backbone learns")
+    if recipe.replay is not None and recipe.model.new_tokens:
+        raise InputError(f"{where}: replay: its head knows no model.new_tokens: teach them in a training before")
     if recipe.replay is not None and recipe.model.parallel != "none":
         raise InputError(f"{where}: replay: runs on one process, and model.parallel is {recipe.model.parallel!r}")
 

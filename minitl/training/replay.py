@@ -55,13 +55,13 @@ class Replay:
         for parameter in self.model.head.parameters():
             if not any(parameter is one for one in trained.parameters()):
                 parameter.requires_grad_(False)  # the optimiser does not hold it
+        self.model.train()
         self._feed = Feed(self.model, self.task, self.examples, next(trained.parameters()).device)
 
     def add(self, settings: Settings, step: int, factor: float) -> float:
         """Add the gradients of this step's batch, times `factor`; returns its loss, a mean over targets."""
         generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + step) % 2**63)
         drawn = torch.randint(len(self._feed.items), (self.batch_size,), generator=generator).tolist()
-        self.model.train()
         with autocast(self.model, settings):
             output, batch = self._feed(drawn)
             loss, count = self.task.loss(output, batch.targets)

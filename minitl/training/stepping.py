@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from minitl.models.base import Model
-from minitl.tasks.task import Task
 from minitl.training.engine import Engine, Fed
 from minitl.training.optimizer import Optimizers
 from minitl.training.pull import Pull
@@ -64,7 +63,6 @@ def accumulate(
     window: Sequence[Sequence[int]],
     *,
     model: Model,
-    task: Task[Any, Any],
     settings: Settings,
     engine: Engine,
     scale: float,
@@ -75,8 +73,7 @@ def accumulate(
         indices, weight = engine.share(batch)
         with engine.meeting(model, last=i == len(window) - 1):
             with autocast(model, settings):
-                output, read = fed(indices)
-                loss, targets_in_batch = task.loss(output, read.targets)
+                loss, targets_in_batch, read = fed(indices, weight)
             (loss * (scale * weight)).backward()
         if weight:
             total, count = total + loss.item(), count + targets_in_batch

@@ -9,7 +9,7 @@ from benchmarks.workers import Run, serve
 def set_up() -> Run:
     print("noise while it sets up")
     count = itertools.count(int(sys.argv[1]) + 1)
-    return lambda: print("noise while it runs") or next(count)
+    return lambda: print("noise while it runs") or {"memory": next(count)}
 
 
 if __name__ == "__main__":

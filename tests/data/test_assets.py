@@ -18,7 +18,7 @@ SIZES = {
     "chemprot": (4169, 2427, 3469),
     "citation_intent": (1688, 114, 139),
     "sci_cite": (7320, 916, 1861),
-    **{f"pawsx-{language}": (0, 2000, 0) for language in ("en", "de", "es", "fr")},
+    **{f"pawsx-{language}": (1800, 200, 0) for language in ("en", "de", "es", "fr")},
     **{f"stsb-{language}": (5749, 1500, 1379) for language in ("en", "de", "es", "fr")},
 }
 

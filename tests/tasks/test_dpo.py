@@ -13,6 +13,7 @@ from minitl import LoraConfig, fit
 from minitl.data import Preference
 from minitl.errors import DataError, InputError
 from minitl.models.base import Model
+from minitl.nn.dropout import Dropout
 from minitl.nn.output import Output
 from minitl.tasks.dpo import DPO
 from minitl.tasks.task import NO_TARGET, TrainingBatch
@@ -99,6 +100,16 @@ def test_it_learns_to_prefer_and_to_stay_near(ending: Tokenizer, writer: Make, s
     assert scores["chosen"] > scores["rejected"]
     fresh = DPO(ending, model, reference=writer())
     assert evaluate(model, PAIRS, task=fresh) == pytest.approx(scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("strategy", [FULL, LORA], ids=lambda strategy: strategy.name)
+def test_training_begins_at_the_reference(ending: Tokenizer, writer: Make, strategy: Strategy) -> None:
+    """log 2 to the digit: a dropout on one side alone would tell the two apart."""
+    model = writer()
+    assert any(module.p > 0 for module in model.modules() if isinstance(module, Dropout))
+    settings = Settings(epochs=1, batch_size=4, learning_rate=1e-3)
+    result = fit(model, PAIRS, task=DPO(ending, model), settings=settings, strategy=strategy)
+    assert result.history.steps[0].loss == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_padding_changes_nothing(ending: Tokenizer, writer: Make) -> None:

@@ -8,8 +8,10 @@ import torch
 from minitl import fit, load_model, load_sentence_encoder, load_tokenizer, save_model
 from minitl.data import Related
 from minitl.errors import DataError, InputError
+from minitl.nn.output import Output
 from minitl.nn.pooling import pool_mean
-from minitl.tasks.sentence_embedding import SentenceEmbedding
+from minitl.tasks.sentence_embedding import SentenceEmbedding, TextRows
+from minitl.tasks.task import TrainingBatch
 from minitl.tasks.vector_losses import make_loss
 from minitl.tokenization import Tokenizer
 from minitl.training import FROZEN, Settings, evaluate, predict
@@ -45,6 +47,45 @@ def test_the_loss_is_that_of_the_vectors(tiny: Path, tokenizer: Tokenizer) -> No
     assert torch.allclose(vectors.norm(dim=-1), torch.ones(2, 3))
     assert count == 2
     torch.testing.assert_close(loss, objective(vectors.transpose(0, 1), batch.targets["scores"]))
+
+
+@pytest.mark.parametrize("dims", [None, [24, 8]])
+def test_the_shares_of_a_batch_add_up_to_its_loss_and_to_its_gradients(
+    tiny: Path, tokenizer: Tokenizer, dims: list[int] | None
+) -> None:
+    """Three processes, of which one has two examples and one has none."""
+    model = load_model(tiny, "backbone")
+    task = SentenceEmbedding(tokenizer, make_loss("in-batch", dims=dims))
+    items = task.encode([*TRIPLETS, Related("we", "it", "food")])
+
+    def gradients() -> list[torch.Tensor]:
+        found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        model.zero_grad()
+        return found
+
+    def read(some: list[TextRows]) -> tuple[Output, TrainingBatch]:
+        batch = task.collate(some)
+        return model(**batch.inputs), batch
+
+    output, batch = read(items)
+    whole, count = task.loss(output, batch.targets)
+    whole.backward()
+    expected, values, counts = gradients(), 0.0, 0
+    vectors = torch.stack(list(task.answers(output, batch))).detach()
+    for mine in (slice(0, 2), slice(2, 3), slice(3, 3)):
+        output, batch = read(items[mine] or items[:1])
+
+        def together(rows: torch.Tensor, mine: slice = mine) -> torch.Tensor:
+            everyones = vectors if rows.dim() > 1 else torch.full((3,), float("nan"))
+            return torch.cat([everyones[: mine.start], rows[: mine.stop - mine.start], everyones[mine.stop :]])
+
+        share, targets = task.loss_of_share(output, batch.targets, together)
+        weight = float(mine.stop > mine.start)
+        (share * weight).backward()
+        values, counts = values + share.item() * weight, counts + targets * int(weight)
+    assert counts == count
+    assert values == pytest.approx(whole.item(), rel=1e-5)
+    torch.testing.assert_close(gradients(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_cosines_are_not_rounded_under_autocast(tiny: Path, tokenizer: Tokenizer) -> None:

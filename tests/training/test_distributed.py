@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from minitl import new_model
+from minitl import load_model, new_model
 from minitl.errors import InputError
+from minitl.nn.output import Output
+from minitl.tasks.task import TrainingBatch
 from minitl.training.distributed import Several, started
 from minitl.training.evaluation import dealt
 
@@ -93,13 +96,62 @@ def test_weights_that_are_stored_transposed_are_shared_out_and_come_back(
         assert torch.equal(parameter, before[name]), name
 
 
+@pytest.mark.parametrize("task", ["token-classification", "backbone", "sequence-classification"])
+def test_a_pooler_that_nobody_reads_does_not_hold_the_others_up(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    model = load_model(tiny, task, **({"labels": ["a", "b"]} if task != "backbone" else {}))
+    read = {"input_ids": torch.tensor([[1, 2, 3]])}
+
+    class Reading:
+        def __call__(self, indices: Sequence[int]) -> tuple[Output, TrainingBatch]:  # noqa: ARG002
+            return model(**read), TrainingBatch(read, {})
+
+        @property
+        def task(self) -> "Reading":
+            return self
+
+        def loss_of_share(self, output: Output, *_: Any) -> tuple[torch.Tensor, int]:
+            return (output.last_hidden_state if output.logits is None else output.logits).std(), 1
+
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with started("ddp", "cpu") as (engine, _):
+        fed = engine.connect(model, Reading())  # type: ignore[arg-type]
+        for _ in range(2):  # the second begins once all gradients of the first are there
+            loss, *_ = fed([0], 1.0)
+            loss.backward()  # type: ignore[no-untyped-call]
+    without = {name for name, p in model.named_parameters() if p.grad is None}
+    spare = {"pooler.dense.weight", "pooler.dense.bias"}
+    assert without == (set() if task == "sequence-classification" else spare)
+
+
 def run(tiny: Path, folder: Path, world: int, *words: str) -> subprocess.CompletedProcess[str]:
     before = [*TORCHRUN, str(world)] if world > 1 else [sys.executable]
     command = [*before, str(PROGRAM), str(tiny), str(folder), *words]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    return started_by(command)
 
 
-CASES = ("full", "accumulated", "gradual", "lora", "averaged")
+def started_by(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT | environment, timeout=300)
+
+
+CASES = (
+    *(
+        "full",
+        "accumulated",
+        "gradual",
+        "lora",
+        "averaged",
+        "streamed",
+        "distilled",
+        "in-batch",
+        "nested",
+        "dpo",
+        "dpo-lora",
+    ),
+    *("grown", "grown-writer"),
+)
 Outcomes = dict[str, tuple[Any, dict[str, torch.Tensor]]]
 
 
@@ -130,11 +182,31 @@ def test_each_step_is_that_of_one_process(
             assert other == pytest.approx(one, rel=1e-5), case
         assert found.keys() == tensors.keys()
         assert any(name.startswith("gradients.") for name in found)
+        assert ("gradients.0.embeddings.token.new" in found) == case.startswith("grown")
         for name, tensor in tensors.items():
             largest = tensor.abs().max().item()
             torch.testing.assert_close(
                 found[name], tensor, rtol=0, atol=1e-5 * max(largest, 1e-3), msg=f"{case}: {name}"
             )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["grpo", "grpo-lora", "grown"])
+def test_what_each_process_draws_and_learns_is_the_same_after_an_interruption(
+    tiny: Path, tmp_path: Path, case: str
+) -> None:
+    """With `grpo` each process draws its own completions; that all end with the same weights, the program checks."""
+    found = []
+    for folder, orders in ((tmp_path / "unbroken", [[]]), (tmp_path / "interrupted", [["stop=3"], ["resume"]])):
+        for words in orders:
+            ended = run(tiny, folder, 2, "ddp", case, *words)
+        assert ended.returncode == 0, ended.stderr
+        found.append(load_file(folder / f"{case}.safetensors"))
+    assert "begins at 3 of 8" in ended.stdout
+    unbroken, resumed = found
+    assert all(step["norm"] > 0 for step in json.loads((folder / f"{case}.json").read_text()) if "norm" in step)
+    learned = [name for name in unbroken if name.startswith("weights.")]
+    assert [name for name in learned if not torch.equal(unbroken[name], resumed[name])] == []
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +218,12 @@ def unbroken(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any,
 
 def goes_on(tiny: Path, folder: Path, world: int, parallel: str, unbroken: tuple[Any, dict[str, torch.Tensor]]) -> None:
     """From step 3, to the weights of the unbroken run up to what Adam makes of rounding."""
-    again = run(tiny, folder, world, parallel, "clipped", "resume")
+    has_gone_on(run(tiny, folder, world, parallel, "clipped", "resume"), folder, unbroken)
+
+
+def has_gone_on(
+    again: subprocess.CompletedProcess[str], folder: Path, unbroken: tuple[Any, dict[str, torch.Tensor]]
+) -> None:
     assert again.returncode == 0, again.stderr
     assert "begins at 3 of 8" in again.stdout
     steps, tensors = unbroken
@@ -182,3 +259,14 @@ def test_a_process_that_dies_ends_all_with_a_message_and_the_next_goes_on(
     assert ended.returncode != 0
     assert "exitcode  : 7" in ended.stderr  # torchrun's own words on who died and how
     goes_on(tiny, tmp_path, 2, "ddp", unbroken)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_them_again_where_rounds_share_no_store(
+    tiny: Path, tmp_path: Path, unbroken: tuple[Any, dict[str, torch.Tensor]]
+) -> None:
+    """In a shared one, the processes of the second round find the addresses of the first and call those."""
+    words = [str(PROGRAM), str(tiny), str(tmp_path), "ddp", "clipped", "die=4", "resume"]
+    ended = started_by([*TORCHRUN, "2", "--max-restarts", "1", *words], TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+    assert "begins at 0 of 8" in ended.stdout
+    has_gone_on(ended, tmp_path, unbroken)

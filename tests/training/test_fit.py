@@ -221,6 +221,15 @@ def test_a_resumed_training_must_be_the_same_one(
             fit(classifier(), examples, task=task, **{"settings": QUICK, **changed}, folder=tmp_path, resume=True)
     with pytest.raises(TrainingError, match="data"):
         fit(classifier(), examples[:-1], task=task, settings=QUICK, folder=tmp_path, resume=True)
+    lora = {"task": task, "settings": QUICK, "strategy": LORA, "folder": tmp_path / "lora"}
+    with pytest.raises(Interrupted):
+        fit(classifier(), examples, listener=Listening(2), **lora)
+    other = classifier()
+    with torch.no_grad():
+        other.layers[0].attention.query.weight += 0.1  # another checkpoint in the same folder
+    with pytest.raises(TrainingError, match=r"differs: model\.frozen_weights was"):
+        fit(other, examples, **lora, resume=True)
+    fit(classifier(), examples, **lora, resume=True)
     other = classifier()
     other.source = "another/checkpoint"
     with pytest.raises(TrainingError, match="differs: model"):

@@ -26,7 +26,8 @@ def test_the_rate_rises_to_its_peak_once_and_never_rises_again(steps: int, warmu
     rates = [rate(step) for step in range(steps)]
     rise = round(warmup * steps)
     assert all(0 < r <= 0.1 + 1e-12 for r in rates)
-    assert max(rates) == pytest.approx(0.1)
+    if schedule != "slanted" or rise < steps:  # whose peak comes after its rise
+        assert max(rates) == pytest.approx(0.1)
     assert rates[:rise] == sorted(rates[:rise])
     assert rates[rise:] == sorted(rates[rise:], reverse=True)
     if schedule != "constant" and rise < steps:
@@ -38,8 +39,8 @@ def test_the_slanted_triangle_is_the_papers() -> None:
     """Howard & Ruder 2018, equation 3, with cut_frac 0.1 and ratio 32."""
     steps, cut = 200, 20
     rate = make_schedule(Settings(learning_rate=0.01, warmup=0.1, schedule="slanted"), steps)
-    for t in range(cut, steps):
-        p = 1 - (t - cut) / (cut * (1 / 0.1 - 1))
+    for t in range(steps):
+        p = t / cut if t < cut else 1 - (t - cut) / (cut * (1 / 0.1 - 1))
         assert rate(t) == pytest.approx(0.01 * (1 + p * (32 - 1)) / 32)
 
 

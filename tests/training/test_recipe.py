@@ -254,6 +254,9 @@ def test_names_of_no_task_no_strategy_and_no_folder(value: Any) -> None:
             assert f"task.toml: {table} must be a table" in complaint({**base, table: value})
 
 
+REPLAYED = {"source": "novels-eng", "task": "masked-lm"}
+
+
 def test_fields_that_contradict_each_other() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         (recipe("question-answering", "full", "options", max_length=64, overlap=32), "overlap must be below half of"),
@@ -277,6 +280,10 @@ def test_fields_that_contradict_each_other() -> None:
         (
             {**recipe("sentence-embedding", "frozen", "data", stream=5), "training": {"steps": 5}},
             "data.stream: features of a frozen backbone need all",
+        ),
+        (
+            {**recipe("classification", "full", "model", new_tokens=["x"]), "replay": REPLAYED},
+            "replay: its head knows no model.new_tokens",
         ),
         ({**recipe("classification", "full"), "distillation": {}}, "distillation.teacher is missing"),
         ({**recipe("translation", "full"), "distillation": {"teacher": "x"}}, "translation has no logits to learn"),

@@ -6,35 +6,46 @@
 import json
 import os
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import subjects
 import torch
 
-from minitl import LoraConfig, fit, load_model, load_tokenizer
+from minitl import LoraConfig, fit
 from minitl.checkpoints.weights import write_safetensors
-from minitl.data import Example
 from minitl.errors import MinitlError
 from minitl.nn.dropout import Dropout
-from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.training import FULL, GRADUAL, Settings, Strategy
 from minitl.training.distributed import started
 from minitl.training.engine import Engine
 from minitl.training.optimizer import Optimizers
 
-EXAMPLES = [
-    Example(f"{'a ' * (i % 5)}{['bad', 'good'][i % 2]} film {'very ' * (i % 3)}", label=i % 2) for i in range(21)
-]
 BASE = Settings(epochs=2, batch_size=6, learning_rate=5e-2, optimizer="sgd", schedule="constant", warmup=0.0)
 LORA = Strategy("lora", lora=LoraConfig(r=4, alpha=8, target_modules="all-linear"))
-CASES: dict[str, tuple[Settings, Strategy]] = {
-    "full": (BASE, FULL),
-    "accumulated": (replace(BASE, batch_size=5, accumulation=3), FULL),
-    "clipped": (replace(BASE, clip=0.1, optimizer="adamw", learning_rate=1e-3, save_every=1), FULL),
-    "gradual": (BASE, GRADUAL),
-    "lora": (replace(BASE, learning_rate=0.5, accumulation=2), LORA),
-    "averaged": (replace(BASE, ema=0.9), replace(FULL, l2_sp=0.1)),
+CASES: dict[str, tuple[subjects.Make, Settings, Strategy]] = {
+    "full": (subjects.classifier, BASE, FULL),
+    "accumulated": (subjects.classifier, replace(BASE, batch_size=5, accumulation=3), FULL),
+    "clipped": (
+        subjects.classifier,
+        replace(BASE, clip=0.1, optimizer="adamw", learning_rate=1e-3, save_every=1),
+        FULL,
+    ),
+    "gradual": (subjects.classifier, BASE, GRADUAL),
+    "lora": (subjects.classifier, replace(BASE, learning_rate=0.5, accumulation=2), LORA),
+    "averaged": (subjects.classifier, replace(BASE, ema=0.9), replace(FULL, l2_sp=0.1)),
+    "streamed": (subjects.streamed, replace(BASE, steps=7), FULL),
+    "distilled": (subjects.distilled, replace(BASE, batch_size=5, accumulation=2), FULL),
+    "in-batch": (subjects.in_batch, replace(BASE, learning_rate=5e-3), FULL),
+    "nested": (subjects.nested, replace(BASE, learning_rate=5e-3, batch_size=5, accumulation=2), FULL),
+    "dpo": (subjects.preferring, BASE, FULL),
+    "dpo-lora": (subjects.preferring, replace(BASE, learning_rate=0.5), LORA),
+    "grown": (subjects.grown, replace(BASE, learning_rate=0.5, save_every=1), LORA),
+    "grown-writer": (subjects.grown_writer, replace(BASE, learning_rate=0.1), LORA),
+    "grpo": (subjects.drawing, replace(BASE, save_every=1), FULL),
+    "grpo-lora": (subjects.drawing, replace(BASE, save_every=1), LORA),
 }
 
 
@@ -46,15 +57,13 @@ def main() -> None:
 
 
 def train(checkpoint: str, folder: Path, engine: Engine, case: str, orders: dict[str, str]) -> None:
-    settings, strategy = CASES[case]
-    torch.manual_seed(1)
-    model = load_model(checkpoint, "sequence-classification", labels=["negative", "positive"])
+    make, settings, strategy = CASES[case]
+    model, task, examples, stream = subjects.drawn_alike(make, checkpoint)
     for module in model.modules():
         if isinstance(module, Dropout):
             module.p = 0.0  # what is dropped differs from process to process
         if hasattr(module, "dropout_p"):
             module.dropout_p = 0.0
-    task = SequenceClassification(load_tokenizer(checkpoint), ["negative", "positive"], max_length=16)
     gradients: dict[str, torch.Tensor] = {}
     steps: list[dict[str, Any]] = []
     taken = Optimizers.step
@@ -72,7 +81,8 @@ def train(checkpoint: str, folder: Path, engine: Engine, case: str, orders: dict
 
         def on_step(self, step: Any) -> None:
             steps.append({"loss": step.loss, "norm": step.grad_norm, "tokens": step.tokens})
-            if str(step.step) == orders.get("die") and engine.rank == engine.world - 1:
+            first_round = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+            if str(step.step) == orders.get("die") and engine.rank == engine.world - 1 and first_round:
                 os._exit(7)
             if str(step.step) == orders.get("stop") and engine.rank == 0:
                 os.kill(os.getpid(), 15)  # one hears of it, and all stop
@@ -85,8 +95,8 @@ def train(checkpoint: str, folder: Path, engine: Engine, case: str, orders: dict
     where = folder if {"die", "stop", "resume"} & orders.keys() else None
     fit(
         model,
-        EXAMPLES,
-        EXAMPLES[:7],
+        stream or examples,
+        examples[:7],
         task=task,
         settings=settings,
         strategy=strategy,
@@ -97,6 +107,8 @@ def train(checkpoint: str, folder: Path, engine: Engine, case: str, orders: dict
     )
     Optimizers.step = taken  # type: ignore[method-assign]
     engine.collect(model)
+    sums = [zlib.crc32(p.detach().numpy().tobytes()) for p in model.parameters()]
+    assert engine.gathered(sums) == [sums] * engine.world, "the processes end with other weights"
     if engine.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{case}.json").write_text(json.dumps(steps))
