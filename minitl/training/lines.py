@@ -47,4 +47,4 @@ class Lines:
         return "" if self.loss is None else f"training loss {self.loss:.3f}  "
 
     def _tell(self, what: str) -> None:
-        self._say(f"{self._title}  {what}".strip())
+        self._say((f"{self._title}  {what}" if self._title else what).rstrip())

@@ -44,6 +44,8 @@ class RangeTest:
     @property
     def falls(self) -> bool:
         idle = self.losses[:IDLE]
+        if not idle:  # the very first loss was no number
+            return False
         mean = statistics.fmean(idle)
         return mean - min(self.smoothed) > max(CLEAR * abs(mean), statistics.pstdev(idle))
 

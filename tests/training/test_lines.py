@@ -13,15 +13,15 @@ from minitl.training import Lines, Settings, Step, Validation
 
 def test_a_line_for_each_validation_with_both_losses() -> None:
     said: list[str] = []
-    lines = Lines("names", said.append)
+    lines = Lines(" 1 names", said.append)
     lines.on_start(20, 10)
     lines.on_step(Step(11, 1.1, 2.0, 1e-3, 1.0, 100))
     lines.on_step(Step(12, 1.2, 1.0, 1e-3, 1.0, 100))
     lines.on_validation(Validation(12, 1.2, 0.5, {"accuracy": 0.75, "f1": 0.25}))
     lines.close()
     assert said == [
-        "names  goes on from step 10 of 20",
-        "names  step 12 of 20  epoch 1.2  training loss 1.900  validation loss 0.500  accuracy 0.750  f1 0.250",
+        " 1 names  goes on from step 10 of 20",
+        " 1 names  step 12 of 20  epoch 1.2  training loss 1.900  validation loss 0.500  accuracy 0.750  f1 0.250",
     ]
 
 

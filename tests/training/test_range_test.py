@@ -57,6 +57,7 @@ def test_a_loss_that_only_varies_recommends_nothing() -> None:
         return RangeTest(rates, [loss + varies * (-1) ** i for i, loss in enumerate(smoothed)], smoothed)
 
     flat, falling = [0.7] * 30, [0.7] * 20 + [0.6] * 5 + [0.9] * 5
+    assert not RangeTest([], [], []).falls
     assert not found(flat, 0.001).falls
     assert not found([0.7] * 20 + [0.68] * 10, 0.001).falls  # not by a twentieth
     assert found(falling, 0.02).falls
