@@ -48,8 +48,22 @@ def resolve(source: str | Path, *, revision: str | None = None) -> Path:
     if Path(source).is_dir():
         if revision is not None:
             raise InputError(f"{source} is a folder: revision={revision!r} means something on the hub only")
+        _refuse_training(Path(source))
         return Path(source)
     return at_hand(source, revision) or _pull(*_hub_id(source, revision))
+
+
+def _refuse_training(folder: Path) -> None:
+    """CheckpointError for what `minitl train` wrote, which holds a checkpoint or an adapter in a folder of its own."""
+    if (folder / "config.json").exists():
+        return
+    if (folder / "model" / "config.json").exists():
+        raise CheckpointError(f"{folder} holds a training, and its checkpoint is in {folder / 'model'}")
+    if (folder / "adapter" / "adapter_config.json").exists():
+        raise CheckpointError(
+            f"{folder} holds a training: {folder / 'adapter'} is an adapter for `load_adapter`, on the base that its "
+            "adapter_config.json names"
+        )
 
 
 def full_name(source: str) -> str:
@@ -133,7 +147,7 @@ def _pull(hub_id: str, revision: str, pickles: bool = False) -> Path:
     except _UnreachableError as error:
         pulled = _pulled(home, revision)
         if pulled is None:
-            raise
+            raise CheckpointError(f"{error}. Without a network, name a folder that holds it") from error
         log.warning("%s; using what was pulled earlier: %s", error, pulled)
         return pulled
     with _alone(home):

@@ -1,6 +1,7 @@
 """`minitl evaluate`: measure a model on a labelled data set."""
 
 import argparse
+import logging
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,24 @@ from minitl.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from minitl.data import Dataset, Example
+    from minitl.tasks.kinds import Kind
+
+log = logging.getLogger("minitl")
+
+# Of a recipe's [data]: what its numbers mean, which holds for other sets of the same task; and what says which files
+# are read and how they are split, which does not. The rest are names of columns.
+MEANING = ("highest", "least")
+FILES = ("source", "validation_fraction", "test_fraction", "stream")
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser(
         "evaluate",
         help="measure a model on a labelled data set",
-        description="Print a model's scores on the test split of a data set, or on a single file.",
+        description="Print a model's scores on the test split of a data set. A single file is measured as a whole: "
+        "where the model was taught by that file, with the texts that it knows (training.json has the scores of the "
+        "part that was held out). What the recipe says of its data (the highest score, columns that are there) holds "
+        "here, too, unless an option says otherwise.",
     )
     parser.add_argument("model", help="a checkpoint folder or hub id, or a folder that `minitl train` wrote")
     parser.add_argument(
@@ -35,6 +47,13 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "has)",
     )
     add_data_options(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="data.KEY=VALUE",
+        help="a key of the recipe's [data], such as data.highest=5, for a model that `minitl train` wrote",
+    )
     prompts = add_prompt_options(parser)
     prompts.add_argument("--shots", type=int, metavar="N", help="show N labelled examples of the training split")
     prompts.add_argument("--seed", type=int, help="of the draw of the examples (default: 0)")
@@ -45,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     check_prompt_options(args)
     if args.labels and args.task != "classification":
         raise InputError("--labels: only of use with --task classification")
+    if args.set and (args.labels or args.task != "classification"):
+        raise InputError("--set: only of use with a trained head")
     by_task = {"classification": _prompted if args.labels else _trained, "similarity": _similarity}
     print(by_task[args.task](args))
     return 0
@@ -71,24 +92,64 @@ def _trained(args: argparse.Namespace) -> str:
 
     model, task, name = read_trained(args.model, args.max_length)
     kind = KINDS[name]
-    columns = ("text", "pair", "label")
-    given = {column: getattr(args, column) for column in columns if getattr(args, column) is not None}
-    for column in given:
-        if column not in {field.name for field in fields(kind.data)}:
-            raise InputError(f"--{column}: the data of this model's task, {name}, has no such column")
-    taught = read_facts(args.model).get("recipe", {}).get("data", {})
-    known = taught if taught.get("source") == args.data else {}  # the columns of that set, say, as in the training
-    where = kind.data(**known | given | {"source": args.data, "validation_fraction": 0.0})
-    if hasattr(where, "stream"):
-        where = replace(where, stream=None)
-    if Path(args.data).expanduser().is_file() and hasattr(where, "test_fraction"):
-        where = replace(where, test_fraction=0.0)
-    dataset, called = _judged(kind.load(where))
+    dataset, called = _judged(_load(args, kind, _asked(args, kind, name)))
     labels = getattr(task, "label_names", None)
     if kind.data is Texts and dataset.label_names != labels:
         raise DataError(f"{dataset.origin}: its labels are {dataset.label_names}, the model's are {labels}")
     scores = evaluate(model, dataset.test, task=task)
     return f"{called}: {_listed(scores)}"
+
+
+def _asked(args: argparse.Namespace, kind: "Kind", name: str) -> dict[str, Any]:
+    """What the options say of the data: columns, and keys of [data]."""
+    from minitl.training.recipe import assign
+
+    known = [field.name for field in fields(kind.data)]
+    columns = ("text", "pair", "label")
+    given = {column: getattr(args, column) for column in columns if getattr(args, column) is not None}
+    for column in given:
+        if column not in known:
+            raise InputError(f"--{column}: the data of this model's task, {name}, has no such column")
+    values: dict[str, Any] = {"data": given}
+    for assignment in args.set:
+        assign(values, assignment)
+    for key in [*(key for key in values if key != "data"), *(f"data.{key}" for key in values["data"] if key in FILES)]:
+        raise InputError(f"--set {key}: what is measured is all that --data names; expected another key of [data]")
+    return given
+
+
+def _load(args: argparse.Namespace, kind: "Kind", asked: dict[str, Any]) -> "Dataset[Any]":
+    """The data, read as in the training as far as the options leave that open.
+
+    Of the set that taught the model all is known. Of another, its columns may have other names.
+    """
+    taught = read_facts(args.model).get("recipe", {}).get("data", {})
+    meaning = {key: taught[key] for key in MEANING if key in taught}
+    columns = {key: value for key, value in taught.items() if key not in (*MEANING, *FILES)}
+    if taught.get("source") == args.data:
+        return _read(args, kind, taught | asked)
+    if columns.items() <= asked.items():
+        return _read(args, kind, meaning | asked)
+    try:
+        return _read(args, kind, meaning | columns | asked)
+    except DataError as error:
+        try:
+            dataset = _read(args, kind, meaning | asked)
+        except DataError:
+            raise DataError(f"{error} (read by the columns of the training)") from error
+        log.warning("%s is read by usual columns, not by those of the training: %s", args.data, error)
+        return dataset
+
+
+def _read(args: argparse.Namespace, kind: "Kind", values: dict[str, Any]) -> "Dataset[Any]":
+    from minitl.training.recipe import read_part
+
+    where: Any = read_part(kind.data, values | {"source": args.data, "validation_fraction": 0.0}, "--set data")
+    if hasattr(where, "stream"):
+        where = replace(where, stream=None)
+    if Path(args.data).expanduser().is_file() and hasattr(where, "test_fraction"):
+        where = replace(where, test_fraction=0.0)
+    return kind.load(where)
 
 
 def _listed(scores: dict[str, float]) -> str:

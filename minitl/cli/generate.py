@@ -4,10 +4,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from minitl.cli.options import model_source, read_facts, read_model
+
 if TYPE_CHECKING:
     from minitl.models.base import Model
     from minitl.tokenization import Tokenizer
 
+WRITING = ("causal-lm", "seq2seq-lm")  # heads
+TAUGHT = ("max_new_tokens", "num_beams")  # of a task's options, what holds for what is written later, too
 SAMPLING = ("temperature", "top_k", "top_p", "seed")
 SEARCH = ("num_beams", "length_penalty", "no_repeat_ngram_size", "min_new_tokens", "repetition_penalty")
 
@@ -18,9 +22,10 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="continue a text with a language model, or answer it with an encoder-decoder",
         description="Print the prompt and its continuation, word by word as they come; of an encoder-decoder, what it "
         "makes of the text: a summary, a translation. Unless an option says otherwise, tokens are chosen as the "
-        "checkpoint was published (beams, penalties); they are drawn only with --sample.",
+        "checkpoint was published (beams, penalties); they are drawn only with --sample. What `minitl train` wrote "
+        "reads the text as it was taught to: in its template or behind its prefix, in its languages.",
     )
-    parser.add_argument("model", help="a checkpoint folder or hub id")
+    parser.add_argument("model", help="a folder that `minitl train` wrote, or a checkpoint folder or hub id")
     parser.add_argument("prompt", help="the text to continue or to answer")
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="write at most N (default: 128)")
     parser.add_argument("--min-new-tokens", type=int, metavar="N", help="write at least N")
@@ -42,32 +47,53 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def run(args: argparse.Namespace) -> int:
-    from minitl.models.loading import load_model, writing_task
-    from minitl.tokenization import load_tokenizer
-
-    options = _options(args)
-    tokenizer = load_tokenizer(args.model)
-    if args.source_language is not None:
-        tokenizer.source_language = args.source_language
-    if args.target_language is not None:
-        options |= tokenizer.target_options(args.target_language)
-    model = load_model(args.model, writing_task(args.model))
+    facts = read_facts(args.model)
+    taught = facts.get("options", {})
+    options = _options(args, model_source(args.model, facts), taught)
+    model, tokenizer = _read(args.model, facts)
+    if source := args.source_language or taught.get("source_language"):
+        tokenizer.source_language = source
+    if target := args.target_language or taught.get("target_language"):
+        options |= tokenizer.target_options(target)
+    prompt = _asked(args.prompt, taught)
     if options.get("num_beams", 1) > 1:
-        _print_at_once(model, tokenizer, args.prompt, options)
+        _print_at_once(model, tokenizer, prompt, options)
     else:
-        _print_as_it_comes(model, tokenizer, args.prompt, options)
+        _print_as_it_comes(model, tokenizer, prompt, options)
     return 0
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """What the checkpoint was published with, then what the command line says."""
+def _read(source: str, facts: dict[str, Any]) -> "tuple[Model, Tokenizer]":
+    """The model with the head that writes, and its tokenizer; InputError for one that was taught something else."""
+    from minitl.errors import InputError
+    from minitl.models.loading import load_model, writing_task
+    from minitl.tasks.kinds import KINDS
+    from minitl.tokenization import load_tokenizer
+
+    if not facts:
+        return load_model(source, writing_task(source)), load_tokenizer(source)
+    if KINDS[facts["task"]].head not in WRITING:
+        raise InputError(f"{source} was taught {facts['task']}, and writes nothing")
+    model, tokenizer, _ = read_model(source)
+    return model, tokenizer
+
+
+def _asked(text: str, taught: dict[str, Any]) -> str:
+    """The text as a trained model was taught to read it."""
+    from minitl.tasks.instruction import filled
+
+    return filled(taught.get("template", "{prompt}"), taught.get("prefix", "") + text)
+
+
+def _options(args: argparse.Namespace, source: str, taught: dict[str, Any]) -> dict[str, Any]:
+    """What `source` was published with, then what it was taught with, then what the command line says."""
     from minitl.errors import InputError
     from minitl.generation import generation_options
 
     shape = {name: getattr(args, name) for name in SAMPLING if getattr(args, name) is not None}
     if shape and not args.sample:
         raise InputError(f"--{' and --'.join(shape).replace('_', '-')}: only of use with --sample")
-    published = generation_options(args.model)
+    published = generation_options(source) | {name: taught[name] for name in TAUGHT if name in taught}
     if args.sample:
         published.pop("num_beams", None)
     else:

@@ -20,11 +20,20 @@ VERBS = {
     "train": ("minitl.cli.train", "fine-tune a checkpoint on your own data"),
     "evaluate": ("minitl.cli.evaluate", "measure a model on a labelled data set"),
     "predict": ("minitl.cli.predict", "label texts with a trained classifier, or by a prompt"),
-    "generate": ("minitl.cli.generate", "continue a text with a causal language model"),
+    "generate": ("minitl.cli.generate", "continue a text with a language model, or answer it"),
     "embed": ("minitl.cli.embed", "turn texts into sentence vectors"),
     "pull": ("minitl.cli.pull", "fetch a checkpoint from the hub into weights/"),
     "convert": ("minitl.cli.convert", "turn pytorch_model.bin into safetensors"),
     "merge": ("minitl.cli.merge", "merge a LoRA adapter into its base model"),
+}
+
+
+# What the library's messages call what is an option here.
+OPTIONS = {
+    "resume=False": "--restart",
+    'resume="forced"': "--force",
+    **{f"name one with {column}=": f"name one with --{column}" for column in ("text", "pair", "label")},
+    **{f"name one with {column}=": f"name one with --set data.{column}=" for column in ("anchor", "positive")},
 }
 
 
@@ -38,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"minitl: {error}", file=sys.stderr)
         return 128 + error.signum
     except MinitlError as error:
-        print(f"minitl: {error}", file=sys.stderr)
+        print(f"minitl: {_by_options(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("minitl: interrupted", file=sys.stderr)
@@ -48,8 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _by_options(message: str) -> str:
+    for word, option in OPTIONS.items():
+        message = message.replace(word, option)
+    return message
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = _parser(argv)
+    if not argv:
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
     args, rest = parser.parse_known_args(argv)
     if rest and hasattr(args, "texts") and not any(word.startswith("-") for word in rest):
         args.texts = [*args.texts, *rest]  # argparse takes a list of words only where it stands in one piece

@@ -33,11 +33,13 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def run(args: argparse.Namespace) -> int:
     from minitl.adapters import load_adapter, merge_lora, remove_lora
     from minitl.adapters.files import CONFIG
+    from minitl.checkpoints.atomic import write_text
     from minitl.checkpoints.weights import read_json
     from minitl.errors import InputError
     from minitl.models.loading import load_model, save_model
     from minitl.tasks.kinds import KINDS
     from minitl.tokenization import load_tokenizer
+    from minitl.training.card import CARD
 
     if not args.adapter.is_dir():
         raise InputError(f"{args.adapter}: no such folder")
@@ -67,5 +69,10 @@ def run(args: argparse.Namespace) -> int:
     if kind is not None:
         beside = kind.make(model, tokenizer, facts["labels"], kind.options(**facts["options"])).beside(model)
     save_model(model, args.destination, tokenizer, beside=beside)
-    print(args.destination)
+    if (folder / CARD).exists():
+        text = (folder / CARD).read_text(encoding="utf-8", errors="replace")
+        write_text(
+            args.destination / CARD, f"{text}\n`minitl merge` added the adapter's update to the base's weights.\n"
+        )
+    print(f"saved in {args.destination}: {base} with the update of {folder}")
     return 0

@@ -64,19 +64,6 @@ def quietly() -> Iterator[None]:
         announcements.setLevel(level)
 
 
-def device(name: str) -> str:
-    """The type of --device: argparse refuses what torch does not know or this machine does not have."""
-    import torch
-
-    try:
-        kind = torch.device(name).type
-    except RuntimeError as error:
-        raise argparse.ArgumentTypeError(f"no device is called {name!r}; use cpu or cuda") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise argparse.ArgumentTypeError(f"{name}: this torch sees no GPU")
-    return name
-
-
 def read_lines(file: Path | None) -> list[str]:
     """The texts of `file`, or of standard input, one a line. DataError: not UTF-8, or nothing there."""
     from minitl.errors import DataError
@@ -104,6 +91,13 @@ def read_facts(source: str) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
+def model_source(source: str, facts: dict[str, Any]) -> str:
+    """The checkpoint behind `source`: of what `minitl train` wrote the model, or an adapter's base."""
+    if not facts:
+        return source
+    return str(facts["base"]) if facts["strategy"] == "lora" else str(Path(source) / result_folder(facts["strategy"]))
+
+
 def tokenizer_source(adapter: Path, base: str) -> str:
     """Where the tokenizer of an adapter is: beside it, if it knows new tokens, else with the base."""
     return str(adapter) if (adapter / "tokenizer_config.json").exists() else base
@@ -120,7 +114,7 @@ def read_model(source: str) -> tuple["Model", "Tokenizer", dict[str, Any]]:
 
     folder, facts = Path(source), read_facts(source)
     if facts.get("strategy") == "lora":
-        source, kind = facts["base"], KINDS[facts["task"]]
+        source, kind = model_source(source, facts), KINDS[facts["task"]]
         with quietly():
             model = load_model(source, kind.head, **kind.head_options(facts["labels"]))
         adapter = folder / result_folder("lora")
@@ -130,7 +124,7 @@ def read_model(source: str) -> tuple["Model", "Tokenizer", dict[str, Any]]:
     else:
         if not facts and (folder / CONFIG).exists() and not (folder / "config.json").exists():
             raise InputError(f"{source} holds an adapter and no model: `minitl merge` makes one of both")
-        source = str(folder / result_folder(facts["strategy"])) if facts else source
+        source = model_source(source, facts)
         model = load_model(source)
     return model, load_tokenizer(source), facts
 

@@ -3,11 +3,14 @@
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from minitl.cli.options import read_lines, read_trained
+from minitl.cli.options import read_facts, read_lines, read_trained
 from minitl.cli.prompts import add_prompt_options, check_prompt_options, read_prompt_classifier
-from minitl.errors import InputError
+from minitl.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from minitl.data import Example
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -17,12 +20,18 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         description="Print one line a text, parted by tabs: of a classifier label, probability and text; of a score "
         "the score and the text; of --question the answer and its score; a translation or a summary alone. A tagger's "
         "words come one a line with their tags, the text being cut at its spaces; tokens likewise, with the "
-        "probability that they were replaced. With --labels, any language model or entailment classifier does: give "
+        "probability that they were replaced. A classifier or scorer of pairs is given both texts, with a tab between "
+        "them, or the second by --pair. With --labels, any language model or entailment classifier does: give "
         "the texts before the options, or on standard input.",
     )
     parser.add_argument("model", help="a folder that `minitl train` wrote, or a checkpoint folder or hub id")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: one a line from standard input)")
     parser.add_argument("--question", help="what the texts are to answer")
+    parser.add_argument(
+        "--pair",
+        metavar="TEXT",
+        help="the second text of each pair (default: what stands behind a tab, unless single texts were taught)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with all that the model says")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument(
@@ -36,6 +45,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def run(args: argparse.Namespace) -> int:
     check_prompt_options(args)
+    if args.labels and args.pair is not None:
+        raise InputError("--pair: a prompt has a place for one text")
     texts = args.texts or read_lines(None)
     for plain, values in _by_prompt(args, texts) if args.labels else _by_training(args, texts):
         print(json.dumps(values, ensure_ascii=False) if args.json else plain)
@@ -52,24 +63,28 @@ def _by_prompt(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Line]
 
 def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Line]:
     from minitl.data import Example, Question, TaggedSentence
+    from minitl.tasks.kinds import KINDS
     from minitl.tasks.regression import Regression
     from minitl.tasks.reward import RewardModel
+    from minitl.tasks.sources import Texts
     from minitl.training import predict
 
     model, task, name = read_trained(args.model, args.max_length)
     if name in ("causal-lm", "instruction", "masked-lm", "dpo", "grpo"):
-        raise InputError(
-            f"{args.model} is a {name} model: `minitl generate` lets it write, --labels asks it by a prompt"
-        )
+        writes = "" if name == "masked-lm" else "`minitl generate` lets it write, "
+        raise InputError(f"{args.model} is a {name} model: {writes}--labels asks it by a prompt")
     if name == "sentence-embedding":
         raise InputError(f"{args.model} gives vectors: `minitl embed` writes them")
+    if args.pair is not None and KINDS[name].data is not Texts:
+        raise InputError(f"--pair: a {name} model reads no pairs of texts")
     if name == "replaced-tokens":
         return _replaced(texts, model, task)
     if (args.question is not None) != (name == "question-answering"):
         raise InputError("--question: only of use with a model that answers questions, which needs one")
+    read = _reader(args) if KINDS[name].data is Texts else Example
     as_examples: dict[str, tuple[Callable[[str], Any], Callable[[Sequence[str], Any], Iterator[Line]]]] = {
-        "classification": (Example, lambda texts, said: _classes(texts, said, task.label_names)),  # type: ignore[attr-defined]
-        "regression": (Example, _scores),
+        "classification": (read, lambda texts, said: _classes(texts, said, task.label_names)),  # type: ignore[attr-defined]
+        "regression": (read, _scores),
         "token-classification": (lambda text: TaggedSentence(tuple(text.split())), _tags),
         "question-answering": (lambda text: Question(args.question, text), _answers),
         "translation": (Example, _written),
@@ -78,7 +93,35 @@ def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Lin
     if isinstance(task, RewardModel):  # which is taught by pairs, and scores texts
         name, task = "regression", Regression(task.tokenizer, task.max_length)
     make, show = as_examples[name]
-    return show(texts, predict(model, [make(text) for text in texts], task=task, batch_size=args.batch_size))
+    if args.pair is not None:
+        texts = [f"{text}\t{args.pair}" for text in texts]
+    examples = [make(text) for text in texts]
+    lines = show(texts, predict(model, examples, task=task, batch_size=args.batch_size))
+    return _both(lines, examples) if make is read else lines
+
+
+def _reader(args: argparse.Namespace) -> "Callable[[str], Example]":
+    """What makes an example of a text: a pair where there is a tab, unless the model was taught single texts."""
+    from minitl.data import Example
+
+    taught = read_facts(args.model).get("pairs")
+    if args.pair is not None and taught is False:
+        raise InputError(f"--pair: {args.model} was taught single texts")
+
+    def read(text: str) -> Example:
+        parts = [text] if taught is False else text.split("\t")
+        if len(parts) > 2 or (taught and len(parts) < 2):
+            reads = "pairs of texts" if taught else "a text or a pair"
+            raise DataError(f"{text!r}: {args.model} reads {reads}: expected one tab, before the second, or --pair")
+        return Example(parts[0], parts[1] if len(parts) == 2 else None)
+
+    return read
+
+
+def _both(lines: Iterator[Line], examples: "Sequence[Example]") -> Iterator[Line]:
+    """The lines, of which those of pairs name both texts."""
+    for (plain, values), example in zip(lines, examples, strict=True):
+        yield plain, values if example.pair is None else values | {"text": example.text, "pair": example.pair}
 
 
 def _classes(texts: Sequence[str], answers: Any, labels: Sequence[str]) -> Iterator[Line]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from minitl.training.lines import Lines
 from minitl.training.memory import memory_in_use
 
 if TYPE_CHECKING:
@@ -12,23 +13,25 @@ if TYPE_CHECKING:
 
     from minitl.training.log import Step, Validation
 
+BAR, TIME, GAPS = 12, 8, 4  # columns of the bar, of the time left, and between all parts
+
 
 class Bars:
-    """One bar a training, redrawn in place on a terminal; on a pipe, one line when a training ends.
+    """One bar a training, redrawn in place on a terminal; there and on a pipe, lines that stay.
 
     Use as a context manager; `training(title)` gives a listener for `fit`.
     """
 
     def __init__(self, console: "Console") -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.console = console
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=BAR),
+            TextColumn("{task.fields[count]}", markup=False),
             TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[numbers]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
@@ -42,56 +45,71 @@ class Bars:
     ) -> None:
         self._progress.stop()
 
-    def training(self, title: str) -> "Bar":
-        """A listener that draws one training."""
-        task = self._progress.add_task(title, total=None, numbers="")
+    def training(self, title: str, each: bool = False) -> "Bar":
+        """A listener that draws one training, and says a line for each validation, or for the last alone."""
+        task = self._progress.add_task(title, total=None, count="", numbers="")
 
-        def update(done: int, total: int, numbers: str) -> None:
-            self._progress.update(task, completed=done, total=total, numbers=numbers)
+        def update(done: int, total: int, parts: list[str]) -> None:
+            count = f"{done}/{total}"
+            room = self.console.width - len(title) - BAR - len(count) - TIME - GAPS
+            self._progress.update(task, completed=done, total=total, count=count, numbers=fitting(parts, room))
 
         def say(line: str) -> None:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-        def finish(line: str) -> None:
-            self._progress.update(task, visible=False)
-            say(line)
-
-        return Bar(title, update, say, finish)
+        return Bar(title, each, update, say, lambda: self._progress.update(task, visible=False))
 
 
-class Bar:
+class Bar(Lines):
     """Hears of one training's steps (`minitl.training.Listener`)."""
 
     def __init__(
         self,
         title: str,
-        update: Callable[[int, int, str], None],
+        each: bool,
+        update: Callable[[int, int, list[str]], None],
         say: Callable[[str], None],
-        finish: Callable[[str], None],
+        hide: Callable[[], None],
     ) -> None:
-        self._title, self._update, self._say, self._finish = title, update, say, finish
-        self._steps, self._loss, self._validated = 0, 0.0, ""
+        super().__init__(title, say)
+        self._each, self._update, self._hide = each, update, hide
+        self._validation = ""
         self._tokens, self._started = 0, time.perf_counter()
 
     def on_start(self, steps: int, done: int) -> None:
-        self._steps, self._started = steps, time.perf_counter()
-        if done:
-            self._say(f"{self._title}  goes on from step {done} of {steps}")
-        self._update(done, steps, "")
+        super().on_start(steps, done)
+        self._started = time.perf_counter()
+        self._update(done, steps, [])
 
     def on_step(self, step: "Step") -> None:
-        # A running mean over some ten steps: single batches jump too much to be read.
-        self._loss = step.loss if not self._loss else 0.9 * self._loss + 0.1 * step.loss
+        super().on_step(step)
         self._tokens += step.tokens
         speed = self._tokens / max(time.perf_counter() - self._started, 1e-9)
         memory = f"{memory_in_use() / 2**30:.1f} GiB"
-        numbers = (
-            f"loss {self._loss:.3f}  rate {step.learning_rate:.1e}  {speed:,.0f} tokens/s  {memory}{self._validated}"
-        )
-        self._update(step.step, self._steps, numbers)
+        parts = [
+            f"loss {self.loss:.3f}",
+            self._validation,
+            f"{speed:,.0f} tokens/s",
+            f"rate {step.learning_rate:.1e}",
+            memory,
+        ]
+        self._update(step.step, self.steps, [part for part in parts if part])
 
     def on_validation(self, validation: "Validation") -> None:
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in validation.metrics.items())
-        self._validated = f"  validation {scores}"
-        if validation.step >= self._steps:
-            self._finish(f"{self._title}  loss {self._loss:.3f}  validation {scores}")
+        self._validation = f"validation {validation.loss:.3f}"
+        last = validation.step >= self.steps
+        if self._each or last:
+            super().on_validation(validation)
+        if last:
+            self._hide()
+
+    def close(self) -> None:
+        super().close()
+        self._hide()
+
+
+def fitting(parts: list[str], room: int) -> str:
+    """As many of the first parts as have room, two blanks between them."""
+    while parts and len("  ".join(parts)) > room:
+        parts = parts[:-1]
+    return "  ".join(parts)

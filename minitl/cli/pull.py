@@ -43,6 +43,9 @@ def _pull_references() -> int:
     from minitl.errors import CheckpointError
 
     sizes, failed = small_references()
+    if failed and not sizes:
+        name, reason = next(iter(failed.items()))
+        raise CheckpointError(f"none of {len(failed)} checkpoints can be had; of {name}: {reason}")
     for name, size in sorted(sizes.items(), key=lambda item: item[1]):
         print(f"{size / 1e6:7,.1f} MB  {name}")
     print(

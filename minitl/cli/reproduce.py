@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         raise Interrupted(f"{what}. Finished runs are kept; go on with: {command_to_go_on()}", signum) from error
     console.print()
     if not titles.runs:
-        console.print(f"finished on {results['created'][:10]}; --restart begins anew", highlight=False)
+        console.print(f"finished on {results['created'][:10]}; --restart begins anew", highlight=False, soft_wrap=True)
     print_table(results, console, folder / "report.html")
     return 0
 

@@ -1,6 +1,7 @@
 """`minitl train`: teach a checkpoint a task, by a recipe in a TOML file or by options."""
 
 import argparse
+import contextlib
 import re
 import signal
 from collections.abc import Iterable
@@ -8,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from minitl.cli.options import FACTS, RECIPE, command_to_go_on, device, result_folder
+from minitl.cli.options import FACTS, RECIPE, command_to_go_on, quietly, result_folder
 from minitl.errors import Diverged, InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _training_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
             const="bfloat16",
             help="matrix products in bfloat16 over float32 weights",
         ),
-        parser.add_argument("--device", dest="model.device", type=device, help="cpu or cuda (default: cpu)"),
+        parser.add_argument("--device", dest="model.device", help="cpu or cuda (default: cpu)"),
         parser.add_argument(
             "--parallel",
             dest="model.parallel",
@@ -181,6 +182,7 @@ def _lora_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 def run(args: argparse.Namespace) -> int:
     from minitl.checkpoints.atomic import check_writable
+    from minitl.cli.rates import find_rate
     from minitl.training.distributed import started
 
     if args.restart and args.force:
@@ -194,13 +196,18 @@ def run(args: argparse.Namespace) -> int:
         check_writable(recipe.training.features)
     if (out / FACTS).exists() and not args.restart and not args.max_lr_find:
         raise InputError(f"{out} holds a finished training: name another --out, or replace it with --restart")
-    with started(recipe.model.parallel, recipe.model.device) as (engine, device):
+    with started(recipe.model.parallel, recipe.model.device) as (engine, device), _first_speaks(engine):
         recipe = replace(recipe, model=replace(recipe.model, device=device))
         if args.max_lr_find:
-            _find_rate(recipe)
+            find_rate(recipe)
         else:
             _train(recipe, engine, anew=args.restart, resume="forced" if args.force else not args.restart)
     return 0
+
+
+def _first_speaks(engine: "Engine") -> contextlib.AbstractContextManager[None]:
+    """Of several processes, one announces what all do alike."""
+    return quietly() if engine.rank > 0 else contextlib.nullcontext()
 
 
 def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Literal["forced"]) -> None:
@@ -222,6 +229,7 @@ def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Litera
     console = Console(quiet=engine.rank > 0)
     try:
         with Bars(console) as bars:
+            bar = bars.training(f"{strategy.name} on {Path(data.name).name}", each=True)
             result = fit(
                 model,
                 data.taught,
@@ -230,11 +238,12 @@ def _train(recipe: "Recipe", engine: "Engine", anew: bool, resume: bool | Litera
                 settings=settings,
                 strategy=strategy,
                 folder=out,
-                listener=bars.training(f"{strategy.name} on {data.name}"),
+                listener=bar,
                 resume=resume,
                 engine=engine,
                 replay=begun.replay,
             )
+            bar.close()
         scores = evaluate(model, test, task=task, batch_size=settings.eval_batch_size, engine=engine) if test else {}
         engine.collect(model)
         if engine.rank == 0:
@@ -269,26 +278,6 @@ def _finish(begun: "Beginning", result: "Result", scores: dict[str, float], cons
     write_json(out / FACTS, facts)
     discard_state(out)
     _print(console, facts, out)
-
-
-def _find_rate(recipe: "Recipe") -> None:
-    """--max-lr-find: OUT/learning_rates.csv, and what to make of it."""
-    from minitl.training import range_test
-    from minitl.training.beginning import begin
-
-    begun = begin(recipe)
-    recipe = begun.recipe
-    found = range_test(
-        begun.model, begun.data.taught, task=begun.task, settings=recipe.training, strategy=recipe.learns
-    )
-    path = Path(recipe.out) / "learning_rates.csv"
-    found.write(path)
-    highest = max(found.smoothed)
-    print("rate      loss")
-    for rate, loss in list(zip(found.rates, found.smoothed, strict=True))[::5]:
-        print(f"{rate:.1e}  {loss:8.4f}  {'█' * max(1, round(40 * loss / highest))}")
-    print(f"the loss falls fastest at {found.fastest:.1e}: a peak to try; it is lowest at {found.lowest:.1e}, too high")
-    print(f"every step is in {path}")
 
 
 def _recipe(args: argparse.Namespace) -> "Recipe":
@@ -328,14 +317,18 @@ def _targets(words: list[str]) -> list[str] | str:
 
 def _facts(begun: "Beginning", result: "Result") -> dict[str, Any]:
     """What the folder remembers of the training, for `predict` and `merge` and whoever reads it."""
+    from minitl.tasks.sources import Texts
+
     recipe, labels = begun.recipe, begun.data.label_names
     values = recipe.to_dict()
+    paired = any(example.pair is not None for example in begun.data.train) if recipe.kind.data is Texts else None
     return {
         "base": recipe.model.source,
         "task": recipe.task,
         "options": values["options"],
         "strategy": recipe.strategy.name,
         "labels": None if labels is None else list(labels),
+        **({} if paired is None else {"pairs": paired}),
         "recipe": values,
         "weights": str(next(begun.model.parameters()).dtype).removeprefix("torch."),
         "best_epoch": result.best_epoch,
@@ -370,7 +363,8 @@ def _save(begun: "Beginning") -> Path:
 
 
 def _print(console: "Console", facts: dict[str, Any], out: Path) -> None:
-    for split, named in (("validation", f"validation, epoch {facts['best_epoch']:g}"), ("test", "test")):
+    for split, named in (("validation", f"validation, best epoch {facts['best_epoch']:.3g}"), ("test", "test")):
         if facts.get(split):
-            console.print(f"{named}: " + "  ".join(f"{k} {v:.4f}" for k, v in facts[split].items()), highlight=False)
-    console.print(f"saved in {out}", highlight=False, soft_wrap=True)
+            scores = "  ".join(f"{name} {value:.4f}" for name, value in facts[split].items())
+            console.print(f"{named}: {scores}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"saved in {out}", highlight=False, markup=False, soft_wrap=True)

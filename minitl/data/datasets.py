@@ -103,7 +103,9 @@ def find_tables(name: str, asked: Columns, revision: str | None = None) -> Found
             return tables, asked, label_names, origin
         tried.append(fetched)
     tried.append(f"the embedded set (its names are {' and '.join(EMBEDDED_NAMES)})")
-    raise DataError(f"no data set {name!r} was found; tried: {'; '.join(tried)}")
+    raise DataError(
+        f"no data set {name!r} was found; tried: {'; '.join(tried)}. Without a network, name a file or folder"
+    )
 
 
 def _is_path(name: str) -> bool:

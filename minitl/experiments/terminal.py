@@ -47,7 +47,7 @@ def _table(study: Study, boxed: bool) -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD if boxed else None, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("Regime")
-    for column in ("Accuracy %", "F1 %", "Trainable", "Percent", "Seconds", "Memory", "Saved"):
+    for column in ("Accuracy %", "F1 %", "Trainable", "Share", "Seconds", "Memory", "Saved"):
         table.add_column(column, justify="right", no_wrap=True)
     for arm in study.arms:
         f1, seconds = arm.measured("f1"), arm.measured("seconds")

@@ -5,6 +5,8 @@ tokens    angela   mer  ##kel        spoke           (Devlin et al. 2019, sectio
 targets   B-per    I-per  -100       O
 """
 
+import copy
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,8 @@ from minitl.nn.output import Output
 from minitl.tasks.bio import are_entities, repaired
 from minitl.tasks.task import NO_TARGET, Task, TrainingBatch
 from minitl.tokenization import Row, Tokenizer
+
+log = logging.getLogger("minitl")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +45,8 @@ class TokenClassification(Task[TaggedSentence, WordsRow]):
     tokenizer    from `load_tokenizer`
     label_names  the tags. Where all but O begin with B- or I-, what is scored is entities, else words
     max_length   tokens of a row, special tokens included; a longer sentence is read in several rows, between words
+
+    A finished model (`in_full`) may be measured on words with tags that it was not taught: they count as missed.
     """
 
     name = "token-classification"
@@ -51,7 +57,22 @@ class TokenClassification(Task[TaggedSentence, WordsRow]):
         self.max_length = max_length
         self.entities = are_entities(self.label_names)
         self.metric = "f1" if self.entities else "accuracy"
+        self.finished = False
         self._index = {name: i for i, name in enumerate(self.label_names)}
+
+    def in_full(self) -> "TokenClassification":
+        full = copy.copy(self)
+        full.finished = True
+        return full
+
+    def check(self, examples: Sequence[TaggedSentence], where: str) -> None:
+        super().check(examples, where)
+        unknown = [tag for example in examples for tag in example.tags or () if tag not in self._index]
+        if unknown:
+            log.warning(
+                "%d words of the %s have tags that were not taught, and count as missed: %s",
+                len(unknown), where, ", ".join(sorted(set(unknown))),
+            )  # fmt: skip
 
     def check_example(self, example: TaggedSentence) -> str | None:
         if not example.words:
@@ -60,8 +81,12 @@ class TokenClassification(Task[TaggedSentence, WordsRow]):
             return "a sentence without tags"
         if len(example.tags) != len(example.words):
             return f"{len(example.words)} words and {len(example.tags)} tags: expected as many of each"
-        unknown = next((tag for tag in example.tags if tag not in self._index), None)
+        unknown = next((tag for tag in example.tags if not self._may_be(tag)), None)
         return None if unknown is None else f"tag {unknown!r} is not one of {', '.join(self.label_names)}"
+
+    def _may_be(self, tag: str) -> bool:
+        """Whether it can be learnt; of a finished model, whether it can be counted: as an entity among entities."""
+        return tag in self._index or (self.finished and (not self.entities or tag[:2] in ("B-", "I-", "O")))
 
     def is_labelled(self, example: TaggedSentence) -> bool:
         return example.tags is not None

@@ -2,6 +2,7 @@
 
 from minitl.training.evaluation import evaluate, predict
 from minitl.training.fit import Result, fit
+from minitl.training.lines import Lines
 from minitl.training.log import History, Listener, Step, Validation
 from minitl.training.lora_plus import LoraPlus
 from minitl.training.range_test import RangeTest, range_test
@@ -16,6 +17,7 @@ __all__ = [
     "HEAD_THEN_BODY",
     "NEW_TOKENS",
     "History",
+    "Lines",
     "Listener",
     "LoraPlus",
     "RangeTest",

@@ -4,6 +4,7 @@ A checkpoint brings its weights and its tokenizer. From scratch, weights are ran
 recipe names, or is learned from the training texts.
 """
 
+import logging
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from minitl.tokenization.learning import learn_tokenizer
 from minitl.training.engine import ALONE, Engine
 from minitl.training.recipe import Lora, ModelPart, Recipe
 from minitl.training.replay import Replay
+from minitl.training.tensorboard import TensorBoard
+
+log = logging.getLogger("minitl")
 
 LEARNED = "tokenizer"  # of the recipe's folder: where a learned tokenizer is kept
 
@@ -50,6 +54,8 @@ def begin(recipe: Recipe, anew: bool = True, engine: Engine = ALONE) -> Beginnin
     loading of each raises.
     """
     kind = recipe.kind
+    if recipe.training.tensorboard:
+        TensorBoard(Path(recipe.out))  # which says now whether its package is there
     data = kind.load(recipe.data)
     _check(data, recipe)
     torch.manual_seed(recipe.training.seed)
@@ -70,6 +76,8 @@ def _check(data: Dataset[Any], recipe: Recipe) -> None:
     if data.label_names is not None and len(data.label_names) < 2:
         raise DataError(f"{data.name}: has {data.label_names} alone: there is nothing to tell apart")
     recipe.training.check_validation(data.validation)
+    if data.stream is None and len(data.train) == 1 and not data.validation:
+        log.warning("%s: one example, none is held out; in a .txt a blank line ends an example", data.origin)
 
 
 def _model(recipe: Recipe, data: Dataset[Any], anew: bool, engine: Engine) -> tuple[Model, Tokenizer]:

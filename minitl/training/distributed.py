@@ -46,7 +46,7 @@ def started(parallel: str, device: str) -> Iterator[tuple[Engine, str]]:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if parallel == "none":
         if world > 1:
-            raise InputError(f"torchrun started {world} processes: say how they share the work, ddp or fsdp")
+            raise InputError(f"torchrun started {world} processes: say how they share the work, --parallel ddp or fsdp")
         yield ALONE, device
         return
     if "RANK" not in os.environ:

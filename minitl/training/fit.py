@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +52,7 @@ class Result:
     steps         optimiser steps taken
     seconds       wall-clock time, evaluation included, over all parts of an interrupted training
     peak_memory   bytes, the largest over all parts of an interrupted training
+    history       every step and validation; not shown when the result is printed
     """
 
     best_epoch: float
@@ -59,7 +60,7 @@ class Result:
     steps: int
     seconds: float
     peak_memory: int
-    history: History
+    history: History = field(repr=False)
 
 
 def fit(
@@ -85,7 +86,7 @@ def fit(
     folder     where the log is kept, and the state of the training: saved after the first epoch, after each later one
                and every ten minutes unless saving would then take more than a tenth of the time, and at the end. It
                stays there until `discard_state(folder)`, so that nothing is lost before the caller has saved the result
-    listener   told of each step, for progress bars
+    listener   told of each step, for progress bars; `Lines()` prints a line after each validation
     resume     go on from the state in `folder` if there is one: the result is that of an unbroken run. "forced": also
                from that of a training with other settings or data
     engine     on how many processes, each of which calls this
@@ -383,14 +384,9 @@ class Training:
 
     def _stop_unless_good(self, what: str, value: float, step: int, window: Sequence[Sequence[int]] = ()) -> None:
         """Raise Diverged, with the best weights back in place, where `value` is not finite, or the loss explodes."""
-        progress, explosion = self.progress, self.settings.explosion
-        first = progress.first_losses
-        limit = math.inf
-        if what == "loss" and math.isfinite(value) and explosion:
-            if len(first) < FIRST:
-                first.append(abs(value))
-            else:
-                limit = explosion * (1 + sum(first) / len(first))
+        progress, limit = self.progress, math.inf
+        if what == "loss" and math.isfinite(value):
+            limit = self._explodes_above(abs(value))
         if math.isfinite(value) and value <= limit:
             return
         self._restore_best()
@@ -402,14 +398,24 @@ class Training:
         if window and self.folder is not None and self.engine.rank == 0:
             seen = f"; what was read is in {save_batches(self.folder, self.feed, window, facts)}"
         epoch = math.ceil(self.epoch + (step - progress.step) / self.windows_per_epoch)
-        beyond = (
-            f", above {limit:.3g}, which `explosion` allows after losses of {sum(first) / FIRST:.3g} in the beginning"
-        )
+        usual = limit / (self.settings.explosion or 1) - 1
+        beyond = f", above {limit:.3g}, which is all that `explosion` allows after {usual:.2g} in the beginning"
         raise Diverged(
             f"the {what} is {value:.3g}{beyond if limit < math.inf else ''} at step {step} of {self.steps} "
             f"(epoch {epoch}); {kept}; the learning rate was "
             f"{self.rate(step - 1):.2g}, and a lower one may help{seen}"
         )
+
+    def _explodes_above(self, loss: float) -> float:
+        """The loss that is too much, by the first one or the mean of the first few, whichever is lower.
+
+        The mean alone would not do: the first few may have exploded themselves.
+        """
+        first, explosion = self.progress.first_losses, self.settings.explosion
+        limit = explosion * (1 + min(first[0], sum(first) / len(first))) if first and explosion else math.inf
+        if len(first) < FIRST and loss <= limit:
+            first.append(loss)
+        return limit
 
     def _restore_best(self) -> None:
         with torch.no_grad():

@@ -269,6 +269,7 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         raise InputError(f"{where}: out must name the folder of the result, got {out!r}")
     name = values.get("strategy", {}).get("name", "full")
     _refuse_other(name, STRATEGIES, f"{where}: strategy.name")
+    _refuse_other_strategy(values.get("strategy", {}), name, where)
     kind, parts = KINDS[task], {table: values.get(table, {}) for table in TABLES}
     recipe = Recipe(
         out,
@@ -289,6 +290,17 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         raise InputError(f"{where}: strategy: {error}") from error
     _check_tables(recipe, where)
     return recipe
+
+
+def _refuse_other_strategy(values: Mapping[str, Any], name: str, where: str) -> None:
+    """InputError for a key that the strategy lacks and another has."""
+    known = {one: [field.name for field in fields(part)] for one, part in STRATEGIES.items()}
+    for key in values:
+        others = [one for one, keys in known.items() if key in keys]
+        if others and name not in others:
+            raise InputError(
+                f"{where}: strategy: {key!r} is a key of {', '.join(others)}, and strategy.name is {name!r}"
+            )
 
 
 def _check_tables(recipe: Recipe, where: str) -> None:

@@ -39,7 +39,8 @@ class Settings:
     eval_batch_size   examples per forward pass when evaluating
     evaluate_every    optimiser steps between two validations; None = one after each epoch
     patience          validations without a better metric after which the training ends; None = never
-    explosion         a loss so many times that of the first ten steps ends the training as one that diverged; 0 = none
+    explosion         a loss so many times (1 + that of the first step, or the mean of the first ten where that is
+                      lower) ends the training as one that diverged; 0 = none
     log_every         optimiser steps between two lines of the log
     save_every        optimiser steps between two states; None = by time, see `fit`
     keep              how many of the last states stay, should the newest be damaged

@@ -117,7 +117,7 @@ def read_state(folder: Path) -> tuple[Weights | ShardedWeights, dict[str, Any]] 
         return weights, facts
     if damaged:
         raise CheckpointError(
-            f"no state in {folder / STATES} is whole: {'; '.join(damaged.values())}: --restart begins anew"
+            f"no state in {folder / STATES} is whole: {'; '.join(damaged.values())}: resume=False begins anew"
         )
     return None
 
@@ -134,7 +134,7 @@ def check_identity(before: Any, now: Any, folder: Path, forced: bool) -> None:
     if not forced:
         raise TrainingError(
             f"{folder} holds the state of a training that differs: {', '.join(differing)}: go on as it began, begin "
-            'anew (resume=False, --restart), or go on all the same (resume="forced", --force)'
+            'anew (resume=False), or go on all the same (resume="forced")'
         )
     log.warning("%s: goes on with what differs: %s", folder, ", ".join(differing))
 

@@ -1,5 +1,6 @@
 """Exit codes and errors of the command line."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,13 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture
         main(argv)
     assert ended.value.code == 2
     assert "usage: minitl" in capsys.readouterr().err
+
+
+def test_called_without_a_verb_it_lists_them(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main([])
+    said = capsys.readouterr().err
+    assert all(re.search(rf"^    {verb}\s", said, re.M) for verb in VERBS)
 
 
 def test_a_failure_is_one_line_on_standard_error_and_exit_code_1(tmp_path: Path):

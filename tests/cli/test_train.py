@@ -15,10 +15,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from minitl import LoraConfig
+from minitl import LoraConfig, load_model, load_tokenizer
+from minitl.cli import rates
 from minitl.cli.main import main
 from minitl.errors import CheckpointError
-from minitl.training import FROZEN, FULL, GRADUAL, NEW_TOKENS, Settings, Strategy
+from minitl.training import FROZEN, FULL, GRADUAL, NEW_TOKENS, RangeTest, Settings, Strategy
 
 # A tiny model gains nothing by a second thread, and waits long for it on a busy machine.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -46,6 +47,13 @@ def test_what_is_trained_predicts_and_merges(
 
     assert main(["evaluate", str(out), "--data", str(reviews)]) == 0
     assert f"accuracy {facts['test']['accuracy']:.4f}" in capsys.readouterr().out
+
+    assert main(["generate", str(out), "A film"]) == 1
+    assert capsys.readouterr().err == f"minitl: {out} was taught classification, and writes nothing\n"
+    where = "is an adapter for `load_adapter`" if strategy == "lora" else f"its checkpoint is in {out / 'model'}"
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(CheckpointError, match=re.escape(where)):
+            load(out)
 
     if strategy == "lora":
         assert main(["merge", str(out), str(tmp_path / "merged")]) == 0
@@ -153,7 +161,8 @@ def test_other_settings_than_those_of_the_interrupted_training_need_a_restart(
     assert (out / "states").exists()  # what was trained is not lost
     assert train(tiny, reviews, out, "--seed", "1") == 1
     message = capsys.readouterr().err
-    assert "differs: settings.seed was 0 and is 1: go on as it began, begin anew (resume=False, --restart)" in message
+    assert "differs: settings.seed was 0 and is 1: go on as it began, " in message
+    assert message.endswith("begin anew (--restart), or go on all the same (--force)\n")
     assert train(tiny, reviews, out, "--seed", "1", "--force") == 0  # the old one's weights, by the new one's name
     assert tomllib.loads((out / "recipe.toml").read_text())["training"]["seed"] == 1
     assert train(tiny, reviews, out, "--seed", "1", "--restart") == 0
@@ -290,14 +299,21 @@ def test_options_that_would_do_nothing_or_harm_are_refused(
 
 
 @pytest.mark.parametrize(
-    "device", ["gpu", pytest.param("cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here"))]
+    ("device", "complaint"),
+    [
+        ("gpu", "device must be one of cpu, cuda, mps, got 'gpu'"),
+        pytest.param(
+            "cuda",
+            "device 'cuda': torch sees 0 GPUs here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here"),
+        ),
+    ],
 )
-def test_a_device_that_is_not_there_is_wrong_usage(
-    tiny: Path, reviews: Path, tmp_path: Path, device: str, capsys: pytest.CaptureFixture[str]
+def test_a_device_that_is_not_there_is_one_line(
+    tiny: Path, reviews: Path, tmp_path: Path, device: str, complaint: str, capsys: pytest.CaptureFixture[str]
 ):
-    with pytest.raises(SystemExit):
-        train(tiny, reviews, tmp_path / "out", "--device", device)
-    assert "argument --device" in capsys.readouterr().err
+    assert train(tiny, reviews, tmp_path / "out", "--device", device) == 1
+    assert re.fullmatch(f"minitl: .*{complaint}\n", capsys.readouterr().err)
 
 
 def test_bytes_that_are_no_text_are_one_line(tiny: Path, reviews: Path, tmp_path: Path):
@@ -370,13 +386,33 @@ def test_a_killed_training_goes_on_from_its_last_epoch(tiny: Path, reviews: Path
 
 
 def test_a_range_test_trains_nothing_and_says_what_it_found(
-    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     out = tmp_path / "out"
-    assert train(tiny, reviews, out, "--max-lr-find") == 0
-    assert re.search(r"falls fastest at \d\.\de-\d\d: a peak to try; it is lowest at", capsys.readouterr().out)
+    assert train(tiny, reviews, out, "--max-lr-find", "--seed", "1") == 0
+    header, *rows, said, _ = capsys.readouterr().out.splitlines()
+    assert header == "rate      loss"
+    assert len(rows) > 10
+    assert re.fullmatch(r"the loss falls fastest at \d\.\de-\d\d: a peak to try; it is lowest at .*, too high", said)
     assert (out / "learning_rates.csv").read_text().startswith("learning_rate,loss,smoothed\n")
-    assert {file.name for file in out.iterdir()} == {"learning_rates.csv"}
+    assert not (out / "model").exists()
+
+    monkeypatch.setattr(RangeTest, "falls", False)
+    assert train(tiny, reviews, out, "--max-lr-find") == 0
+    assert "there is none to recommend" in capsys.readouterr().out
+
+    shown, row = [0], rates._row
+
+    def stopping(found: RangeTest) -> str:
+        shown[0] += 1
+        if shown[0] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return row(found)
+
+    monkeypatch.setattr(rates, "_row", stopping)
+    assert train(tiny, reviews, tmp_path / "stopped", "--max-lr-find") == 130
+    assert "stopped after 11 steps, which are in" in capsys.readouterr().err
+    assert len((tmp_path / "stopped" / "learning_rates.csv").read_text().splitlines()) == 12
 
 
 def test_a_card_lies_beside_the_result(tiny: Path, reviews: Path, tmp_path: Path):

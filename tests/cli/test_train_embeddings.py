@@ -57,6 +57,36 @@ def test_a_model_of_scored_pairs(tiny: Path, scored: Path, tmp_path: Path, capsy
     np.testing.assert_allclose(encoder.encode(["the good film", "a day"]).numpy(), written, atol=1e-5)
 
 
+def test_another_set_is_read_as_the_recipe_says(
+    tiny: Path, scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    out, rows = tmp_path / "out", scored.read_text().splitlines()
+    assert train(tiny, scored, out, "--set", "options.loss=cosine", "--epochs", "1") == 0
+    (same := tmp_path / "same.csv").write_text("\n".join(rows[:31]) + "\n")
+    (other := tmp_path / "other.csv").write_text("\n".join(["sentence1,sentence2,score", *rows[1:31]]) + "\n")
+    capsys.readouterr()
+    caplog.clear()
+    assert main(["evaluate", str(out), "--data", str(same)]) == 0  # both its scale and its columns
+    said = capsys.readouterr().out.partition("30 examples: ")[2]
+    assert said
+    assert not caplog.messages
+    assert main(["evaluate", str(out), "--data", str(other)]) == 0  # its scale, and columns of usual names
+    assert capsys.readouterr().out.endswith(said)
+    assert "other.csv is read by usual columns, not by those of the training" in caplog.text
+    assert main(["evaluate", str(out), "--data", str(same), "--set", "data.highest=10"]) == 0
+    assert not capsys.readouterr().out.endswith(said)
+    assert main(["evaluate", str(out), "--data", str(same), "--set", "data.highest=4"]) == 1
+    assert "a score from 0 to 4" in capsys.readouterr().err
+    for wrong, message in {
+        "data.source=a": "--set data.source: what is measured is all that --data names",
+        "training.lr=1": "--set training: what is measured",
+        "data.hihgest=5": "--set data: unknown key 'hihgest', did you mean 'highest'?",
+        "data.highest=a": "--set data.highest must be a finite number, got 'a'",
+    }.items():
+        assert main(["evaluate", str(out), "--data", str(same), "--set", wrong]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_positives_by_their_score_under_an_adapter(
     tiny: Path, scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,33 @@ def test_dpo(writer: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert float(whole["margin"]) == pytest.approx(test["margin"], rel=0.5)
     assert main(["predict", str(tmp_path / "out"), "a text"]) == 1
     assert "is a dpo model: `minitl generate` lets it write" in capsys.readouterr().err
+    # by itself, and as the checkpoint that is in it or that is made of it
+    folder = tmp_path / "out" / "model"
+    if strategy == "lora":
+        folder = tmp_path / "merged"
+        assert main(["merge", str(tmp_path / "out"), str(folder)]) == 0
+        capsys.readouterr()
+    told = []
+    for source in (tmp_path / "out", folder, writer):
+        assert main(["generate", str(source), "the film", "--max-new-tokens", "5"]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] != told[2]
+
+
+def test_what_was_taught_by_a_template_is_asked_by_it(
+    writer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "told.jsonl"
+    data.write_text("\n".join(json.dumps({"prompt": f"the {s}", "completion": " was good"}) for s in SUBJECTS))
+    path = recipe(tmp_path, "instruction", writer, data, template="good {prompt} bad", max_length=24)
+    trained(tmp_path, str(path))
+    told = []
+    for source, prompt in ((tmp_path / "out", "the film"), (tmp_path / "out" / "model", "good the film bad")):
+        capsys.readouterr()
+        assert main(["generate", str(source), prompt, "--max-new-tokens", "3"]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1]
+    assert told[0].startswith("good the film bad")
 
 
 @pytest.mark.parametrize("strategy", ["full", "lora"])

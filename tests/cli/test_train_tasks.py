@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from minitl import load_model, load_tokenizer
 from minitl.cli.main import main
 from minitl.training.lock import alone_in
 
@@ -52,9 +53,14 @@ def test_tagging(tiny: Path, tagged: Path, tmp_path: Path, capsys: pytest.Captur
     assert main(["predict", str(tmp_path / "out"), "the good film"]) == 0
     assert capsys.readouterr().out == "the\tO\ngood\tB-praise\nfilm\tO\n\n"
     if strategy == "lora":
-        assert main(["merge", str(tmp_path / "out"), str(tmp_path / "merged")]) == 0
         capsys.readouterr()
-        assert main(["predict", str(tmp_path / "merged"), "--json", "good film"]) == 0
+        merged, adapter = tmp_path / "merged", tmp_path / "out" / "adapter"
+        assert main(["merge", str(tmp_path / "out"), str(merged)]) == 0
+        assert capsys.readouterr().out == f"saved in {merged}: {tiny} with the update of {adapter}\n"
+        card = (merged / "README.md").read_text()
+        assert card.startswith((adapter / "README.md").read_text())
+        assert "`minitl merge` added the adapter's update to the base's weights" in card
+        assert main(["predict", str(merged), "--json", "good film"]) == 0
         assert json.loads(capsys.readouterr().out) == {"words": ["good", "film"], "tags": ["B-praise", "O"]}
 
 
@@ -94,8 +100,39 @@ def test_scoring(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["predict", str(tmp_path / "out"), "film film film film film", "good good good good film"]) == 0
     low, high = (float(line.split("\t")[0]) for line in capsys.readouterr().out.splitlines())
     assert low + 1 < high
+    assert main(["predict", str(tmp_path / "out"), "film\tfilm"]) == 0  # of single texts, a tab is a part
+    assert main(["predict", str(tmp_path / "out"), "film", "--pair", "film"]) == 1
+    assert "--pair: " in (said := capsys.readouterr()).err
+    assert "was taught single texts" in said.err
     assert main(["evaluate", str(tmp_path / "out"), "--data", str(data)]) == 0
     assert "spearman" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_pairs_are_asked_as_pairs(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str) -> None:
+    rng, data, out = random.Random(0), tmp_path / "pairs.csv", tmp_path / "out"
+    rows = [(one, rng.choice(WORDS), one in WORDS[:4]) for one in rng.choices(WORDS, k=40)]
+    labels = ["other", "thing"] if task == "classification" else [0.5, 1.5]
+    data.write_text("sentence1,sentence2,label\n" + "\n".join(f"{a},{b},{labels[c]}" for a, b, c in rows))
+    assert main(["train", str(recipe(tmp_path, tiny, task, data, training={"epochs": 1}))]) == 0
+    model, tokenizer = load_model(out / "model"), load_tokenizer(out / "model")
+    logits = model(**tokenizer(["the film"], ["a book"])).logits[0]
+    expected = logits.softmax(-1).max() if task == "classification" else logits[0]
+    capsys.readouterr()
+    for words in (["the film\ta book"], ["the film", "--pair", "a book"]):
+        assert main(["predict", str(out), *words]) == 0
+        *_, number, one, other = capsys.readouterr().out.strip().split("\t")
+        assert (one, other) == ("the film", "a book")
+        assert float(number) == pytest.approx(expected.item(), abs=1e-4)
+    assert main(["predict", str(out), "--json", "the film\ta book"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["text"], said["pair"]) == ("the film", "a book")
+    for words in (["the film"], ["the\tgood\tfilm"], ["the\tfilm", "--pair", "book"]):
+        assert main(["predict", str(out), *words]) == 1
+        assert "out reads pairs of texts: expected one tab, before the second, or --pair" in capsys.readouterr().err
+    assert main(["predict", str(out / "model"), "the film", "a\tb"]) == 0  # which does not say what it was taught
+    assert main(["predict", str(out / "model"), "a\tb\tc"]) == 1
+    assert "reads a text or a pair" in capsys.readouterr().err
 
 
 def test_learning_a_language(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +148,7 @@ def test_learning_a_language(tiny: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert main(["evaluate", str(tmp_path / "out"), "--data", str(text)]) == 0
     assert "perplexity" in capsys.readouterr().out
     assert main(["predict", str(tmp_path / "out"), "a text"]) == 1
-    assert "is a masked-lm model: `minitl generate` lets it write" in capsys.readouterr().err
+    assert "is a masked-lm model: --labels asks it by a prompt" in capsys.readouterr().err
 
 
 def test_an_adapter_of_a_language_model_is_merged_with_its_head(
@@ -158,7 +195,7 @@ def test_the_saved_recipe_gives_the_same_training(
         ("training=1", "task.toml: training must be a table, got 1"),
         ("task=clasification", "task 'clasification', did you mean 'classification'?"),
         ("strategy.name=lorra", "strategy.name 'lorra', did you mean 'lora'?"),
-        ("strategy.rank=4", "task.toml: strategy: unknown key 'rank'"),
+        ("strategy.rank=4", "task.toml: strategy: 'rank' is a key of lora, and strategy.name is 'full'"),
         ("data.column=1", "task.toml: data: unknown key 'column'"),
         ("options.overlap=1", "task.toml: options: unknown key 'overlap'"),
         ("model.device=3", "task.toml: model.device must be a string, got 3"),

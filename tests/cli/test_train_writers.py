@@ -57,6 +57,8 @@ def test_translating(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"12 examples: loss {facts['test']['loss']:.4f}, bleu" in capsys.readouterr().out
     assert main(["generate", str(out / "model"), "zwei drei", "--max-new-tokens", "10"]) == 0
     written = capsys.readouterr().out
+    assert main(["generate", str(out), "zwei drei"]) == 0  # so much was to be written in the training, too
+    assert capsys.readouterr().out == written
     assert main(["predict", str(out), "zwei drei"]) == 0
     assert capsys.readouterr().out.strip() == written.strip()
     assert main(["predict", str(out), "--json", "zwei drei"]) == 0

@@ -123,3 +123,29 @@ def test_a_tiny_model_learns_to_tag_and_says_so_without_tags(tiny: Path, frozen:
     assert task.score(said, examples[40:])["accuracy"] == pytest.approx(
         evaluate(model, examples[40:], task=task)["accuracy"]
     )
+
+
+def test_tags_that_were_not_taught_count_as_missed_in_a_finished_model(
+    task: TokenClassification, tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = load_model(tiny, "token-classification", labels=TAGS)
+    known = sentence(["good", "film"], ["B-thing", "O"])
+    unknown = sentence(["bad", "book"], ["B-person", "I-person"])
+    with pytest.raises(DataError, match="validation example 1: tag 'B-person'"):
+        fit(model, [known], [known, unknown], task=task, settings=Settings(epochs=1))
+    caplog.clear()
+    alone = evaluate(model, [known], task=task)
+    assert not caplog.messages
+    both = evaluate(model, [known, unknown], task=task)
+    assert caplog.messages == [
+        "2 words of the evaluation have tags that were not taught, and count as missed: B-person, I-person"
+    ]
+    assert both["loss"] == pytest.approx(alone["loss"])  # nothing is said of how likely they are
+    assert both["accuracy"] == alone["accuracy"] / 2
+    with pytest.raises(DataError, match="tag 'NOUN' is not one of"):  # of no entity: other data were meant
+        evaluate(model, [sentence(["film"], ["NOUN"])], task=task)
+    finished = task.in_full()
+    truth = [known, unknown]
+    assert finished.score([["B-thing", "O"], ["O", "O"]], truth) == {
+        "accuracy": 0.5, "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)
+    }  # fmt: skip

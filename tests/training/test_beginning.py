@@ -1,5 +1,6 @@
 """What a recipe begins with: a checkpoint, or random weights with a tokenizer of their own."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,21 @@ def test_weights_are_random_and_the_vocabulary_is_of_the_training_texts(text: Pa
     assert begun.model.config.vocab_size == begun.tokenizer.vocab_size <= 200
     assert begun.model.config.pad_token_id == begun.tokenizer.pad_token_id
     assert begun.recipe.options.max_length == 32  # all that there are positions for
+
+
+def test_a_text_of_one_document_is_named(text: Path, caplog: pytest.LogCaptureFixture) -> None:
+    begin(scratch(text, {"config": BERT}))
+    assert not caplog.messages
+    text.write_text(text.read_text().replace("\n\n", "\n"))
+    begin(scratch(text, {"config": BERT}))
+    assert caplog.messages == [f"{text}: one example, none is held out; in a .txt a blank line ends an example"]
+
+
+def test_a_package_that_is_absent_is_named_before_anything_is_read(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    text.unlink()
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        begin(scratch(text, {"config": BERT}, training={"tensorboard": True}))
 
 
 def test_the_seed_decides_the_weights(text: Path) -> None:

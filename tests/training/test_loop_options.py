@@ -272,7 +272,10 @@ def test_a_loss_that_explodes_ends_the_training_and_leaves_the_batch(
         return (loss * 1000 if calls[0] == 13 else loss), count
 
     monkeypatch.setattr(task, "loss", exploding)
-    with pytest.raises(Diverged, match=r"above 17, which `explosion` allows .* at step 13 of 18 .*what was read is in"):
+    with pytest.raises(
+        Diverged,
+        match=r"above 1[0-9.]+, which is all that `explosion` allows .* at step 13 of 18 .*what was read is in",
+    ):
         train(QUICK, folder=tmp_path)
     facts = json.loads((tmp_path / "diverged" / "facts.json").read_text())
     tensors = load_file(tmp_path / "diverged" / "batches.safetensors")
@@ -283,6 +286,20 @@ def test_a_loss_that_explodes_ends_the_training_and_leaves_the_batch(
     assert tensors["targets.0.labels"].equal(expected.targets["labels"])
     monkeypatch.undo()
     train(replace(QUICK, explosion=0.0))
+
+
+def test_a_training_that_explodes_from_the_beginning_is_known_by_its_first_loss(train: Train, tmp_path: Path) -> None:
+    wild = replace(QUICK, optimizer="sgd", learning_rate=1e3, warmup=0.0, clip=0.0)
+    with pytest.raises(Diverged, match=r"the loss is .* above 1[0-9.]+, which is all that `explosion` allows") as told:
+        train(wild, folder=tmp_path)
+    step = int(str(told.value).partition("at step ")[2].partition(" ")[0])
+    assert 1 < step <= 10
+    # one that goes on after an interruption has the same yardstick
+    with pytest.raises(Interrupted):
+        train(wild, folder=tmp_path / "stopped", listener=Hearing(stop_at=1))
+    with pytest.raises(Diverged) as again:
+        train(wild, folder=tmp_path / "stopped", resume=True)
+    assert str(again.value).partition("; what")[0] == str(told.value).partition("; what")[0]
 
 
 def _examples(train: Train) -> list[Example]:

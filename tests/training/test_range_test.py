@@ -50,6 +50,21 @@ def test_what_is_recommended() -> None:
     assert (found.fastest, found.lowest) == (1e3, 1e5)
 
 
+def test_a_loss_that_only_varies_recommends_nothing() -> None:
+    rates = [10.0**i for i in range(30)]
+
+    def found(smoothed: list[float], varies: float) -> RangeTest:
+        return RangeTest(rates, [loss + varies * (-1) ** i for i, loss in enumerate(smoothed)], smoothed)
+
+    flat, falling = [0.7] * 30, [0.7] * 20 + [0.6] * 5 + [0.9] * 5
+    assert not RangeTest([], [], []).falls
+    assert not found(flat, 0.001).falls
+    assert not found([0.7] * 20 + [0.68] * 10, 0.001).falls  # not by a twentieth
+    assert found(falling, 0.02).falls
+    assert not found(falling, 0.2).falls  # by less than from one batch to the next
+    assert found(falling, 0.02).fastest < found(falling, 0.02).lowest
+
+
 def test_too_few_steps(classifier: Callable[[], Model], task: SequenceClassification, examples: list[Example]) -> None:
     with pytest.raises(InputError, match="at least 10 steps"):
         range_test(classifier(), examples, task=task, steps=3)

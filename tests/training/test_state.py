@@ -98,7 +98,7 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(
 def test_where_all_are_damaged_it_says_so_and_begins_nothing(train: Train, tmp_path: Path) -> None:
     for place in stop(train, tmp_path, 5):
         harm(place, "cut")
-    with pytest.raises(CheckpointError, match=r"no state in .* is whole: .* --restart begins anew"):
+    with pytest.raises(CheckpointError, match=r"no state in .* is whole: .* resume=False begins anew"):
         train(tmp_path, resume=True)
 
 
