@@ -1,6 +1,7 @@
 """train, predict, evaluate and merge, one after the other, as a user types them."""
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from safetensors import safe_open
 from minitl import LoraConfig, load_model, load_tokenizer
 from minitl.cli import rates
 from minitl.cli.main import main
+from minitl.cli.train import _first_speaks
 from minitl.errors import CheckpointError
 from minitl.training import FROZEN, FULL, GRADUAL, NEW_TOKENS, RangeTest, Settings, Strategy
 
@@ -413,6 +416,13 @@ def test_a_range_test_trains_nothing_and_says_what_it_found(
     assert train(tiny, reviews, tmp_path / "stopped", "--max-lr-find") == 130
     assert "stopped after 11 steps, which are in" in capsys.readouterr().err
     assert len((tmp_path / "stopped" / "learning_rates.csv").read_text().splitlines()) == 12
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_the_first_announces(rank: int, caplog: pytest.LogCaptureFixture):
+    with _first_speaks(SimpleNamespace(rank=rank)):  # type: ignore[arg-type]
+        logging.getLogger("minitl").warning("a new head")
+    assert caplog.messages == ["a new head"][rank:]
 
 
 def test_a_card_lies_beside_the_result(tiny: Path, reviews: Path, tmp_path: Path):
