@@ -52,10 +52,11 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             medians, spread_of = [one["median"] for one in seconds], [one["iqr"] / 2 for one in seconds]
             axes.errorbar(places, medians, yerr=spread_of, marker="o", capsize=3, color=colour, label=name)
             axes.annotate(name, (places[-1], medians[-1]), xytext=(6, 0), textcoords="offset points", va="center")
-            axes.set_xlim(-0.03 * places[-1], 1.3 * places[-1])
-            axes.set_ylim(bottom=0)
-            axes.spines[["top", "right"]].set_visible(False)
-    left.set_xlabel("padding in a batch drawn at random, %, beside 8,192 tokens")
+    for axes in (left, right):  # once all is in them: a limit that is set holds
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(-0.03 * axes.get_xlim()[1], 1.25 * axes.get_xlim()[1])
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_xlabel("padding beside 8,192 tokens, %")
     right.set_xlabel("tokens, no padding")
     left.set_ylabel("seconds of an epoch")
     figure.savefig(path, metadata={"Date": None})

@@ -70,16 +70,16 @@ class Portions:
 
     def begin(self, place: Place | None) -> Feed:
         self.portions = self.stream.portions(place)
-        self.ahead = self.thread.submit(self._read)
+        self.ahead = self.thread.submit(self._read, self.portions)
         return self.turn()
 
     def turn(self) -> Feed:
         self.place, feed = self.ahead.result()
-        self.ahead = self.thread.submit(self._read)
+        self.ahead = self.thread.submit(self._read, self.portions)
         return feed
 
-    def _read(self) -> tuple[Place, Feed]:
-        place, examples = next(self.portions)
+    def _read(self, portions: Iterator[tuple[Place, list[Any]]]) -> tuple[Place, Feed]:
+        place, examples = next(portions)
         feed = self.make_feed(examples)
         if not feed.items:
             raise DataError(

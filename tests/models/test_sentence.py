@@ -199,6 +199,15 @@ def test_half_precision_gives_float32_vectors_nearby(checkpoint: Path, encoder: 
     assert torch.cosine_similarity(vectors, encoder.encode(TEXTS)).min() > 0.99
 
 
+def test_half_precision_keeps_the_directions_of_a_published_checkpoint(minilm: Path) -> None:
+    whole, half = (load_sentence_encoder(minilm, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    texts = [
+        f"The {noun} was {word}." for noun in ("film", "harbour", "theorem") for word in ("long", "proved", "late")
+    ]
+    for some in (texts, [" ".join(texts * 40)], texts * 80):  # short ones, a long one, so many that weights are packed
+        assert torch.cosine_similarity(whole.encode(some), half.encode(some)).min() > 0.9995
+
+
 def test_a_folder_without_modules_json_is_refused_not_guessed(transformer: Path) -> None:
     with pytest.raises(CheckpointError, match=r"modules\.json: no such file.*would be a guess"):
         load_sentence_encoder(transformer)
