@@ -88,6 +88,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="(default: all)")
     args = parser.parse_args()
     chosen = [run for run in RUNS if not args.names or run.name in args.names or run.recipe in args.names]
+    if not chosen:
+        parser.error(f"no run or recipe of these names; there are {', '.join(run.name for run in RUNS)}")
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() else []
     for run in chosen:
         for needed in run.needs:

@@ -9,6 +9,7 @@ from typing import Any
 
 from minitl.data.columns import Columns, choose_columns
 from minitl.data.finding import SPLIT_NAMES
+from minitl.data.stream import reason_of
 from minitl.data.tables import Table
 from minitl.errors import DataError
 
@@ -49,11 +50,9 @@ def fetch(source: HubSet, revision: str | None) -> Any:
     import datasets
 
     try:
-        # Absence, network, permission, damage: the library and those beneath it have no common base for their errors.
         return datasets.load_dataset(source.id, source.config, revision=revision)
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        return f"the hub ({source.id}: {reason[0]})"
+        return f"the hub ({source.id}: {reason_of(error)})"
 
 
 def read_hub(

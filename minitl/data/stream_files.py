@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from minitl.data.assets import VARIABLE, assets_folder
 from minitl.data.examples import Dataset
-from minitl.data.finding import SPLIT_NAMES
+from minitl.data.finding import SPLIT_NAMES, find_files
 from minitl.data.hub import hub_set
 from minitl.data.stream import Rows, Stream, reason_of, tables
 from minitl.data.tables import Table
@@ -60,11 +59,9 @@ def _find(name: str, declared: Mapping[str, Mapping[str, str]]) -> dict[str, Row
         return _in_folder(path)
     if path.is_file():
         return {"train": _of_files([path])}
-    data = assets_folder()
     if name in declared:
-        if isinstance(data, str):
-            raise DataError(f"no data set {name!r} was found: {VARIABLE} is {data}")
-        return {split: _of_files([data / file]) for split, file in declared[name].items()}
+        files, _ = find_files(name, declared, list(BUILDERS), "data set")
+        return {split: _of_files([file]) for split, file in files.items()}
     on_hub = hub_set(name)
     if on_hub is None or kind_of(path) is not None:
         raise DataError(f"{name}: no such file or folder")

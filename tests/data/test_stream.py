@@ -123,7 +123,7 @@ def test_what_cannot_be_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name, message in (
         ("absent.jsonl", "no such file or folder"),
         (str(tmp_path / "nowhere"), "no such file or folder"),
-        ("novels-eng", "MINITL_ASSETS is unset"),
+        ("novels-eng", r"no data set 'novels-eng' was found; .*MINITL_ASSETS \(unset\)"),
     ):
         with pytest.raises(DataError, match=message):
             load_text(name, stream=5)
