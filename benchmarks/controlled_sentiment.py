@@ -1,17 +1,19 @@
 """Controlled sentiment, as in the DPO paper (Rafailov et al. 2023, section 6) on a small scale: from nothing to three
 models tuned by preferences. `python -m benchmarks.controlled_sentiment`
 
-    sentences of film reviews ─ film_reviews.toml ─► a GPT-2 that writes more of them
-    SST-2 ──────────────────────── sentiment.toml ─► a classifier, whose probability of "positive" is the reward
+    sentences of film reviews ─ writer.toml ─► a GPT-2 that writes more of them
+    SST-2 ────────────────── sentiment.toml ─► a classifier, whose probability of "positive" is the reward
     first words of others ─ GPT-2, two draws ─ classifier ─► pairs: chosen, rejected
     pairs ─ reward.toml, dpo.toml, grpo.toml ─► what was learned ─► benchmarks/results/studies/controlled_sentiment.json
 
 Needs MINITL_ASSETS. What is made on the way stays in runs/, where the recipes find it; interrupted and called again, it
-goes on there. Of the pairs, a tenth of the prompts is held out: neither GPT-2 nor the tuning has seen them.
+goes on there: a training whose recipe has changed since is made anew, but not what followed from it. Of the pairs, a
+tenth of the prompts is held out: neither GPT-2 nor the tuning has seen them. What is tuned is tuned once for each seed.
 """
 
 import json
 import random
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +26,7 @@ from benchmarks.protocol import RESULTS, ROOT, machine
 from minitl import load_dataset, load_model, load_tokenizer
 from minitl.checkpoints.atomic import write_json, write_text
 from minitl.cli.main import main as minitl
-from minitl.cli.options import FACTS, read_model
+from minitl.cli.options import FACTS, RECIPE, read_model
 from minitl.data import Example, load_preferences, load_prompts, sample
 from minitl.tasks.dpo import DPO
 from minitl.tasks.grpo import GRPO
@@ -43,21 +45,34 @@ WORDS = 4  # of a prompt
 PAIRS = 2  # of a prompt
 AT_ONCE = 32  # prompts
 GROUP = 4  # completions of a held-out prompt
-ARMS = (  # title, recipe, options
+SEEDS = (0, 1, 2)
+LORA = ("strategy.name=lora", "training.learning_rate=2e-3")
+ARMS = (  # title, recipe, settings
     ("DPO, full", "dpo", ()),
-    ("DPO, LoRA", "dpo", ("--strategy", "lora", "--learning-rate", "2e-3", "--out", "runs/dpo_lora")),
+    ("DPO, LoRA", "dpo", LORA),
     ("GRPO, full", "grpo", ()),
-    ("GRPO, LoRA", "grpo", ("--strategy", "lora", "--learning-rate", "2e-3", "--out", "runs/grpo_lora")),
+    ("GRPO, LoRA", "grpo", LORA),
 )
 
 
-def train(recipe: str, *options: str) -> Path:
+def train(recipe: str, *settings: str) -> Path:
     """`minitl train`, unless that is done; the folder of the run."""
     path = RECIPES / f"{recipe}.toml"
-    run = Path(options[-1] if "--out" in options else read_recipe(path).out)
-    if not (run / FACTS).exists() and minitl(["train", str(path), *options]) != 0:
+    wanted = read_recipe(path, settings)
+    run = Path(wanted.out)
+    if (run / FACTS).exists() and read_recipe(run / RECIPE).to_dict() == wanted.to_dict():
+        return run
+    if run.exists():
+        shutil.rmtree(run)
+    if minitl(["train", str(path), *(word for setting in settings for word in ("--set", setting))]) != 0:
         raise SystemExit(f"recipes/{recipe}.toml failed")
     return run
+
+
+def tuned(recipe: str, settings: Sequence[str] = ()) -> list[Path]:
+    """The runs of a recipe, one for each seed, each in a folder of its own beside the recipe's."""
+    out = "_".join([read_recipe(RECIPES / f"{recipe}.toml").out, *(["lora"] if settings else [])])
+    return [train(recipe, *settings, f"training.seed={seed}", f"out={out}_{seed}") for seed in SEEDS]
 
 
 def facts(run: Path) -> dict[str, Any]:
@@ -119,7 +134,7 @@ def pairs(prompts: Sequence[str], writer: GRPO, reward: ClassifierReward) -> Ite
 
 def measured(run: Path | None, base: Path, reward: ClassifierReward) -> dict[str, float]:
     """On held-out prompts: which completions a model prefers, what it writes itself, and how far it went for that."""
-    kept = MADE / f"{'before' if run is None else run.name}.json"
+    kept = (run or MADE) / "measured.json"
     if kept.exists():
         return dict(json.loads(kept.read_text(encoding="utf-8")))
     options = read_recipe(RECIPES / "grpo.toml").options
@@ -139,24 +154,24 @@ def measured(run: Path | None, base: Path, reward: ClassifierReward) -> dict[str
 
 def main() -> None:
     prompts = write_texts()
-    writes, judges = train("controlled_sentiment/film_reviews"), train("controlled_sentiment/sentiment")
+    writes, judges = train("controlled_sentiment/writer"), train("controlled_sentiment/sentiment")
     base, reward = writes / "model", load_reward(str(judges), "positive")
     model, tokenizer = load_model(base), load_tokenizer(base)
     if not PAIRED.exists():
         writer = GRPO(tokenizer, model, reward, max_length=64, max_new_tokens=40)
         write_rows(PAIRED, pairs(prompts, writer, reward))
     held_out = {"pairs": len(load_preferences(PAIRED).test), "prompts": len(load_prompts(PAIRED).test)}
-    learned = facts(train("reward"))["test"]
+    learned = [facts(run)["test"] for run in tuned("reward")]
     rows = [
         {
             "title": "before",
-            "recipe": "recipes/controlled_sentiment/film_reviews.toml",
-            "test": measured(None, base, reward),
+            "recipe": "recipes/controlled_sentiment/writer.toml",
+            "tests": [measured(None, base, reward)],
         }
     ]
-    for title, recipe, options in ARMS:
-        run = train(recipe, *options)
-        rows.append({"title": title, "recipe": f"recipes/{recipe}.toml", "test": measured(run, base, reward)})
+    for title, recipe, settings in ARMS:
+        tests = [measured(run, base, reward) for run in tuned(recipe, settings)]
+        rows.append({"title": title, "recipe": f"recipes/{recipe}.toml", "tests": tests})
         print(rows[-1], flush=True)
     write_json(
         RESULT,
@@ -169,6 +184,7 @@ def main() -> None:
             "held_out": held_out | {"completions": GROUP},
             "perplexity": facts(writes)["validation"]["perplexity"],
             "classifier": facts(judges)["validation"]["accuracy"],
+            "seeds": list(SEEDS),
             "reward_model": learned,
             "rows": rows,
         },

@@ -241,24 +241,30 @@ def _mean(values: list[float]) -> str:
     return f"{mean:,.{digits}f}{spread}"
 
 
+SENTIMENT = ("accuracy", "reward", "kl")
+
+
 def sentiment_table(path: Path) -> str:
     """What tuning by preferences does to a small language model, on held-out prompts."""
     results = json.loads(path.read_text(encoding="utf-8"))
     lines = [
-        "| model | pairs told right | mean reward | KL to where it began, nats | recipe |",
+        "| model | pairs told right % | mean reward % | KL to where it began, nats | recipe |",
         "|---|---|---|---|---|",
     ]
-    for row in results["rows"]:
-        test = row["test"]
+    judge = {"title": "reward model", "recipe": "recipes/reward.toml", "tests": results["reward_model"]}
+    for row in [*results["rows"], judge]:
+        found = {name: Measured(tuple(t.get(name, math.nan) for t in row["tests"])) for name in SENTIMENT}
+        told, reward, kl = found.values()
+        far = f"{kl.mean:.2f}" + (f" ± {kl.spread:.2f}" if math.isfinite(kl.spread) else "")
         lines.append(
-            f"| {row['title']} | {percent(test.get('accuracy', math.nan))} | {test['reward']:.3f} | {test['kl']:.2f} "
-            f"| [`{row['recipe']}`]({row['recipe']}) |"
+            f"| {row['title']} | {with_spread(told.mean, told.spread)} | {with_spread(reward.mean, reward.spread)} "
+            f"| {far if math.isfinite(kl.mean) else MISSING} | [`{row['recipe']}`]({row['recipe']}) |"
         )
-    told, recipe = percent(results["reward_model"]["accuracy"]), "recipes/reward.toml"
-    lines.append(f"| reward model | {told} | {MISSING} | {MISSING} | [`{recipe}`]({recipe}) |")
-    held_out = results["held_out"]
+    held_out, count = results["held_out"], len(results["seeds"])
+    seeds = "One seed" if count == 1 else f"Mean ± standard deviation over {count} seeds of the tuning"
     lines += [
         "",
+        f"{seeds}; "
         f"{results['pairs']:,} pairs, of which {held_out['pairs']} on {held_out['prompts']} prompts are held out "
         f"(so few that a share is uncertain by {100 * math.sqrt(0.25 / held_out['pairs']):.0f} points, "
         "one standard error); the "
