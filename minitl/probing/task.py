@@ -19,6 +19,8 @@ from torch import Tensor
 
 Text = tuple[str, ...]  # words, as a treebank parts them, or as white space does
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Kind = Literal["form", "syntax", "semantics", "task"]  # of knowledge
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,17 @@ class Task:
     kind     what kind of knowledge it is, as the guide parts them: a row of its table of layers
     reads    whether spans are of words or of texts
     labels   the names of the classes; None where the answer is a score
+    notes    what was left out of the data, and how often, in words
     """
 
     name: str
     title: str
-    kind: Literal["form", "syntax", "semantics", "task"]
+    kind: Kind
     corpus: Corpus
     reads: Literal["words", "texts"]
     labels: tuple[str, ...] | None
     splits: Mapping[Split, Examples]
+    notes: tuple[str, ...] = ()
 
     @property
     def places(self) -> int:
@@ -89,7 +93,7 @@ class TreeTask:
 
     name: str
     title: str
-    kind: Literal["form", "syntax", "semantics", "task"]
+    kind: Kind
     corpus: Corpus
     heads: Tensor
     scored: Tensor

@@ -1,0 +1,76 @@
+"""What can be read off the words of a sentence: its length, and which words it holds (Conneau et al. 2018, section 3.1)."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+
+from minitl.errors import DataError
+from minitl.probing.task import SPLITS, Task, Text
+from minitl.probing.tasks.asking import About, Question, task_of_classes, place
+from minitl.probing.tasks.source import Source
+
+BINS = 6  # as in SentEval
+WORDS = 30
+OFTEN = 0.01  # of the training sentences hold each of these words, or more, but at least
+FEWEST = 5  # sentences
+
+
+def length(about: About, source: Source) -> Task:
+    """How many words a sentence has: six classes with bounds that part the training sentences evenly."""
+    drawn = source.plain
+    starts = bounds([len(sentence.words) for sentence in drawn.sentences["train"]], BINS)
+    names = _names(starts)
+    asked = {
+        split: [
+            Question((place(text),), names[bisect_right(starts, len(sentence.words))])
+            for text, sentence in drawn.texts(split)
+        ]
+        for split in SPLITS
+    }
+    return task_of_classes(about, drawn.corpus, "texts", asked, order=names)
+
+
+def bounds(values: Sequence[int], classes: int) -> list[int]:
+    """The least value of each class but the first, so that each holds about as many of the values; [] where all are one."""
+    ordered = sorted(values)
+    cuts = {ordered[len(ordered) * k // classes] for k in range(1, classes)}
+    return sorted(cuts - {ordered[0]})
+
+
+def _names(starts: Sequence[int]) -> list[str]:
+    """Of the classes that begin at these values, and of what lies below."""
+    if not starts:
+        return ["any"]
+    middle = [str(a) if b - a == 1 else f"{a}–{b - 1}" for a, b in zip(starts, starts[1:], strict=False)]
+    return [f"below {starts[0]}", *middle, f"{starts[-1]} and more"]
+
+
+def content(about: About, source: Source) -> Task:
+    """Which of 30 words a sentence holds; asked of sentences that hold one of them, and no other.
+
+    They are words of the middle: the rarest of those that stand in 1 of 100 training sentences or more.
+    """
+    drawn = source.plain
+    held = Counter(w for sentence in drawn.sentences["train"] for w in bare(sentence.words))
+    often = max(OFTEN * len(drawn.sentences["train"]), FEWEST)
+    known = sorted((count, w) for w, count in held.items() if count >= often)
+    words = {w for _, w in known[:WORDS]}
+    if len(words) < 2:
+        raise DataError(
+            f"{source.name}: the task {about.name!r} needs two words that {often:g} training sentences hold"
+        )
+    asked = {
+        split: [
+            Question((place(text),), next(iter(found)))
+            for text, sentence in drawn.texts(split)
+            if len(found := words & bare(sentence.words)) == 1
+        ]
+        for split in SPLITS
+    }
+    return task_of_classes(about, drawn.corpus, "texts", asked)
+
+
+def bare(words: Text) -> set[str]:
+    """The words of letters, in small ones, without the punctuation that running text hangs on them."""
+    stripped = (w.strip(".,;:!?…\"'“”‘’()[]«»—–-").lower() for w in words)
+    return {w for w in stripped if w.isalpha()}
