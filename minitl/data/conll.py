@@ -28,7 +28,7 @@ class Line:
     place: str
 
     def field(self, at: int, what: str) -> str:
-        """Column `at`, from the end where it is negative. DataError where the line has no such column or it is blank."""
+        """Column `at`, from the end where it is negative. DataError where there is none, or it is blank."""
         least = at + 1 if at >= 0 else 1 - at  # the word stands before what is asked from the end
         if len(self.fields) < least:
             raise DataError(f"{self.place}: too few columns: {len(self.fields)}, where {what} stands in column {least}")
@@ -39,7 +39,7 @@ class Line:
 
 
 def read_conll(path: Path) -> Iterator[list[Line]]:
-    """The sentences of a CoNLL file, of any number of columns. DataError where it cannot be read or holds none."""
+    """The sentences of a CoNLL file, of any number of columns. DataError where it cannot be read."""
     for numbered in _blocks(path):
         lines = [
             Line(text.split("\t") if "\t" in text else text.split(), f"{path}, line {number}")
@@ -51,7 +51,7 @@ def read_conll(path: Path) -> Iterator[list[Line]]:
 
 
 def read_conllu(path: Path) -> Iterator[list[Line]]:
-    """The sentences of a CoNLL-U file. DataError where it cannot be read, holds none, or has other columns or numbers."""
+    """The sentences of a CoNLL-U file. DataError where it cannot be read, or has other columns or numbers."""
     for numbered in _blocks(path):
         lines: list[Line] = []
         for number, text in numbered:

@@ -2,8 +2,8 @@
 
 import re
 
-# A full stop, question or exclamation mark and what closes behind it, white space, and what the next sentence begins with.
-END = re.compile(r"""[.!?…]["'”’»)\]]*(?P<space>\s+)(?=["'“‘«¿¡(\[—–-]*(?P<first>[^\W_]))""")
+# The mark that ends a sentence and what closes behind it, white space, and what the next one begins with.
+END = re.compile(r"""[.!?…](?:["'”’»«)\]]|\s»)*(?P<space>\s+)(?=(?:["'“‘«»¿¡(\[—–-]\s*)*(?P<first>[^\W_]))""")
 NO_END = re.compile(r"""(?:^|[\s("“‘«\[])(?:[A-ZÀ-Þ]|Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Gen|Mme|Mlle)\.$""")
 
 

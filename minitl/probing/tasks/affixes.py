@@ -12,22 +12,22 @@ from collections.abc import Callable, Mapping
 import torch
 
 from minitl.probing.task import SPLITS, Split, Task
-from minitl.probing.tasks.asking import About, Question, task_of_classes, place
+from minitl.probing.tasks.asking import About, Question, place, task_of_classes
 from minitl.probing.tasks.drawing import Drawn
 from minitl.probing.tasks.source import Source
 
-LETTERS = 3
-SHORTEST = 2 * LETTERS  # letters of a word that is asked: at most half of it is the answer
-CLASSES = 12  # the endings, or beginnings, of most training forms
+LETTERS = 2
+SHORTEST = 5  # letters of a word that is asked: most of it is not the answer
+CLASSES = 20  # the endings, or beginnings, of most training forms
 
 
 def prefix(about: About, source: Source) -> Task:
-    """The first three letters of a word of six or more, where they are among the twelve most frequent."""
+    """The first two letters of a word of five or more, where they are among the twenty most frequent."""
     return _affix(about, source, lambda form: form[:LETTERS])
 
 
 def suffix(about: About, source: Source) -> Task:
-    """The last three letters of a word of six or more, where they are among the twelve most frequent."""
+    """The last two letters of a word of five or more, where they are among the twenty most frequent."""
     return _affix(about, source, lambda form: form[-LETTERS:])
 
 
@@ -44,7 +44,7 @@ def _affix(about: About, source: Source, cut: Callable[[str], str]) -> Task:
 
 
 def forms(drawn: Drawn, seed: int) -> dict[Split, dict[str, int]]:
-    """The word forms of each split, in small letters, and where each stands first in its texts.
+    """The word forms of each split, in small letters, and where each stands first in its texts, in their order.
 
     A form that stands in the texts of several splits is given to one of them, drawn with `seed`.
     """
@@ -55,7 +55,7 @@ def forms(drawn: Drawn, seed: int) -> dict[Split, dict[str, int]]:
         holders = [split for split in SPLITS if form in found[split]]
         split = holders[int(torch.randint(len(holders), (), generator=generator))]
         given[split][form] = found[split][form]
-    return given
+    return {split: dict(sorted(places.items(), key=lambda item: item[1])) for split, places in given.items()}
 
 
 def _first_places(drawn: Drawn, split: Split) -> Mapping[str, int]:

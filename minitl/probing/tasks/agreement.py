@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from minitl.data import ParsedSentence
 from minitl.probing.task import SPLITS, Split, Task
-from minitl.probing.tasks.asking import About, Question, task_of_classes, place
+from minitl.probing.tasks.asking import About, Question, place, task_of_classes
 from minitl.probing.tasks.drawing import behind, draw
 from minitl.probing.tasks.source import Source
 
@@ -37,7 +37,7 @@ class Verb:
 
 
 def agreement(about: About, source: Source) -> Task:
-    """The number of a verb's subject, from the verb; its type is its form. From a corpus of sentences with such verbs."""
+    """The number of a verb's subject, from the verb; its type is its form. A corpus of its own."""
     whole = draw(source.name, source.treebank, {split: len(pool) for split, pool in source.treebank.items()})
     kept = {split: paired(whole.sentences[split], source.limits[split]) for split in SPLITS}
     holders: Mapping[Split, list[int]] = {split: sorted({verb.sentence for verb in kept[split]}) for split in SPLITS}

@@ -14,7 +14,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class About:
-    """How a task is called on the command line and in the report, what kind of knowledge it asks for, and in one line."""
+    """How a task is called, on the command line and in the report, its kind of knowledge, what it asks in one line."""
 
     name: str
     title: str

@@ -70,9 +70,9 @@ def draw(name: str, pools: Mapping[Split, Iterable[S]], limits: Mapping[Split, i
 
 
 def shuffled(dataset: Dataset[E], seed: int) -> dict[Split, list[E]]:
-    """All of each split, in an order in which each beginning has the classes in proportion. DataError where one is empty.
+    """All of each split, in an order that the seed decides; each beginning has the classes in proportion.
 
-    Nothing but the seed decides it, and what the split holds.
+    DataError where a split is empty.
     """
     splits: dict[Split, list[E]] = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     for split, examples in splits.items():

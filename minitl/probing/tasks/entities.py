@@ -22,7 +22,7 @@ NONE = "none"
 
 
 def entities(about: About, source: Source) -> Task:
-    """The type of each entity of tagged data; the span's type is that of its words together. Of sentences with entities.
+    """What each entity of tagged data is; the span's type is its words together. About the sentences that have some.
 
     DataError where the tags are none of entities (B-person, I-person, O).
     """
@@ -51,7 +51,7 @@ def _found(sentence: TaggedSentence) -> list[tuple[int, int, str]]:
 
 
 def others(words: Sequence[str], entities: Sequence[Span], generator: torch.Generator) -> list[Span]:
-    """For each entity another span of its length, drawn, where there is one: they touch neither entities nor each other."""
+    """For each entity another span of its length, drawn, where there is one. No two of all share a word."""
     free = [True] * len(words)
     for begin, end in entities:
         free[begin:end] = [False] * (end - begin)

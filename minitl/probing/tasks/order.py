@@ -1,10 +1,10 @@
-"""Bigram shift: are the words of a sentence in their order, or were two neighbours swapped? (Conneau et al. 2018, 3.1)"""
+"""Bigram shift: are the words in their order, or were two neighbours swapped? (Conneau et al. 2018, section 3.1)"""
 
 import torch
 
 from minitl.data import TaggedSentence
 from minitl.probing.task import SPLITS, Split, Task, Text
-from minitl.probing.tasks.asking import About, Question, task_of_classes, place
+from minitl.probing.tasks.asking import About, Question, place, task_of_classes
 from minitl.probing.tasks.drawing import behind
 from minitl.probing.tasks.source import Source
 

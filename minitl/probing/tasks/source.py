@@ -1,8 +1,9 @@
-"""A data set as tasks ask for it: parsed, tagged, as plain sentences, or as labelled texts. Each is read and drawn once."""
+"""A data set as tasks ask for it: parsed, tagged, as plain sentences, as labelled texts. Each is drawn once."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from minitl.data import (
     Dataset,
@@ -22,11 +23,12 @@ from minitl.probing.task import Split
 from minitl.probing.tasks.drawing import Drawn, draw, shuffled
 
 HELD_OUT = 4  # for so many training sentences, one of validation and one of test
+PLENTY = 8
 VALIDATION, TEST = 1 / (HELD_OUT + 1), 1 / (HELD_OUT + 2)  # cut off where there are none: test first, then validation
 
 
 class Source:
-    """The data set `data`, of which up to `sentences` are drawn for training, a quarter as many for the other splits."""
+    """The data set `data`, of which up to `sentences` are drawn for training, and a quarter as many for the rest."""
 
     def __init__(self, data: str | Path, sentences: int, seed: int) -> None:
         self.name = str(data)
@@ -47,11 +49,17 @@ class Source:
     @cached_property
     def plain(self) -> Drawn[ParsedSentence] | Drawn[TaggedSentence]:
         """Sentences of whatever there is: of a treebank its own, of other text what `split_sentences` finds."""
-        if _has(self.name, TREEBANKS, ".conllu"):
+        if self._kind == "parsed":
             return self.parsed
-        if _has(self.name, TAGGED, ".conll"):
-            return self.tagged
-        return draw(self.name, self._raw(), self.limits)
+        return self.tagged if self._kind == "tagged" else draw(self.name, self._raw(), self.limits)
+
+    @cached_property
+    def plenty(self) -> Drawn[ParsedSentence] | Drawn[TaggedSentence]:
+        """Eight times as many, of which a task asks some. They begin with those of `plain`."""
+        limits: Mapping[Split, int] = {split: PLENTY * limit for split, limit in self.limits.items()}
+        if self._kind == "parsed":
+            return draw(self.name, self.treebank, limits)
+        return draw(self.name, self.tags if self._kind == "tagged" else self._raw(), limits)
 
     @cached_property
     def treebank(self) -> dict[Split, list[ParsedSentence]]:
@@ -71,8 +79,19 @@ class Source:
             self.name, validation_fraction=VALIDATION, test_fraction=TEST, scores=scores, seed=self.seed
         )
 
+    @property
+    def _kind(self) -> Literal["parsed", "tagged", "text"]:
+        if _has(self.name, TREEBANKS, ".conllu"):
+            return "parsed"
+        return "tagged" if _has(self.name, TAGGED, ".conll") else "text"
+
     def _raw(self) -> dict[Split, Iterator[TaggedSentence]]:
-        """Sentences of running text, found as they are asked for: what is near each other stays in one split."""
+        """Sentences of running text, found as they are asked for."""
+        return {split: _sentences(paragraphs) for split, paragraphs in self._running.items()}
+
+    @cached_property
+    def _running(self) -> dict[Split, list[str]]:
+        """Paragraphs, shuffled: the sentences of one are all in the same split."""
         documents = load_text(self.name, validation_fraction=0, seed=self.seed)
         train, validation, test = (_paragraphs(s) for s in (documents.train, documents.validation, documents.test))
         if not test:
@@ -80,7 +99,7 @@ class Source:
         if not validation:
             train, validation = cut_off(train, VALIDATION, self.seed)
         paragraphs = Dataset(documents.name, documents.origin, train, validation, test, None)
-        return {split: _sentences(pool) for split, pool in shuffled(paragraphs, self.seed).items()}
+        return shuffled(paragraphs, self.seed)
 
 
 def _paragraphs(documents: Sequence[Example]) -> list[str]:

@@ -36,8 +36,8 @@ class Entry:
 ENTRIES = (
     Entry(About("length", "sentence length", "form", "how many words a sentence has, in six classes"), length, "ud-en"),
     Entry(About("content", "word content", "form", "which of 30 words a sentence holds"), content, "ud-en"),
-    Entry(About("prefix", "prefix", "form", "the first three letters of words not seen in training"), prefix, "ud-en"),
-    Entry(About("suffix", "suffix", "form", "the last three letters of words not seen in training"), suffix, "ud-en"),
+    Entry(About("prefix", "prefix", "form", "the first two letters of words not seen in training"), prefix, "ud-en"),
+    Entry(About("suffix", "suffix", "form", "the last two letters of words not seen in training"), suffix, "ud-en"),
     Entry(About("pos", "part of speech", "form", "the universal part of speech of a word"), part_of_speech, "ud-en"),
     Entry(About("number", "number", "form", "singular or plural, of words that have number"), number, "ud-en"),
     Entry(About("tense", "tense", "form", "past or present, of words that have tense"), tense, "ud-en"),
@@ -76,18 +76,19 @@ def probing_tasks(
 ) -> list[Task | TreeTask]:
     """The tasks of these names (`TASKS`), in their order.
 
-    names       tasks on the same data share one `Corpus` object where they can, so that features are computed once:
-                agreement and bigram shift need one of their own, and entities the sentences that have some
-    data        for all of them: a CoNLL-U file, or a folder of train, validation and test, for tasks about syntax; CoNLL
-                for tags and entities; CSV, TSV or JSONL for classes and similarity; any of these, or running text, for
-                length, content, prefix, suffix and bigram-shift. Or a set known by name. None = the task's own
+    names       tasks on the same data share one `Corpus` object where they can, so that features are computed once;
+                content, agreement and bigram-shift need one of their own, and entities the sentences that have some
+    data        for all of them, known by name or in a file, or a folder of train, validation and test: CoNLL-U for
+                tasks about syntax, number and tense; CoNLL for tags and entities; CSV, TSV or JSONL for classes and
+                similarity; any of these, or running text, for length, content, prefix, suffix and bigram-shift.
+                None = the task's own
     sentences   drawn for training (texts or pairs, in tasks about those), and a quarter as many for validation and for
-                test; what has no such splits is cut 4 : 1 : 1. Sentences have 3 to 60 words, and none is in two splits.
-    seed        decides draws and cuts; the training draw of fewer sentences is the beginning of that of more
+                test; what has no such splits is cut 4 : 1 : 1. Sentences have 3 to 60 words, and none is in two splits
+    seed        decides draws and cuts
 
-    InputError: a task unknown (with the nearest that is known) or named twice, none at all, `sentences` too few, no data
-    named where a task has none of its own. DataError: the data is absent or damaged, or too small for a task (one
-    class; a split without example); and what the loaders raise.
+    InputError: a task unknown (with the nearest that is known) or named twice, none at all, too few `sentences`, no
+    data named where a task has none of its own. DataError: the data is absent or damaged, or too small for a task (one
+    class; a split without example).
     """
     if not names:
         raise InputError(f"no task is named: there are {', '.join(TASKS)}")

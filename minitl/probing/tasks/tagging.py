@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from minitl.data import ParsedSentence
 from minitl.probing.task import SPLITS, Task
-from minitl.probing.tasks.asking import About, Question, task_of_classes, place
+from minitl.probing.tasks.asking import About, Question, place, task_of_classes
 from minitl.probing.tasks.drawing import Drawn, Sentence
 from minitl.probing.tasks.source import Source
 
@@ -14,7 +14,7 @@ S = TypeVar("S", bound=Sentence)
 
 def part_of_speech(about: About, source: Source) -> Task:
     """The universal part of speech of each word that has one."""
-    return _of_words(about, source.parsed, lambda sentence, at: sentence.upos[at].replace("_", ""))
+    return _of_words(about, source.parsed, lambda sentence, at: sentence.upos[at] if sentence.upos[at] != "_" else "")
 
 
 def number(about: About, source: Source) -> Task:

@@ -5,7 +5,7 @@ import torch
 from minitl.data.treebank import depths
 from minitl.errors import DataError
 from minitl.probing.task import SPLITS, Split, Task, TreeTask
-from minitl.probing.tasks.asking import About, Question, task_of_classes, place
+from minitl.probing.tasks.asking import About, Question, place, task_of_classes
 from minitl.probing.tasks.source import Source
 
 DEEPEST = 6

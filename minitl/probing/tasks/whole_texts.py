@@ -3,7 +3,7 @@
 from minitl.data import Dataset, Example
 from minitl.errors import DataError
 from minitl.probing.task import SPLITS, Corpus, Split, Task, Text
-from minitl.probing.tasks.asking import About, Question, task_of_classes, task_of_scores, place
+from minitl.probing.tasks.asking import About, Question, place, task_of_classes, task_of_scores
 from minitl.probing.tasks.drawing import shuffled
 from minitl.probing.tasks.source import Source
 
@@ -43,9 +43,10 @@ Taken = dict[Split, list[tuple[tuple[tuple[int, int], ...], Example]]]  # the pl
 
 
 def _draw(source: Source, data: Dataset[Example]) -> tuple[Corpus, Taken, tuple[str, ...]]:
-    """Up to the limit of each split, in the order of the draw; a text that stands in several pairs is in the corpus once.
+    """Up to the limit of each split, in the order of the draw, and why some were left out.
 
-    Examples without words, and such of validation and test as share a text with an earlier split, are left out.
+    Left out are examples without words, and such of validation and test as share a text with an earlier split. A text
+    that stands in several pairs is in the corpus once.
     """
     numbers: dict[Text, int] = {}
     taken: Taken = {split: [] for split in SPLITS}
