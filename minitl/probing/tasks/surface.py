@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from minitl.data import TaggedSentence
+from minitl.errors import DataError
 from minitl.probing.task import SPLITS, Split, Task, Text
 from minitl.probing.tasks.asking import About, Question, place, task_of_classes
 from minitl.probing.tasks.drawing import behind
@@ -57,6 +58,8 @@ def content(about: About, source: Source) -> Task:
     often = max(OFTEN * len(plenty.sentences["train"]), FEWEST)
     known = sorted((count, word) for word, count in held.items() if count >= often)
     words = {word for _, word in known[:WORDS]}
+    if len(words) < 2:
+        raise DataError(f"{source.name}: the task {about.name!r} needs two words that {often:g} sentences hold")
     with_one: dict[Split, list[TaggedSentence]] = {
         split: [
             TaggedSentence(sentence.words)
