@@ -81,6 +81,6 @@ def verbs(number: int, sentence: ParsedSentence) -> Iterator[Verb]:
             helped.add(head)
     for at, head in enumerate(sentence.heads):
         of_subject = sentence.feats[at].get("Number")
-        is_subject = relations[at] == "nsubj" and sentence.upos[head] == "VERB" and at not in several
-        if is_subject and head not in helped and of_subject in NUMBERS:
+        is_subject = relations[at] == "nsubj" and head >= 0 and at not in several
+        if is_subject and sentence.upos[head] == "VERB" and head not in helped and of_subject in NUMBERS:
             yield Verb(number, head, sentence.words[head].lower(), of_subject)

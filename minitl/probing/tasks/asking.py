@@ -54,7 +54,7 @@ def task_of_classes(
     left = {split: [question for question in asked[split] if question.answer in known] for split in SPLITS}
     for split in SPLITS:
         if unknown := len(asked[split]) - len(left[split]):
-            notes += (f"{unknown} of {len(asked[split])} {split} examples have a label that training lacks: left out",)
+            notes += (f"left out: {unknown} of {len(asked[split])} {split} examples, whose label training lacks",)
     _check(about, corpus, left)
     if len(labels) < 2:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What kind of thing a span of words names: entity labelling as in edge probing (Tenney et al. 2019, section 2.1).
+"""What kind of thing a span of words names: entity labelling as in edge probing (Tenney et al. 2019, section 2).
 
 The span is given, its type is asked, as there; spans that name nothing are not asked, for most are told from names by
 their first word. But where the data knows one type alone, they are the other class: as many as there are entities, of

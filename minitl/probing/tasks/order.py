@@ -1,4 +1,4 @@
-"""Bigram shift: are the words in their order, or were two neighbours swapped? (Conneau et al. 2018, section 3.1)"""
+"""Bigram shift: are the words in their order, or were two neighbours swapped? (Conneau et al. 2018, section 2)"""
 
 import torch
 

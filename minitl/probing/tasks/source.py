@@ -117,4 +117,4 @@ def _has(name: str, known: Mapping[str, object], ending: str) -> bool:
     path = Path(name).expanduser()
     if path.is_dir():
         return any(path.glob(f"*{ending}"))
-    return path.suffix == ending or (name in known and not path.exists())
+    return path.suffix.lower() == ending or (name in known and not path.exists())

@@ -1,4 +1,4 @@
-"""What can be read off a sentence's words: its length, which words it holds (Conneau et al. 2018, section 3.1)."""
+"""What can be read off a sentence's words: its length, which words it holds (Conneau et al. 2018, section 2)."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -77,6 +77,6 @@ def content(about: About, source: Source) -> Task:
 
 
 def bare(words: Text) -> set[str]:
-    """The words of letters, in small ones, without the punctuation that running text hangs on them."""
-    stripped = (w.strip(".,;:!?…\"'“”‘’()[]«»—–-").lower() for w in words)
-    return {w for w in stripped if w.isalpha()}
+    """The words of letters alone, in small ones, without the punctuation that running text hangs on them."""
+    stripped = (word.strip('.,;:!?…"“”‘()[]«»—–-').rstrip("'’").lower() for word in words)
+    return {word for word in stripped if word.isalpha()}

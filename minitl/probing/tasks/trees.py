@@ -14,7 +14,7 @@ DEEPEST = 6
 def relation(about: About, source: Source) -> Task:
     """In what relation a word hangs on its head, without subtype: two places, first the word (Tenney et al. 2019).
 
-    The type is that of the word that hangs, as in the control task of Hewitt & Liang (2019, section 2.2) for edges.
+    The type is that of the word that hangs, as in the control task for dependency edges of Hewitt & Liang (2019).
     """
     drawn = source.parsed
     asked = {

@@ -64,5 +64,5 @@ def _draw(source: Source, data: Dataset[Example]) -> tuple[Corpus, Taken, tuple[
                 spans = tuple(place(numbers.setdefault(text, len(numbers))) for text in texts)
                 taken[split].append((spans, example))
         if shared:
-            notes += (f"{shared} {split} examples share a text with an earlier split: left out",)
+            notes += (f"left out: {shared} {split} examples, which share a text with an earlier split",)
     return Corpus(source.name, tuple(numbers)), taken, notes

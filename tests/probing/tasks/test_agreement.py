@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitl.data import ParsedSentence
+from minitl.data import ParsedSentence, load_treebank
 from minitl.errors import DataError
 from minitl.probing.task import Task
 from minitl.probing.tasks import probing_tasks
-from minitl.probing.tasks.agreement import paired
+from minitl.probing.tasks.agreement import paired, verbs
 from tests.probing.tasks.made import TREEBANK, asked, clause, write_treebank
 
 CLAUSES = st.lists(
@@ -21,7 +21,7 @@ CLAUSES = st.lists(
 
 
 def test_of_the_treebank_the_verbs_that_tell_nothing_are_asked(treebank: Path) -> None:
-    # "opens" has no partner; "Ann and Bo" are two; "were" stands beside the other verb.
+    # "opens" has no partner.
     (task,) = probing_tasks(["agreement"], treebank)
     assert isinstance(task, Task)
     assert task.labels == ("Plur", "Sing")
@@ -34,6 +34,20 @@ def test_of_the_treebank_the_verbs_that_tell_nothing_are_asked(treebank: Path) -
         ("Bo", "opened", "cans", "."),
         ("Cats", "sat", "down", "here", "!"),
         ("Tom", "sat", "up"),
+    }
+
+
+def test_which_verbs_may_be_asked(treebank: Path) -> None:
+    found = {
+        sentence.words: [(verb.at, verb.form, verb.number) for verb in verbs(0, sentence)]
+        for sentence in load_treebank(treebank).train
+    }
+    assert found == {
+        ("The", "keys", "opened", "doors", "."): [(2, "opened", "Plur")],
+        ("A", "man", "Opened", "it", "slowly", "."): [(2, "opened", "Sing")],
+        ("She", "opens", "every", "door", "."): [(1, "opens", "Sing")],
+        ("Ann", "and", "Bo", "opened", "boxes", "."): [],  # two of them
+        ("They", "were", "opened", "."): [],  # "were" tells
     }
 
 

@@ -46,6 +46,14 @@ def test_tasks_on_the_same_data_share_their_corpus(treebank: Path) -> None:
     assert len(corpora(tasks)) == 1
 
 
+def test_tagged_sentences_serve_as_plain_ones_too(tmp_path: Path) -> None:
+    path = tmp_path / "some.conll"
+    path.write_text("\n\n".join("\n".join(f"w{n} {'AB'[k % 2]}" for k in range(3 + n % 3)) for n in range(12)))
+    tasks = probing_tasks(["tags", "length"], path)
+    assert len(corpora(tasks)) == 1
+    assert len(tasks[0].corpus.texts) == 12
+
+
 def test_running_text_is_cut_into_sentences_and_shared(tmp_path: Path) -> None:
     path = tmp_path / "some.txt"
     lines = [f"Go on {n} miles. So {n} times, said Ann. Too short." for n in range(12)]

@@ -108,4 +108,4 @@ def test_a_label_that_training_lacks_is_left_out_and_noted(tmp_path: Path) -> No
     data = write_treebank(tmp_path / "rare", {**TREEBANK, "test": TREEBANK["test"].replace("ADV ", "PART ")})
     task = build("pos", data)
     assert len(task.splits["test"]) == 5
-    assert task.notes == ("3 of 8 test examples have a label that training lacks: left out",)
+    assert task.notes == ("left out: 3 of 8 test examples, whose label training lacks",)

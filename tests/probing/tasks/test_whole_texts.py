@@ -35,7 +35,7 @@ def test_texts_have_classes(tmp_path: Path) -> None:
     assert (task.kind, task.reads, task.places, task.labels) == ("task", "texts", 1, ("bad", "good"))
     assert asked(task, "train") == [("a bore", "bad"), ("fine film", "good"), ("poor film", "bad")]
     assert asked(task, "validation") == [("dull", "bad")]  # "fine film" is in training
-    assert task.notes == ("1 validation examples share a text with an earlier split: left out",)
+    assert task.notes == ("left out: 1 validation examples, which share a text with an earlier split",)
     assert asked(task, "test") == [("great fun", "good"), ("no fun", "bad")]
     assert task.splits["train"].kinds is None
 
@@ -68,7 +68,7 @@ def test_pairs_have_scores(tmp_path: Path) -> None:
     assert rows("train") == [("a cat", "a dog", 1.5), ("a dog", "two dogs", 4)]
     assert rows("validation") == [("a cow", "a cow", 5)]
     assert rows("test") == [("a hen", "an egg", 0)]
-    assert task.notes == ("1 test examples share a text with an earlier split: left out",)
+    assert task.notes == ("left out: 1 test examples, which share a text with an earlier split",)
     assert sorted(task.corpus.texts) == sorted(
         [("a", "cat"), ("a", "dog"), ("two", "dogs"), ("a", "cow"), ("a", "hen"), ("an", "egg")]
     )
