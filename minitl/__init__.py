@@ -33,6 +33,7 @@ _HOME = {
     "remove_lora": "minitl.adapters",
     "count_parameters": "minitl.adapters",
     "fit": "minitl.training",
+    "trace": "minitl.inspect",
     "PromptClassifier": "minitl.prompting",
     "MinitlError": "minitl.errors",
 }
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from minitl.generation import generation_options as generation_options
     from minitl.generation import stream as stream
     from minitl.generation import stream_text as stream_text
+    from minitl.inspect import trace as trace
     from minitl.models.elmo import load_elmo as load_elmo
     from minitl.models.loading import load_model as load_model
     from minitl.models.loading import new_model as new_model
