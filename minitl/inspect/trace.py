@@ -26,7 +26,6 @@ To look changes nothing, not one bit, and gradients flow through what is recorde
 what it did. Where scores or weights are watched, those of the whole text are computed, whatever the family skips.
 """
 
-import difflib
 import fnmatch
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +35,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from minitl.errors import InputError
+from minitl.errors import InputError, did_you_mean
 from minitl.nn.output import Output
 from minitl.nn.tapped import Tapped, Watcher
 
@@ -72,7 +71,7 @@ class Trace:
         """All that was recorded under `name`, a tensor each time that the model came by. InputError: nothing was."""
         if name not in self._recorded:
             if name not in self._records:
-                raise InputError(f"{name!r} is not among what is recorded here{_nearest(name, sorted(self._records))}")
+                raise InputError(f"{name!r} is not among what is recorded here{did_you_mean(name, self._records)}")
             raise InputError(f"nothing was recorded under {name!r}: did the model run inside of the trace?")
         return self._recorded[name]
 
@@ -191,13 +190,8 @@ def _split(model: nn.Module, name: str) -> tuple[str, str]:
 def _matching(pattern: str, known: Sequence[str]) -> list[str]:
     found = fnmatch.filter(known, pattern)
     if not found:
-        raise InputError(f"no activation is called {pattern!r}{_nearest(pattern, known)}")
+        raise InputError(f"no activation is called {pattern!r}{did_you_mean(pattern, known)}")
     return found
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
 def _tap(module: Tapped, point: str, watcher: Watcher) -> Callable[[], None]:

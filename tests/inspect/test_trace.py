@@ -281,7 +281,7 @@ def test_dropout_is_drawn_alike_while_a_trace_looks() -> None:
 
 def test_bad_names_and_changes_are_refused() -> None:
     model = new_model(BERT, "masked-lm")
-    with pytest.raises(InputError, match=r"'layers.0.residual.middle' \(did you mean 'layers.0.residual.mid'"):
+    with pytest.raises(InputError, match=r"'layers.0.residual.middle', did you mean 'layers.0.residual.mid'"):
         trace(model, "layers.0.residual.middle").__enter__()
     with pytest.raises(InputError, match=r"no activation is called 'layers.9.\*'"), trace(model) as seen:
         seen.edit("layers.9.*", torch.zeros_like)
