@@ -63,8 +63,8 @@ def integrated_gradients(
 
     inputs      as the model takes them, [1, length]
     baseline    the same for a text that says nothing: x′ are its embeddings
-    tolerance   the shares add up to `total` to within this part of it, or of 1 where it is small; points are added
-                until they do, up to 1,024; `Attribution.gap` tells
+    tolerance   how far the sum of the shares may be from `total`; points are added until it is no further, up to
+                1,024, and `Attribution.gap` tells
     """
     whole, empty = embeddings(model, inputs), embeddings(model, baseline)
     with torch.no_grad():
@@ -72,7 +72,7 @@ def integrated_gradients(
     points = AT_ONCE
     while True:
         found = _attribution(_integral(model, inputs, answer, whole, empty, points), total)
-        if points >= MOST or found.gap <= tolerance * max(1.0, abs(total)):
+        if points >= MOST or found.gap <= tolerance:
             return found
         points *= 2
 
