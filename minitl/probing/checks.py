@@ -46,7 +46,7 @@ def _check_examples(task: Task, examples: Examples, where: str) -> None:
     if wrong.any():
         at = int(wrong.any(-1).nonzero()[0])
         raise DataError(
-            f"{where}, example {at}: place {spans[at].tolist()} does not lie in the corpus, which has {count} {task.reads}"
+            f"{where}, example {at}: place {spans[at].tolist()} is not within the {count} {task.reads} of the corpus"
         )
     if task.reads == "words":
         across = (_text_of(task.corpus, spans[..., 0]) != _text_of(task.corpus, spans[..., 1] - 1)).any(-1)

@@ -35,7 +35,8 @@ class Sizes:
 class Probe(Protocol):
     """reads   "pooled": one vector an example, "spanned": every vector of its places"""
 
-    reads: Literal["pooled", "spanned"]
+    @property
+    def reads(self) -> Literal["pooled", "spanned"]: ...
 
     def rows(self, layers: int) -> int:
         """How many probes stand side by side over so many layers: the second dimension of the parameters."""

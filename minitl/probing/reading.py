@@ -23,7 +23,6 @@ from minitl.models.digest import backbone_digest
 from minitl.models.elmo import Elmo
 from minitl.models.encoder_decoder import EncoderDecoder
 from minitl.models.word_vectors import WordVectors
-from minitl.nn.masks import bidirectional_mask
 from minitl.nn.output import Recorder
 from minitl.probing.task import Text
 from minitl.tokenization import Row, Tokenizer
@@ -62,7 +61,7 @@ class Reader(Protocol):
         """For each text how it is read, or in words why it cannot be."""
 
     def states(self, batch: Sequence[Prepared], layers: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Hidden states [layers, batch, length, hidden] and whose they are [batch, length]: a word, NO_WORD or PADDING."""
+        """Hidden states [layers, batch, length, hidden], and the word, NO_WORD or PADDING of each [batch, length]."""
 
 
 class TransformerReader:

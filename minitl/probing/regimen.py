@@ -1,10 +1,11 @@
 """How probes are trained: all of them at once, and each as if it were alone.
 
 The loss is the sum of every probe's own, so the gradient of each is what it would be alone; Adam works element by
-element; the learning rate, the best epoch and the end of training are each probe's own. Nothing is shared but the
+element; the learning rate, the best round and the end of training are each probe's own. Nothing is shared but the
 pass over the data, which is what costs: a sweep over many layers and seeds takes little longer than one probe.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -23,38 +24,45 @@ Part = Literal["train", "validation"]
 
 @dataclass(frozen=True)
 class Regimen:
-    """epochs         at most so many passes over the training part
+    """rounds         at most so many; after each the validation loss is taken
+    round_steps    a round is one pass over the training part, or several where one is of fewer steps than these
     batch_size     examples a step; of tree tasks, texts
-    learning_rate  Adam's, cut by `cut` after each epoch in which a probe's validation loss did not fall
-    patience       epochs in a row without such a fall after which a probe has stopped
+    learning_rate  Adam's, cut by `cut` after each round in which a probe's validation loss did not fall
+    patience       rounds in a row without such a fall after which a probe has stopped
+    tolerance      the share of itself by which the loss must fall to have fallen
     weight_decay   AdamW's, of weight matrices alone: a linear probe of scores is then a ridge regression
 
     InputError: a value out of range.
     """
 
-    epochs: int = 30
+    rounds: int = 30
+    round_steps: int = 32
     batch_size: int = 64
-    learning_rate: float = 1e-3
-    cut: float = 0.5
-    patience: int = 3
+    learning_rate: float = 3e-3
+    cut: float = 0.25
+    patience: int = 2
+    tolerance: float = 1e-3
     weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
+        for name in ("rounds", "round_steps", "batch_size", "patience"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise InputError(f"{name} must be an integer of at least 1, got {getattr(self, name)!r}")
-        if not self.learning_rate > 0 or not 0 < self.cut <= 1 or not 0 <= self.weight_decay < 1:
+        if not self.learning_rate > 0 or not 0 < self.cut <= 1 or not (0 <= self.weight_decay < 1 and 0 <= self.tolerance < 1):
             raise InputError(
-                f"expected learning_rate > 0, cut in (0, 1], weight_decay in [0, 1), got {self.learning_rate}, "
-                f"{self.cut}, {self.weight_decay}"
+                f"expected learning_rate > 0, cut in (0, 1], tolerance and weight_decay in [0, 1), got "
+                f"{self.learning_rate}, {self.cut}, {self.tolerance}, {self.weight_decay}"
             )
 
 
 class Learner(Protocol):
     """Probes side by side: `shape` is (questions, layers, seeds), with a seed for each place of the last."""
 
-    shape: tuple[int, int, int]
-    seeds: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
 
     def count(self, part: Part) -> int:
         """How many examples there are."""
@@ -68,16 +76,16 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """parameters   of each probe's best epoch
+    """parameters   of each probe's best round
     loss         its mean validation loss: [questions, layers, seeds]
-    epoch        which it was, from 1: [questions, layers, seeds]
-    epochs       how many were run: as many as the last probe to stop needed
+    best_round   which it was, from 1: [questions, layers, seeds]
+    rounds       how many were run: as many as the last probe to stop needed
     """
 
     parameters: Parameters
     loss: Tensor
-    epoch: Tensor
-    epochs: int
+    best_round: Tensor
+    rounds: int
 
 
 def train(learner: Learner, regimen: Regimen) -> Trained:
@@ -91,24 +99,25 @@ def train(learner: Learner, regimen: Regimen) -> Trained:
     adam = Adam(parameters, regimen.weight_decay)
     rates = torch.full(learner.shape, regimen.learning_rate)
     best = {name: value.clone() for name, value in parameters.items()}
-    best_loss, best_epoch = torch.full(learner.shape, torch.inf), torch.zeros(learner.shape, dtype=torch.long)
+    best_loss, best_round = torch.full(learner.shape, torch.inf), torch.zeros(learner.shape, dtype=torch.long)
     waited, running = torch.zeros(learner.shape, dtype=torch.long), torch.ones(learner.shape, dtype=torch.bool)
-    epoch = 0
-    while epoch < regimen.epochs and running.any():
-        epoch += 1
-        orders = torch.stack([torch.randperm(learner.count("train"), generator=one) for one in generators])
-        for indices in orders.split(regimen.batch_size, dim=1):  # [seeds, batch]
-            adam.step(_gradients(learner, parameters, indices), rates)
+    done, passes = 0, math.ceil(regimen.round_steps * regimen.batch_size / learner.count("train"))
+    while done < regimen.rounds and running.any():
+        done += 1
+        for _ in range(passes):
+            orders = torch.stack([torch.randperm(learner.count("train"), generator=one) for one in generators])
+            for indices in orders.split(regimen.batch_size, dim=1):  # [seeds, batch]
+                adam.step(_gradients(learner, parameters, indices), rates)
         loss = mean_losses(learner, parameters, regimen)
         if not loss[running].isfinite().all():
-            raise Diverged(f"a probe's validation loss is not finite after epoch {epoch}; try a lower learning_rate")
-        better = running & (loss < best_loss)
+            raise Diverged(f"a probe's validation loss is not finite after round {done}; try a lower learning_rate")
+        better = running & (loss < best_loss * (1 - regimen.tolerance))
         best = {name: torch.where(_wide(better, value), parameters[name], value) for name, value in best.items()}
-        best_loss, best_epoch = torch.where(better, loss, best_loss), best_epoch.masked_fill(better, epoch)
+        best_loss, best_round = torch.where(better, loss, best_loss), best_round.masked_fill(better, done)
         waited = torch.where(better, 0, waited + 1)
         rates = torch.where(better, rates, rates * regimen.cut)
         running &= waited < regimen.patience
-    return Trained(best, best_loss, best_epoch, epoch)
+    return Trained(best, best_loss, best_round, done)
 
 
 def _side_by_side(alone: Sequence[Parameters], shape: tuple[int, int, int]) -> Parameters:
@@ -134,7 +143,7 @@ def mean_losses(learner: Learner, parameters: Parameters, regimen: Regimen, part
 
 
 class Adam:
-    """AdamW (Loshchilov & Hutter 2019, algorithm 2) with a learning rate for each probe; changes `parameters` in place."""
+    """AdamW (Loshchilov & Hutter 2019, algorithm 2) with a learning rate for each probe; works in place."""
 
     def __init__(self, parameters: Parameters, weight_decay: float) -> None:
         self._parameters, self._decay = parameters, weight_decay

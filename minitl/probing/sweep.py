@@ -17,6 +17,7 @@ from minitl.probing.representations import Representations
 from minitl.probing.task import Examples, Split, Task
 from minitl.probing.vectors import Vectors, pooled, spanned
 
+LINEAR, REGIMEN = Linear(), Regimen()
 ROOM = 2 * 2**30  # bytes of vectors in memory at a time; layers are taken in groups that fit
 
 
@@ -31,7 +32,7 @@ class Curve:
     control        by metric, the same probes on the control task; None where there is none
     selectivity    scores less control, of the metric that curves show; None without control
     loss           mean test loss over the seeds: nats of classes, squared error of standardised scores
-    epochs         mean best epoch over the seeds
+    rounds         mean best round of training over the seeds
     examples       how many there were, a split
     left_out       how many had no vectors, a split
     mixture        of a mixed probe, its weights; a row of `scores` is then the mix up to that layer
@@ -45,7 +46,7 @@ class Curve:
     control: Mapping[str, tuple[Estimate, ...]] | None
     selectivity: tuple[Estimate, ...] | None
     loss: tuple[float, ...]
-    epochs: tuple[float, ...]
+    rounds: tuple[float, ...]
     examples: Mapping[Split, int]
     left_out: Mapping[Split, int]
     mixture: Mixture | None = None
@@ -54,14 +55,14 @@ class Curve:
 def sweep(
     representations: Representations,
     task: Task,
-    probe: Probe | None = None,
+    probe: Probe = LINEAR,
     *,
     seeds: Sequence[int] = (0, 1, 2),
-    regimen: Regimen | None = None,
+    regimen: Regimen = REGIMEN,
     control: bool = True,
     room: int = ROOM,
 ) -> Curve:
-    """Train `probe` (None = Linear) on every layer with every seed, and on a control task beside it.
+    """Train `probe` on every layer with every seed, and on a control task beside it.
 
     control   whether to ask the control task too, where the examples have kinds; it is the same pass over the data
     room      bytes of vectors that may be in memory: where all layers do not fit, they are taken in groups, and the
@@ -70,13 +71,13 @@ def sweep(
     Cost of a linear probe: an epoch reads n · layers · size floats once a seed, and takes 4 · n · layers · size ·
     classes · seeds · questions operations, forward and backward. Errors as in `check_task`, `check_corpus`, `train`.
     """
-    probe, regimen, seeds = probe or Linear(), regimen or Regimen(), tuple(seeds)
+    seeds = tuple(seeds)
     check_task(task)
     check_corpus(representations, task.corpus, task.name)
     splits, left_out = answerable(representations, task)
     wanted = targets(splits, seeds, control and has_control(splits))
     classes = None if task.labels is None else len(task.labels)
-    said, losses, epochs, mixed = [], [], [], None
+    said, losses, rounds, mixed = [], [], [], None
     for layers in _groups(representations, task, splits, probe, room):
         vectors = read_vectors(representations, task, splits, probe, layers)
         learner = LabelledLearner(probe, seeds, vectors, _standardized(wanted, classes), classes)
@@ -84,24 +85,26 @@ def sweep(
         answers, loss = learner.answers(trained.parameters, "test", regimen.batch_size)
         said.append(answers)
         losses.append(loss[0].mean((1, 2)))
-        epochs.append(trained.epoch[0].float().mean(-1))
+        rounds.append(trained.best_round[0].float().mean(-1))
         mixed = trained
-    scored = _Scored.of(torch.cat(said, dim=1), wanted["test"], task, splits["test"], classes)
-    first = next(iter(scored.task))
+    scores, control_scores = _measured(torch.cat(said, dim=1), wanted["test"], task, splits["test"], classes)
+    first = next(iter(scores))
     rows = len(torch.cat(losses))
     return Curve(
         task=task,
         layers=representations.layers[-rows:],
         metric=first,
-        scores={name: estimates(one, len(seeds)) for name, one in scored.task.items()},
+        scores=_estimated(scores, len(seeds)),
         constant=_constant(task, splits, classes),
-        control=scored.control and {name: estimates(one, len(seeds)) for name, one in scored.control.items()},
-        selectivity=scored.control and estimates(difference(scored.task[first], scored.control[first]), len(seeds)),
+        control=None if control_scores is None else _estimated(control_scores, len(seeds)),
+        selectivity=None
+        if control_scores is None
+        else estimates(difference(scores[first], control_scores[first]), len(seeds)),
         loss=tuple(torch.cat(losses).tolist()),
-        epochs=tuple(torch.cat(epochs).tolist()),
+        rounds=tuple(torch.cat(rounds).tolist()),
         examples={split: len(part) for split, part in splits.items()},
         left_out=left_out,
-        mixture=_mixture(probe, mixed, scored.task[first], len(seeds)),
+        mixture=_mixture(probe, mixed, scores[first], len(seeds)),
     )
 
 
@@ -132,30 +135,27 @@ def _standardized(wanted: Mapping[Split, Tensor], classes: int | None) -> Mappin
     return {split: (scores - mean) / deviation.clamp(min=1e-12) for split, scores in wanted.items()}
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """The metrics of the task's own labels, and of the control task's, if any; probes [layers · seeds]."""
+def _measured(
+    said: Tensor, wanted: Tensor, task: Task, test: Examples, classes: int | None
+) -> tuple[Mapping[str, Measured], Mapping[str, Measured] | None]:
+    """The metrics [layers · seeds] of the task's own labels, and of its control task's under the same draws.
 
-    task: Mapping[str, Measured]
-    control: Mapping[str, Measured] | None
+    said [questions, layers, seeds, examples], wanted [questions, seeds, examples]
+    """
+    _, texts = texts_of(task, test.spans)[:, 0].unique(return_inverse=True)
+    weights = draw_weights(int(texts.max()) + 1)
+    own = by_metric(said[0].flatten(0, 1), wanted[0, 0], texts, classes, weights)
+    if len(said) == 1:
+        return own, None
+    # Each seed has labels of its own.
+    seeds = [by_metric(said[1, :, s], wanted[1, s], texts, classes, weights) for s in range(said.shape[2])]
+    values = {name: torch.stack([one[name].values for one in seeds], dim=1).flatten() for name in own}
+    draws = {name: torch.stack([one[name].draws for one in seeds], dim=1).flatten(0, 1) for name in own}
+    return own, {name: Measured(values[name], draws[name]) for name in own}
 
-    @staticmethod
-    def of(said: Tensor, wanted: Tensor, task: Task, test: Examples, classes: int | None) -> "_Scored":
-        """said [questions, layers, seeds, examples], wanted [questions, seeds, examples]"""
-        _, texts = texts_of(task, test.spans)[:, 0].unique(return_inverse=True)
-        weights = draw_weights(int(texts.max()) + 1)
-        own = by_metric(said[0].flatten(0, 1), wanted[0, 0], texts, classes, weights)
-        if len(said) == 1:
-            return _Scored(own, None)
-        seeds = [by_metric(said[1, :, s], wanted[1, s], texts, classes, weights) for s in range(said.shape[2])]
-        joined = {
-            name: Measured(
-                torch.stack([one[name].values for one in seeds], dim=1).flatten(),
-                torch.stack([one[name].draws for one in seeds], dim=1).flatten(0, 1),
-            )
-            for name in own
-        }
-        return _Scored(own, joined)
+
+def _estimated(measured: Mapping[str, Measured], seeds: int) -> dict[str, tuple[Estimate, ...]]:
+    return {name: estimates(one, seeds) for name, one in measured.items()}
 
 
 def _constant(task: Task, splits: Mapping[Split, Examples], classes: int | None) -> dict[str, float]:

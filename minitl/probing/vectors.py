@@ -25,7 +25,7 @@ class Vectors:
         return len(self.places)
 
     def __call__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Examples [seeds, batch] -> their vectors [layers, seeds, batch, …, size], and where they are [seeds, batch, …].
+        """Examples [seeds, batch] -> vectors [layers, seeds, batch, …, size], and where there is one [seeds, batch, …].
 
         Each layer's rows are copied as they lie, so that what a probe multiplies is contiguous.
         """
@@ -41,7 +41,7 @@ class Vectors:
 
 
 def standardize(train: Tensor, others: Sequence[Tensor]) -> None:
-    """Bring each dimension of each layer to mean 0 and deviation 1 on the training part; all [layers, n, size], in place.
+    """Bring each dimension to mean 0 and deviation 1 on the training part; tensors [layers, n, size], in place.
 
     Layers differ in scale by orders of magnitude, and within one a few dimensions outweigh the rest, so that no one
     learning rate would suit all, and the weights of a mix would say which layer is long instead of which one is useful.
