@@ -41,6 +41,9 @@ class LabelledLearner:
         places = vectors.places.shape[1] if vectors.places.dim() > 1 else 1
         return self.probe.new(Sizes(layers, places, size, self.classes or 1), generator)
 
+    def order(self, generator: Generator, turn: int, batch_size: int) -> Tensor:  # noqa: ARG002
+        return torch.randperm(self.count("train"), generator=generator)
+
     def losses(self, parameters: Parameters, part: Part, indices: Tensor) -> Tensor:
         """Cross-entropy of classes in nats, squared error of scores."""
         return self._losses(self.outputs(parameters, part, indices), part, indices)

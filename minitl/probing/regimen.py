@@ -48,7 +48,11 @@ class Regimen:
         for name in ("rounds", "round_steps", "batch_size", "patience"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise InputError(f"{name} must be an integer of at least 1, got {getattr(self, name)!r}")
-        if not self.learning_rate > 0 or not 0 < self.cut <= 1 or not (0 <= self.weight_decay < 1 and 0 <= self.tolerance < 1):
+        if (
+            not self.learning_rate > 0
+            or not 0 < self.cut <= 1
+            or not (0 <= self.weight_decay < 1 and 0 <= self.tolerance < 1)
+        ):
             raise InputError(
                 f"expected learning_rate > 0, cut in (0, 1], tolerance and weight_decay in [0, 1), got "
                 f"{self.learning_rate}, {self.cut}, {self.tolerance}, {self.weight_decay}"
@@ -69,6 +73,9 @@ class Learner(Protocol):
 
     def new(self, generator: Generator) -> Parameters:
         """Fresh parameters of one probe."""
+
+    def order(self, generator: Generator, turn: int, batch_size: int) -> Tensor:
+        """The training part's examples in the order of the pass number `turn`, to be cut into batches: [count]."""
 
     def losses(self, parameters: Parameters, part: Part, indices: Tensor) -> Tensor:
         """Of the examples [seeds or 1, batch], for each probe: [questions, layers, seeds, batch]."""
@@ -103,11 +110,11 @@ def train(learner: Learner, regimen: Regimen) -> Trained:
     waited, running = torch.zeros(learner.shape, dtype=torch.long), torch.ones(learner.shape, dtype=torch.bool)
     done, passes = 0, math.ceil(regimen.round_steps * regimen.batch_size / learner.count("train"))
     while done < regimen.rounds and running.any():
-        done += 1
-        for _ in range(passes):
-            orders = torch.stack([torch.randperm(learner.count("train"), generator=one) for one in generators])
+        for turn in range(done * passes, (done + 1) * passes):
+            orders = torch.stack([learner.order(one, turn, regimen.batch_size) for one in generators])
             for indices in orders.split(regimen.batch_size, dim=1):  # [seeds, batch]
                 adam.step(_gradients(learner, parameters, indices), rates)
+        done += 1
         loss = mean_losses(learner, parameters, regimen)
         if not loss[running].isfinite().all():
             raise Diverged(f"a probe's validation loss is not finite after round {done}; try a lower learning_rate")

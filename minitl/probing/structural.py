@@ -27,6 +27,7 @@ from minitl.probing.vectors import NOTHING, Vectors, looked_up, standardize
 # The published code's: Adam at 0.001, batches of 20 sentences, the rate cut to a tenth, at most 30 passes.
 REGIMEN = Regimen(rounds=30, batch_size=20, learning_rate=1e-3, cut=0.1, patience=3, weight_decay=0.0)
 INITIAL = 0.05  # a fresh map is uniform within it
+BATCHES_PER_POOL = 4  # texts of so many batches change places: more would pad more
 
 Measure = Literal["distance", "depth"]
 
@@ -39,16 +40,16 @@ class Trees:
     lengths    [texts]
     heads      of each text: for its words what they hang on, counted within the text
     scored     of each text: which words are judged
-    distances  float32 [texts, longest, longest]
-    depths     float32 [texts, longest]
+    distances  of each text, float32 [n, n]
+    depths     of each text, float32 [n]
     """
 
     vectors: Vectors
     lengths: Tensor
     heads: tuple[Tensor, ...]
     scored: tuple[Tensor, ...]
-    distances: Tensor
-    depths: Tensor
+    distances: tuple[Tensor, ...]
+    depths: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,18 @@ class StructuralLearner:
         size = self.parts["train"].vectors.values.shape[-1]
         return {"map.weight": torch.empty(size, self.rank).uniform_(-INITIAL, INITIAL, generator=generator)}
 
+    def order(self, generator: Generator, turn: int, batch_size: int) -> Tensor:
+        """Texts of like length together, for padding costs what words cost.
+
+        The texts by length are cut into pools of some batches, and shuffled within these by `generator`. Which batch
+        comes when is drawn from `turn` alone: all seeds are then at texts of one length at a time.
+        """
+        pools = self.parts["train"].lengths.argsort(stable=True).split(BATCHES_PER_POOL * batch_size)
+        texts = torch.cat([pool[torch.randperm(len(pool), generator=generator)] for pool in pools])
+        *batches, last = texts.split(batch_size)
+        turns = torch.randperm(len(batches), generator=Generator().manual_seed(turn))
+        return torch.cat([*(batches[i] for i in turns.tolist()), last])  # the last may be short
+
     def losses(self, parameters: Parameters, part: Part, indices: Tensor) -> Tensor:
         said, real = self.said(parameters, part, indices)
         n = real.shape[-1]
@@ -84,8 +97,14 @@ class StructuralLearner:
         return (off * apart).sum((-1, -2)) / lengths**2
 
     def _true(self, part: Part, indices: Tensor, n: int) -> Tensor:
+        """[seeds or 1, batch, n, n] or [seeds or 1, batch, n], 0 where there is no word."""
         trees = self.parts[part]
-        return trees.depths[indices][..., :n] if self.measure == "depth" else trees.distances[indices][..., :n, :n]
+        known = trees.depths if self.measure == "depth" else trees.distances
+        padded = torch.zeros(indices.numel(), *[n] * known[0].dim())
+        for row, text in zip(padded, indices.flatten().tolist(), strict=True):
+            own = known[text]
+            row[tuple(slice(size) for size in own.shape)] = own
+        return padded.unflatten(0, indices.shape)
 
     def said(self, parameters: Parameters, part: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Squared distances [1, layers, seeds, batch, n, n] or depths [1, layers, seeds, batch, n] of texts, and where
@@ -135,18 +154,15 @@ def _trees(representations: Representations, task: TreeTask, texts: Tensor, laye
     longest = int(lengths.max())
     numbers = starts[:, None] + torch.arange(longest)
     vectors = looked_up(representations, True, numbers.masked_fill(numbers >= ends[:, None], NOTHING), layers)
-    distances, depths = torch.zeros(len(texts), longest, longest), torch.zeros(len(texts), longest)
-    heads, scored = [], []
-    for i, (text, start, end) in enumerate(zip(texts.tolist(), starts.tolist(), ends.tolist(), strict=True)):
+    heads, scored, distances, depths = [], [], [], []
+    for text, start, end in zip(texts.tolist(), starts.tolist(), ends.tolist(), strict=True):
         own = task.heads[start:end]
         own = torch.where(own < 0, -1, own - start)
         stray = ((own < 0) & (task.heads[start:end] >= 0)).any()
         if stray:
             raise DataError(f"{where}, text {text}: a word hangs on a word of another text")
-        distances[i, : end - start, : end - start] = torch.from_numpy(
-            distances_of(own.numpy(), f"{where}, text {text}")
-        )
-        depths[i, : end - start] = torch.from_numpy(depths_of(own.numpy(), f"{where}, text {text}"))
+        distances.append(torch.from_numpy(distances_of(own.numpy(), f"{where}, text {text}")).float())
+        depths.append(torch.from_numpy(depths_of(own.numpy(), f"{where}, text {text}")).float())
         heads.append(own)
         scored.append(task.scored[start:end])
-    return Trees(vectors, lengths, tuple(heads), tuple(scored), distances, depths)
+    return Trees(vectors, lengths, tuple(heads), tuple(scored), tuple(distances), tuple(depths))

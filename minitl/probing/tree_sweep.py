@@ -87,11 +87,10 @@ def _measured(measure: Measure, said: Sequence[Tensor], test: Trees, weights: Te
     """What is said of each text, [probes, n, n] or [probes, n], as metrics of probes."""
     scores: list[TextScore] = []
     for i, one in enumerate(said):
-        n = int(test.lengths[i])
         if measure == "distance":
-            scores.append(score_distances(one, test.distances[i, :n, :n], test.heads[i], test.scored[i]))
+            scores.append(score_distances(one, test.distances[i], test.heads[i], test.scored[i]))
         else:
-            scores.append(score_depths(one, test.depths[i, :n], test.scored[i]))
+            scores.append(score_depths(one, test.depths[i], test.scored[i]))
     name = "uuas" if measure == "distance" else "root-accuracy"
     return {name: attachment(scores, weights), f"{measure}-spearman": spearman(scores, weights)}
 

@@ -55,12 +55,14 @@ def spanning_trees(distances: Floats) -> Integers:
     tell the distance 0, that of two equal vectors, from no edge.)
     """
     trees, n, _ = distances.shape
+    if n < 2:
+        return np.zeros((trees, 0, 2), dtype=np.int64)
     every = np.arange(trees)
     near, through = distances[:, 0].copy(), np.zeros((trees, n), dtype=np.int64)  # to the tree, and by which word of it
     near[:, 0] = np.inf
     outside = np.ones((trees, n), dtype=bool)
     outside[:, 0] = False
-    edges = np.zeros((trees, max(0, n - 1), 2), dtype=np.int64)
+    edges = np.zeros((trees, n - 1, 2), dtype=np.int64)
     for step in range(n - 1):
         new = np.where(outside, near, np.inf).argmin(-1)  # [trees]
         edges[:, step, 0], edges[:, step, 1] = through[every, new], new
