@@ -26,6 +26,7 @@ from minitl.models.word_vectors import WordVectors
 from minitl.nn.output import Recorder
 from minitl.probing.task import Text
 from minitl.tokenization import Row, Tokenizer
+from minitl.tokenization.batch import padded
 
 AT_A_TIME = 10_000  # texts that are tokenised in one call: the tokenizer's own records take far more than the ids
 NO_WORD, PADDING = -1, -2  # whose a special token is, and what is no token
@@ -117,12 +118,17 @@ class TransformerReader:
     def states(self, batch: Sequence[Prepared], layers: Sequence[int]) -> tuple[Tensor, Tensor]:
         rows = [item.content for item in batch if isinstance(item.content, Row)]
         device = next(self.model.parameters()).device
-        inputs = {name: tensor.to(device) for name, tensor in self.tokenizer.pad(rows).items()}
+        inputs = {name: tensor.to(device) for name, tensor in self._padded(rows).items()}
         mask = inputs["attention_mask"]
         words = torch.full(mask.shape, PADDING)
         words[mask.bool().cpu()] = torch.from_numpy(np.concatenate([item.words for item in batch])).long()
         hidden = self._hidden_states(inputs)
         return torch.stack([hidden[layer] for layer in layers]), words
+
+    def _padded(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """Padded on the right, whatever the tokenizer's side for writing is: positions count from a row's left."""
+        types = [row.type_ids for row in rows if row.type_ids is not None] if self.tokenizer.token_types else None
+        return padded([row.ids for row in rows], types, None, self.tokenizer.pad_token_id or 0, "right")
 
     def _hidden_states(self, inputs: dict[str, Tensor]) -> Sequence[Tensor]:
         """Embeddings first, [batch, length, hidden] each."""
@@ -141,8 +147,7 @@ class TransformerReader:
 
 def _target_states(model: EncoderDecoder, ids: Tensor, mask: Tensor) -> list[Tensor]:
     """The decoder's states where it has just read each token of `ids`, which follow a start token."""
-    target_mask = F.pad(mask, (0, 1)) | F.pad(mask, (1, 0))  # one place more, whichever side the padding is on
-    target = model.shift_right(F.pad(ids, (0, 1)), target_mask)
+    target, target_mask = model.shift_right(F.pad(ids, (0, 1))), F.pad(mask, (1, 0), value=1)
     output = model.encode(
         ids, mask, decoder_input_ids=target, decoder_attention_mask=target_mask, output_hidden_states=True
     )

@@ -244,11 +244,17 @@ def _in_folder(
     for number, part in enumerate(plan):
         path = folder / f"{number:05d}.safetensors"
         if not path.exists():
-            made = work.shard(corpus, part)
-            with replacing(path) as beside:
-                write_safetensors({"words": made.words, "texts": made.texts}, beside)
+            _write(work.shard(corpus, part), path)
         shards.append(_mapped(path, work, corpus, part))
     return shards
+
+
+def _write(shard: Shard, path: Path) -> None:
+    with replacing(path) as beside:
+        try:
+            write_safetensors({"words": shard.words, "texts": shard.texts}, beside)
+        except CheckpointError as error:  # name the file that was meant, not the one that is gone in a moment
+            raise CheckpointError(str(error).replace(str(beside), str(path))) from error
 
 
 def _check_owner(folder: Path, facts: dict[str, Any]) -> None:
@@ -335,10 +341,11 @@ def _add_words(words: Tensor, states: Tensor, owners: Tensor, starts: Tensor, ho
 
 
 def _text_vectors(states: Tensor, owners: Tensor, how: OfTexts) -> Tensor:
-    """[layers, batch, hidden], of rows that are padded on either side."""
+    """[layers, batch, hidden], of rows that are padded on the right."""
     if how == "mean":
         shares = (owners >= 0).float()
         return torch.einsum("lbth,bt->lbh", states, shares / shares.sum(-1, keepdim=True))
-    real = (owners != PADDING).int()  # [batch, length]
-    place = real.argmax(-1) if how == "first" else real.shape[1] - 1 - real.flip(-1).argmax(-1)
-    return states[:, torch.arange(len(place)), place]
+    if how == "first":
+        return states[:, :, 0]
+    last = (owners != PADDING).sum(-1) - 1  # [batch]
+    return states[:, torch.arange(len(last)), last]
