@@ -1,5 +1,7 @@
 """Representations, tasks and trees that are made, not read."""
 
+import itertools
+
 import torch
 
 from minitl.probing.representations import Representations, Shard
@@ -17,9 +19,7 @@ def representations_of(words, lengths, shards=1, unread=()):
     corpus = corpus_of(lengths)
     texts = torch.stack([part.mean(1) for part in words.split(list(lengths), dim=1)], dim=1)
     cuts = [len(lengths) * i // shards for i in range(shards + 1)]
-    parts = [
-        Shard(words[:, corpus.starts[a] : corpus.starts[b]], texts[:, a:b]) for a, b in zip(cuts, cuts[1:], strict=False)
-    ]
+    parts = [Shard(words[:, corpus.starts[a] : corpus.starts[b]], texts[:, a:b]) for a, b in itertools.pairwise(cuts)]
     return Representations(corpus, tuple(range(len(words))), words.shape[-1], parts, tuple(unread))
 
 
@@ -31,7 +31,7 @@ def word_task(corpus, labels, names=("a", "b"), kinds=None, shares=(0.6, 0.2), p
     ends = [0, int(shares[0] * n), int((shares[0] + shares[1]) * n), n]
     splits = {
         split: Examples(spans[a:b], labels[a:b], None if kinds is None else kinds[a:b])
-        for split, a, b in zip(SPLITS, ends, ends[1:], strict=False)
+        for split, a, b in zip(SPLITS, ends[:-1], ends[1:], strict=True)
     }
     return Task("made", "a made task", "form", corpus, "words", names, splits)
 
@@ -40,5 +40,5 @@ def tree_task(corpus, heads, texts, scored=None):
     """`texts`: how many for each split, in order."""
     scored = torch.ones(len(heads), dtype=torch.bool) if scored is None else scored
     ends = torch.tensor([0, *texts]).cumsum(0).tolist()
-    splits = {s: torch.arange(a, b) for s, a, b in zip(SPLITS, ends, ends[1:], strict=False)}
+    splits = {s: torch.arange(a, b) for s, a, b in zip(SPLITS, ends[:-1], ends[1:], strict=True)}
     return TreeTask("tree", "a made tree", "syntax", corpus, heads, scored, splits)

@@ -95,7 +95,9 @@ def test_a_mix_begins_as_the_mean():
 
 
 def test_centre_of_gravity_and_expected_layer_by_hand():
-    mixture = Mixture(torch.tensor([[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]]), torch.tensor([[0.5, 0.7, 0.8], [0.4, 0.4, 0.3]]))
+    mixture = Mixture(
+        torch.tensor([[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]]), torch.tensor([[0.5, 0.7, 0.8], [0.4, 0.4, 0.3]])
+    )
     assert mixture.centre_of_gravity((0, 1, 2)).tolist() == [0.75, 2.0]
     torch.testing.assert_close(mixture.differences(), torch.tensor([[0.2, 0.1], [0.0, -0.1]]))
     expected = mixture.expected_layer((0, 1, 2))

@@ -20,7 +20,9 @@ def learner_of(probe, seeds=(0, 1, 2), layers=3, questions=2, classes=3, example
         values = torch.randn(layers, n * (longest or 1), 6, generator=generator) * spread
         places = torch.arange(n * (longest or 1))
         if longest:
-            places = places.view(n, 1, longest).masked_fill(torch.arange(longest) > torch.arange(n)[:, None, None] % 3, -1)
+            places = places.view(n, 1, longest).masked_fill(
+                torch.arange(longest) > torch.arange(n)[:, None, None] % 3, -1
+            )
         vectors[split] = Vectors(values, places)
         # each question can be answered from the first layers, the less so the higher, so that probes stop at odds
         noisy = values[0].view(n, -1, 6)[:, 0] + torch.randn(n, 6, generator=generator)
@@ -36,7 +38,10 @@ def alone(learner, question, layer, seed):
     return LabelledLearner(
         learner.probe,
         (seed,),
-        {s: Vectors(v.values if layer is None else v.values[layer : layer + 1], v.places) for s, v in learner.vectors.items()},
+        {
+            s: Vectors(v.values if layer is None else v.values[layer : layer + 1], v.places)
+            for s, v in learner.vectors.items()
+        },
         {s: t[question : question + 1, place : place + 1] for s, t in learner.targets.items()},
         learner.classes,
     )
@@ -114,7 +119,7 @@ def test_the_best_round_is_kept_and_a_probe_that_overfits_stops():
 def test_few_examples_are_passed_over_several_times_a_round():
     calls = []
     learner = learner_of(Linear(), examples=10)
-    object.__setattr__(learner, "order", lambda generator, turn, size: (calls.append(turn), torch.arange(10))[1])
+    object.__setattr__(learner, "order", lambda _, turn, *__: (calls.append(turn), torch.arange(10))[1])
     train(learner, Regimen(rounds=2, round_steps=3, batch_size=8))
     assert calls == [turn for turn in range(6) for _ in learner.seeds]  # 24 examples take three passes of ten
 

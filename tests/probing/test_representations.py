@@ -19,7 +19,6 @@ from minitl.probing.task import Corpus
 from tests.conftest import WORDS
 
 
-
 def made_corpus(texts=12, seed=0, name="made"):
     rng = random.Random(seed)
     return Corpus(name, tuple(tuple(rng.choices(WORDS, k=rng.randint(1, 9))) for _ in range(texts)))
@@ -227,7 +226,7 @@ def test_a_text_beyond_the_positions_is_named_or_skipped_and_counted(pieces):
     corpus = Corpus("long", (("good",), ("a",) * 20, ("bad", "film")))
     reader = TransformerReader(bert(), pieces)
     with pytest.raises(
-        DataError, match="^long, text 1: cannot be read: it has 22 tokens, and the model positions for 16$"
+        DataError, match=r"^long, text 1: cannot be read: it has 22 tokens, and the model positions for 16$"
     ):
         represent(reader, corpus)
     found = represent(reader, corpus, unreadable="skip")

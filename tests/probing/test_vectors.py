@@ -74,7 +74,9 @@ def test_each_seed_gets_its_own_examples():
     x, real = Vectors(values, torch.arange(3))(torch.tensor([[2, 0], [1, 1]]))
     assert torch.equal(x, values[:, [[2, 0], [1, 1]]])
     assert real.all()
-    assert torch.equal(Vectors(values, torch.arange(3)).take(torch.tensor([2, 1]))(torch.tensor([[0]]))[0][:, 0], values[:, 2:])
+    assert torch.equal(
+        Vectors(values, torch.arange(3)).take(torch.tensor([2, 1]))(torch.tensor([[0]]))[0][:, 0], values[:, 2:]
+    )
 
 
 def test_standardising_is_by_the_training_part_and_each_layer():
