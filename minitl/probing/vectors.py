@@ -1,0 +1,124 @@
+"""What probes read: the vectors at an example's places, in all layers at once.
+
+values [layers, n, size]      each vector that any example needs, once, standardised
+places [examples, …]          which of them an example reads; -1 where there is nothing (padding)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from minitl.probing.representations import Representations
+from minitl.probing.task import Examples, Split, Task
+
+NOTHING = -1
+
+
+@dataclass(frozen=True)
+class Vectors:
+    values: Tensor
+    places: Tensor
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __call__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Examples [seeds, batch] -> vectors [layers, seeds, batch, …, size], and where there is one [seeds, batch, …].
+
+        Each layer's rows are copied as they lie, so that what a probe multiplies is contiguous.
+        """
+        layers, count, size = self.values.shape
+        places = self.places[indices]
+        rows = torch.arange(layers)[:, None] * count + places.clamp(min=0).flatten()
+        found = self.values.view(layers * count, size).index_select(0, rows.flatten())
+        return found.view(layers, *places.shape, size), places != NOTHING
+
+    def take(self, examples: Tensor) -> "Vectors":
+        """Some of the examples, by number."""
+        return Vectors(self.values, self.places[examples])
+
+
+def standardize(train: Tensor, others: Sequence[Tensor]) -> None:
+    """Bring each dimension to mean 0 and deviation 1 on the training part; tensors [layers, n, size], in place.
+
+    Layers differ in scale by orders of magnitude, and within one a few dimensions outweigh the rest, so that no one
+    learning rate would suit all, and the weights of a mix would say which layer is long instead of which one is useful.
+    A linear map loses nothing by it. A dimension that does not vary is left at 0.
+    """
+    for layer, values in enumerate(train):
+        deviation, mean = torch.std_mean(values, 0, correction=0)  # [size]
+        constant = deviation <= 1e-6 * mean.abs()  # what rounding leaves of a constant
+        scale = torch.where(constant, 0.0, 1 / deviation.masked_fill(constant, 1.0))
+        for tensor in (train, *others):
+            tensor[layer].sub_(mean).mul_(scale)
+
+
+def pooled(
+    representations: Representations, task: Task, splits: Mapping[Split, Examples], layers: slice
+) -> dict[Split, Vectors]:
+    """One vector an example: the mean over a place, or for two places u and v the four parts [u; v; u·v; |u - v|].
+
+    Of [u; v] alone a linear probe can only add what u says to what v says; whether the two agree or are near, which is
+    what most relations are about, takes products and differences (Conneau et al. 2017, arXiv:1705.02364, section 3.1).
+    """
+    values = {split: _combined(_means(representations, task, part, layers)) for split, part in splits.items()}
+    standardize(values["train"], [v for split, v in values.items() if split != "train"])
+    return {split: Vectors(v, torch.arange(v.shape[1])) for split, v in values.items()}
+
+
+def _means(representations: Representations, task: Task, examples: Examples, layers: slice) -> Tensor:
+    """[layers, examples, places, hidden]"""
+    spans = examples.spans.flatten(0, 1)  # [examples · places, 2]
+    lengths = spans[:, 1] - spans[:, 0]
+    owner = torch.repeat_interleave(torch.arange(len(spans)), lengths)
+    found = _look_up(representations, task, _inside(spans), layers)  # [layers, all of all spans, hidden]
+    if len(owner) > len(spans):
+        sums = found.new_zeros(len(found), len(spans), found.shape[-1])
+        found = sums.index_add_(1, owner, found).div_(lengths[:, None])
+    return found.unflatten(1, examples.spans.shape[:2])
+
+
+def _combined(x: Tensor) -> Tensor:
+    """[layers, examples, places, hidden] -> [layers, examples, hidden or 4 · hidden]"""
+    if x.shape[2] == 1:
+        return x[:, :, 0]
+    u, v = x.unbind(2)
+    return torch.cat((u, v, u * v, (u - v).abs()), dim=-1)
+
+
+def spanned(
+    representations: Representations, task: Task, splits: Mapping[Split, Examples], layers: slice
+) -> dict[Split, Vectors]:
+    """Every vector of every place: places [examples, places, longest]."""
+    found: dict[Split, Vectors] = {}
+    for split, examples in splits.items():
+        spans = examples.spans  # [examples, places, 2]
+        longest = int((spans[..., 1] - spans[..., 0]).max())
+        numbers = spans[..., :1] + torch.arange(longest)
+        found[split] = looked_up(
+            representations, task.reads == "words", numbers.masked_fill(numbers >= spans[..., 1:], NOTHING), layers
+        )
+    standardize(found["train"].values, [v.values for split, v in found.items() if split != "train"])
+    return found
+
+
+def looked_up(representations: Representations, words: bool, numbers: Tensor, layers: slice) -> Vectors:
+    """The vectors of words or texts by their `numbers` in the corpus, each kept once; NOTHING stays as it is."""
+    needed, places = numbers[numbers != NOTHING].unique(return_inverse=True)
+    values = representations.words(needed, layers) if words else representations.texts(needed, layers)
+    table = torch.full_like(numbers, NOTHING)
+    table[numbers != NOTHING] = places
+    return Vectors(values, table)
+
+
+def _look_up(representations: Representations, task: Task, numbers: Tensor, layers: slice) -> Tensor:
+    return representations.words(numbers, layers) if task.reads == "words" else representations.texts(numbers, layers)
+
+
+def _inside(spans: Tensor) -> Tensor:
+    """All numbers that lie in spans [n, 2], span after span."""
+    lengths = spans[:, 1] - spans[:, 0]
+    first = torch.repeat_interleave(spans[:, 0] - lengths.cumsum(0) + lengths, lengths)
+    return first + torch.arange(int(lengths.sum()))
