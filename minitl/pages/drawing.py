@@ -1,25 +1,39 @@
-"""Plots for pages: matplotlib draws, the page colours.
+"""Plots for pages, and as pictures: matplotlib draws, the page colours.
 
 A figure becomes an inline `<svg>` without fixed colours: matplotlib draws in placeholder colours, and `svg` replaces
-them by the page's CSS variables, so that one drawing serves light and dark. Text stays text, in the page's font.
+them by the page's CSS variables, so that one drawing serves light and dark. Text stays text, in the page's font. As a
+picture, `png`, it has the light page's colours.
 """
 
+import contextlib
 import html
 import io
 import re
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minitl.checkpoints.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, MUTED, RULE, PAPER, BAND = "#010203", "#010204", "#010205", "#010206", "#010207"
-COLOURS = ("#010210", "#010211", "#010212", "#010213", "#010214")  # of lines
+INK, MUTED, RULE, PAPER, BAND = (f"minitl {name}" for name in ("ink", "muted", "rule", "paper", "band"))
+COLOURS = tuple(f"minitl line {index}" for index in range(5))  # of lines
 MARKERS = ("X", "s", "^", "D", "o")  # colour is never the only sign
-_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--panel", BAND: "--band"} | {
-    colour: f"--line-{index}" for index, colour in enumerate(COLOURS)
-}
+_NAMES = (INK, MUTED, RULE, PAPER, BAND, *COLOURS)
+_PLACEHOLDERS = {name: f"#0102{index:02x}" for index, name in enumerate(_NAMES)}
+_SHOWN = ("ink", "muted", "rule", "panel", "band", *(f"line-{index}" for index in range(5)))
+_VARIABLES = dict(zip(_PLACEHOLDERS.values(), _SHOWN, strict=True))
+_LIGHT = dict(
+    zip(
+        _NAMES,
+        ("#1b2027", "#586070", "#d9dde3", "#ffffff", "#e4e8ee", "#6f7680", "#2b7bba", "#12857a", "#bf5f10", "#a52a68"),
+        strict=True,
+    )
+)
 _STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
@@ -44,11 +58,15 @@ _STYLE = {
 }
 
 
-def drawing() -> Any:
-    """The context in which figures are made: `with drawing(): …`."""
+@contextlib.contextmanager
+def drawing(picture: bool = False) -> Iterator[None]:
+    """The context in which figures are made and rendered: for a page, or as a picture."""
     import matplotlib
+    from matplotlib.colors import get_named_colors_mapping
 
-    return matplotlib.rc_context(_STYLE)  # type: ignore[arg-type]
+    get_named_colors_mapping().update(_LIGHT if picture else _PLACEHOLDERS)
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+        yield
 
 
 def new_figure(narrow: bool, wide: tuple[float, float], small: tuple[float, float]) -> "tuple[Figure, Axes]":
@@ -83,4 +101,12 @@ def svg(figure: "Figure", name: str, narrow: bool, label: str) -> str:
 
 
 def _themed(svg: str) -> str:
-    return re.sub(r"#0102[0-9a-f]{2}", lambda found: f"var({_VARIABLES[found.group()]})", svg)
+    return re.sub(r"#0102[0-9a-f]{2}", lambda found: f"var(--{_VARIABLES[found.group()]})", svg)
+
+
+def png(figure: "Figure", path: Path) -> None:
+    """Write the figure as a picture, atomically. CheckpointError where that is not possible."""
+    figure.patch.set_alpha(1)
+    figure.patch.set_facecolor(PAPER)
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", dpi=144, metadata={"Software": None})
