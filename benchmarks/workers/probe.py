@@ -94,9 +94,9 @@ def _module(probe: str, size: int, classes: int, generator: Generator) -> nn.Mod
     layers: list[nn.Module] = []
     for into, out in itertools.pairwise(widths):
         linear = nn.Linear(into, out)
-        with torch.no_grad():  # drawn as the batched sweep draws it, [in, out]
+        with torch.no_grad():  # drawn as the batched sweep draws it
             bound = 1 / math.sqrt(into)
-            linear.weight.copy_(torch.empty(into, out).uniform_(-bound, bound, generator=generator).T)
+            linear.weight.uniform_(-bound, bound, generator=generator)
             linear.bias.zero_()
         layers += [nn.ReLU(), linear] if layers else [linear]
     return nn.Sequential(*layers)

@@ -2,10 +2,11 @@
 
 values [layers, n, size]      each vector that any example needs, once, standardised
 places [examples, …]          which of them an example reads; -1 where there is nothing (padding)
+    layers [layers read]          of which layers; None = all
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ NOTHING = -1
 class Vectors:
     values: Tensor
     places: Tensor
+    layers: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -29,15 +31,25 @@ class Vectors:
 
         Each layer's rows are copied as they lie, so that what a probe multiplies is contiguous.
         """
-        layers, count, size = self.values.shape
+        _, count, size = self.values.shape
+        layers = torch.arange(len(self.values)) if self.layers is None else self.layers
         places = self.places[indices]
-        rows = torch.arange(layers)[:, None] * count + places.clamp(min=0).flatten()
-        found = self.values.view(layers * count, size).index_select(0, rows.flatten())
-        return found.view(layers, *places.shape, size), places != NOTHING
+        rows = layers[:, None] * count + places.clamp(min=0).flatten()
+        found = self.values.view(-1, size).index_select(0, rows.flatten())
+        return found.view(len(layers), *places.shape, size), places != NOTHING
 
     def take(self, examples: Tensor) -> "Vectors":
         """Some of the examples, by number."""
-        return Vectors(self.values, self.places[examples])
+        return replace(self, places=self.places[examples])
+
+    def of_layers(self, layers: Tensor) -> "Vectors":
+        """Some of the layers that are read, by number."""
+        return replace(self, layers=layers if self.layers is None else self.layers[layers])
+
+    @property
+    def depth(self) -> int:
+        """How many layers are read."""
+        return len(self.values if self.layers is None else self.layers)
 
 
 def standardize(train: Tensor, others: Sequence[Tensor]) -> None:
