@@ -21,7 +21,7 @@ from minitl.probing.labelled import LabelledLearner
 from minitl.probing.probes import Linear, Probe
 from minitl.probing.regimen import Regimen, train
 from minitl.probing.representations import Representations
-from minitl.probing.sweep import read_vectors
+from minitl.probing.sweep import ROOM, layer_groups, read_vectors
 from minitl.probing.task import Examples, Task
 
 # Shares of the training part after which a probe is trained anew: the paper's, of which the last is the whole.
@@ -65,6 +65,7 @@ def online_code(
     seeds: Sequence[int] = (0,),
     regimen: Regimen = REGIMEN,
     control: bool = True,
+    room: int = ROOM,
 ) -> CodeLength:
     """The code length of the task's training labels given each layer's vectors.
 
@@ -78,13 +79,16 @@ def online_code(
     check_corpus(representations, task.corpus, task.name)
     splits, _ = answerable(representations, task)
     classes, n = len(task.labels), len(splits["train"])
-    vectors = read_vectors(representations, task, splits, probe, slice(None))
     asked = control and has_control(splits)
     sent = []
-    for seed in seeds:
-        learner = LabelledLearner(probe, (seed,), vectors, targets(splits, (seed,), asked), classes)
-        sent.append(_blocks(learner, _order(task, splits["train"], seed), regimen))
-    blocks = torch.cat(sent, dim=-1)  # [blocks, questions, layers, seeds]
+    for layers in layer_groups(representations, task, splits, probe, room):
+        vectors = read_vectors(representations, task, splits, probe, layers)
+        of_seeds = []
+        for seed in seeds:
+            learner = LabelledLearner(probe, (seed,), vectors, targets(splits, (seed,), asked), classes)
+            of_seeds.append(_blocks(learner, _order(task, splits["train"], seed), regimen))
+        sent.append(torch.cat(of_seeds, dim=-1))
+    blocks = torch.cat(sent, dim=2)  # [blocks, questions, layers, seeds]
     bits = blocks.sum(0)
     return CodeLength(
         bits=bits[0],

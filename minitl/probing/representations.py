@@ -260,7 +260,8 @@ def _write(shard: Shard, path: Path) -> None:
 def _check_owner(folder: Path, facts: dict[str, Any]) -> None:
     """CheckpointError where the folder has vectors of something else, or is not one of vectors at all."""
     if not (folder / FACTS).exists():
-        others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        # A run that was killed at its very beginning leaves a hidden file.
+        others = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
         if others:
             raise CheckpointError(f"{folder}: holds {others[0]} and no {FACTS}: name an empty folder for the vectors")
         return

@@ -78,7 +78,7 @@ def sweep(
     wanted = targets(splits, seeds, control and has_control(splits))
     classes = None if task.labels is None else len(task.labels)
     said, losses, rounds, mixed = [], [], [], None
-    for layers in _groups(representations, task, splits, probe, room):
+    for layers in layer_groups(representations, task, splits, probe, room):
         vectors = read_vectors(representations, task, splits, probe, layers)
         learner = LabelledLearner(probe, seeds, vectors, _standardized(wanted, classes), classes)
         trained = train(learner, regimen)
@@ -115,7 +115,7 @@ def read_vectors(
     return (pooled if probe.reads == "pooled" else spanned)(representations, task, splits, layers)
 
 
-def _groups(
+def layer_groups(
     representations: Representations, task: Task, splits: Mapping[Split, Examples], probe: Probe, room: int
 ) -> list[slice]:
     """Layers that fit into memory together; a mix needs all of them."""

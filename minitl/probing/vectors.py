@@ -1,8 +1,10 @@
 """What probes read: the vectors at an example's places, in all layers at once.
 
-values [layers, n, size]      each vector that any example needs, once, standardised
-places [examples, …]          which of them an example reads; -1 where there is nothing (padding)
+    values [layers, n, size]      each vector that any example needs, once, standardised
+    places [examples, …]          which of them an example reads; -1 where there is nothing (padding)
     layers [layers read]          of which layers; None = all
+
+A linear probe reads one vector an example, a span probe each vector of its places, a structural probe a whole text's.
 """
 
 from collections.abc import Mapping, Sequence

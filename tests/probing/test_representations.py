@@ -191,8 +191,12 @@ def test_vectors_of_something_else_are_refused(reader, tmp_path, change):
 
 
 def test_a_folder_of_other_things_is_no_place_for_vectors(reader, tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match=r"holds mine.txt and no representations.json: name an empty folder"):
+    (tmp_path / ".representations.json.x.partial").write_text("{")  # what a killed run may leave is no hindrance
+    represent(reader, made_corpus(2), tmp_path)
+    (tmp_path / "representations.json").rename(tmp_path / "mine.txt")
+    with pytest.raises(
+        CheckpointError, match=r"holds 00000.safetensors and no representations.json: name an empty folder"
+    ):
         represent(reader, made_corpus(), tmp_path)
 
 
