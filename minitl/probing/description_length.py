@@ -1,9 +1,10 @@
 """How many bits it takes to tell the labels to someone who has the vectors (Voita & Titov 2020, arXiv:2003.12298).
 
-Accuracy does not say how hard it was to get there. Online coding (section 2.2.2) does: the labels are sent in blocks,
-each coded with a probe that was trained on the blocks before it. What is easy to find is found from few examples.
+Accuracy does not say how hard it was to get there. Online, or prequential, coding (section 2.2.2) does: the labels are
+sent in blocks, each coded with a probe that was trained on the blocks before it. What is easy to find is found from few
+examples.
 
-    L_online = t_1 log2 K - Σ_i log2 p_i(labels t_i … t_{i+1} | vectors)      (equation 4)
+    L_online = t_1 log2 K - Σ_i log2 p_i(labels t_i + 1 … t_{i+1} | vectors)
     L_uniform = n log2 K,   compression = L_uniform / L_online
 """
 
@@ -21,15 +22,16 @@ from minitl.probing.labelled import LabelledLearner
 from minitl.probing.probes import Linear, Probe
 from minitl.probing.regimen import Regimen, train
 from minitl.probing.representations import Representations
-from minitl.probing.sweep import ROOM, layer_groups, read_vectors
+from minitl.probing.sweep import fitting_layers, read_vectors
 from minitl.probing.task import Examples, Task
+from minitl.probing.vectors import ROOM
 
 # Shares of the training part after which a probe is trained anew: the paper's, of which the last is the whole.
 PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 REGIMEN, LINEAR = Regimen(), Linear()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CodeLength:
     """bits         L_online of the training labels: [layers, seeds]
     control      that of the control task's; None where there is none
@@ -81,7 +83,7 @@ def online_code(
     classes, n = len(task.labels), len(splits["train"])
     asked = control and has_control(splits)
     sent = []
-    for layers in layer_groups(representations, task, splits, probe, room):
+    for layers in fitting_layers(representations, task, splits, probe, room):
         vectors = read_vectors(representations, task, splits, probe, layers)
         of_seeds = []
         for seed in seeds:

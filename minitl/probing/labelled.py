@@ -13,7 +13,7 @@ from minitl.probing.task import Split
 from minitl.probing.vectors import Vectors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelledLearner:
     """probe      what is trained, one for each question, layer and seed
     seeds      one for each place of the last dimension

@@ -1,6 +1,6 @@
 """Which layers a task needs when it may mix them: scalar mixes and what their weights say.
 
-    x = gamma · Σ_l softmax(s)_l · x_l      (Tenney et al. 2019a, equation 1; Peters et al. 2018)
+    x = gamma · Σ_l softmax(s)_l · x_l      (Peters et al. 2018, equation 1; Tenney et al. 2019a)
 
 A mix over the layers up to l, for each l, says what layer l adds to those below (Tenney et al. 2019b,
 arXiv:1905.05950, section 3.2): all these mixes are trained side by side like the layers of other probes.
@@ -63,7 +63,7 @@ class Mixed:
         return weights.masked_fill(hidden[:, None], -math.inf).softmax(-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mixture:
     """Of each seed: shares [seeds, layers], scores of the cumulative mixes [seeds, layers]."""
 

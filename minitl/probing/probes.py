@@ -125,7 +125,7 @@ class MLP:
 
 @dataclass(frozen=True)
 class Span:
-    """The edge probe (Tenney et al. 2019a, arXiv:1905.06316, section 3.1 and appendix C), for one place or two.
+    """The edge probe (Tenney et al. 2019a, arXiv:1905.06316, section 3), for one place or two.
 
         e = P x                            each vector of a place, projected to `width`
         a = softmax(A e),  r = Σ a · e     self-attentive pooling over the place: its vector

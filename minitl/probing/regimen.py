@@ -84,7 +84,7 @@ class Learner(Protocol):
         """Some of the probes, by number."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trained:
     """parameters   of each probe's best round
     loss         its mean validation loss: [questions, layers, seeds]

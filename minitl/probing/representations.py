@@ -46,7 +46,7 @@ class Unread:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shard:
     """Of consecutive texts: words [layers, words, hidden], texts [layers, texts, hidden]; float32."""
 
@@ -54,7 +54,7 @@ class Shard:
     texts: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Representations:
     """What `represent` returns.
 

@@ -1,6 +1,6 @@
 """How alike two models' layers are: linear centred kernel alignment (Kornblith et al. 2019, arXiv:1905.00414).
 
-    CKA(X, Y) = |Yᵀ X|² / (|Xᵀ X| |Yᵀ Y|)      X, Y [words, hidden] less their means; Frobenius norms (equation 3)
+    CKA(X, Y) = |Yᵀ X|² / (|Xᵀ X| |Yᵀ Y|)      X, Y [words, hidden] less their means; Frobenius norms (table 1)
 
 1 where one is the other turned and scaled, 0 where nothing in one varies with anything in the other. Before and after
 fine-tuning it shows which layers changed.
@@ -45,7 +45,7 @@ def linear_cka(left: Representations, right: Representations, all_pairs: bool = 
     return torch.where(below > 0, above / below.clamp(min=torch.finfo(below.dtype).tiny), 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Side:
     """Vectors of `words`, from which `mean` [layers, hidden] is taken off."""
 

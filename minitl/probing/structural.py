@@ -32,7 +32,7 @@ BATCHES_PER_POOL = 4  # texts of so many batches change places: more would pad m
 Measure = Literal["distance", "depth"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trees:
     """Texts of one split.
 
@@ -52,7 +52,7 @@ class Trees:
     depths: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StructuralLearner:
     """measure   which of the two is learnt
     rank      rows of B

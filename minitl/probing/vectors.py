@@ -17,9 +17,10 @@ from minitl.probing.representations import Representations
 from minitl.probing.task import Examples, Split, Task
 
 NOTHING = -1
+ROOM = 2 * 2**30  # bytes of vectors in memory at a time: layers are taken in groups that fit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vectors:
     values: Tensor
     places: Tensor
@@ -52,6 +53,12 @@ class Vectors:
     def depth(self) -> int:
         """How many layers are read."""
         return len(self.values if self.layers is None else self.layers)
+
+
+def layer_groups(count: int, bytes_a_layer: int, room: int) -> list[slice]:
+    """Consecutive layers, as many as fit into `room` bytes together, at least one."""
+    size = max(1, min(count, room // max(1, bytes_a_layer)))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def standardize(train: Tensor, others: Sequence[Tensor]) -> None:
