@@ -21,7 +21,7 @@ from minitl.probing.labelled import LabelledLearner
 from minitl.probing.probes import MLP, Linear
 from minitl.probing.regimen import Regimen, train
 from minitl.probing.task import Split
-from minitl.probing.vectors import Vectors
+from minitl.probing.vectors import Buffer, Vectors
 
 SEEDS = (0, 1, 2)
 WIDTH = 64
@@ -46,7 +46,8 @@ def set_up() -> Run:
 
 
 def at_once(data: Data, probe: str) -> Tensor:
-    vectors = {split: Vectors(data[f"{split}.x"], torch.arange(len(data[f"{split}.y"]))) for split in PARTS}
+    buffer = Buffer()
+    vectors = {part: Vectors(data[f"{part}.x"], torch.arange(len(data[f"{part}.y"])), None, buffer) for part in PARTS}
     targets = {split: data[f"{split}.y"].expand(1, len(SEEDS), -1) for split in PARTS}
     learner = LabelledLearner(Linear() if probe == "linear" else MLP(WIDTH), SEEDS, vectors, targets, _classes(data))
     said, _ = learner.answers(train(learner, REGIMEN).parameters, "validation", REGIMEN.batch_size)

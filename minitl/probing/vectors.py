@@ -20,11 +20,27 @@ NOTHING = -1
 ROOM = 2 * 2**30  # bytes of vectors in memory at a time: layers are taken in groups that fit
 
 
+class Buffer:
+    """Memory that is written again and again: fresh pages cost a step more than what is copied into them."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0)
+
+    def __call__(self, rows: int, size: int) -> Tensor:
+        """[rows, size], with what the last call's holder left there."""
+        if self._memory.numel() < rows * size:
+            self._memory = torch.empty(rows * size)
+        return self._memory[: rows * size].view(rows, size)
+
+
 @dataclass(frozen=True, eq=False)
 class Vectors:
+    """buffer   where what a call gives is put, to be used before the next call; None = it is the caller's own"""
+
     values: Tensor
     places: Tensor
     layers: Tensor | None = None
+    buffer: Buffer | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -37,8 +53,9 @@ class Vectors:
         _, count, size = self.values.shape
         layers = torch.arange(len(self.values)) if self.layers is None else self.layers
         places = self.places[indices]
-        rows = layers[:, None] * count + places.clamp(min=0).flatten()
-        found = self.values.view(-1, size).index_select(0, rows.flatten())
+        rows = (layers[:, None] * count + places.clamp(min=0).flatten()).flatten()
+        found = None if self.buffer is None else self.buffer(len(rows), size)
+        found = torch.index_select(self.values.view(-1, size), 0, rows, out=found)
         return found.view(len(layers), *places.shape, size), places != NOTHING
 
     def take(self, examples: Tensor) -> "Vectors":
@@ -86,7 +103,8 @@ def pooled(
     """
     values = {split: _combined(_means(representations, task, part, layers)) for split, part in splits.items()}
     standardize(values["train"], [v for split, v in values.items() if split != "train"])
-    return {split: Vectors(v, torch.arange(v.shape[1])) for split, v in values.items()}
+    buffer = Buffer()
+    return {split: Vectors(v, torch.arange(v.shape[1]), buffer=buffer) for split, v in values.items()}
 
 
 def _means(representations: Representations, task: Task, examples: Examples, layers: slice) -> Tensor:
@@ -131,7 +149,7 @@ def looked_up(representations: Representations, words: bool, numbers: Tensor, la
     values = representations.words(needed, layers) if words else representations.texts(needed, layers)
     table = torch.full_like(numbers, NOTHING)
     table[numbers != NOTHING] = places
-    return Vectors(values, table)
+    return Vectors(values, table, buffer=Buffer())
 
 
 def _look_up(representations: Representations, task: Task, numbers: Tensor, layers: slice) -> Tensor:
