@@ -81,7 +81,7 @@ def test_what_is_easier_to_find_takes_fewer_bits_and_a_control_more():
     words[2, :, 0] += 8 * labels
     representations = representations_of(words, LENGTHS)
     task = word_task(representations.corpus, labels, kinds=torch.arange(N) % 50)
-    regimen = Regimen(rounds=30, batch_size=32, learning_rate=3e-2)
+    regimen = Regimen(rounds=8, batch_size=32, learning_rate=3e-2)
     code = online_code(representations, task, regimen=regimen)
     noise, hard, easy = code.bits[:, 0].tolist()
     assert easy < hard < noise
