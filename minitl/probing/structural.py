@@ -24,8 +24,9 @@ from minitl.probing.task import Split, TreeTask
 from minitl.probing.trees import depths_of, distances_of
 from minitl.probing.vectors import NOTHING, Vectors, looked_up, standardize
 
-# The published code's: Adam at 0.001, batches of 20 sentences, the rate cut to a tenth, at most 30 passes.
-REGIMEN = Regimen(rounds=30, batch_size=20, learning_rate=1e-3, cut=0.1, patience=3, weight_decay=0.0)
+# Batches of 20 sentences, as published. The published rate, 0.001, is for vectors as they are; on standardised ones 0.01
+# came to lower validation losses in all layers of MiniLM (600 sentences of UD English EWT).
+REGIMEN = Regimen(batch_size=20, learning_rate=1e-2, weight_decay=0.0)
 INITIAL = 0.05  # a fresh map is uniform within it
 BATCHES_PER_POOL = 4  # texts of so many batches change places: more would pad more
 
