@@ -24,8 +24,8 @@ from minitl.probing.task import Split, TreeTask
 from minitl.probing.trees import depths_of, distances_of
 from minitl.probing.vectors import NOTHING, Vectors, looked_up, standardize
 
-# Batches of 20 sentences, as published. The published rate, 0.001, is for vectors as they are; on standardised ones 0.01
-# came to lower validation losses in all layers of MiniLM (600 sentences of UD English EWT).
+# Batches of 20 sentences, as published. The published rate, 0.001, is for vectors as they are; on standardised ones
+# 0.01 came to lower validation losses in all layers of MiniLM (600 sentences of UD English EWT).
 REGIMEN = Regimen(batch_size=20, learning_rate=1e-2, weight_decay=0.0)
 INITIAL = 0.05  # a fresh map is uniform within it
 BATCHES_PER_POOL = 4  # texts of so many batches change places: more would pad more
