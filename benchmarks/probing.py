@@ -31,6 +31,7 @@ PROBES = {"linear": "softmax regression", "mlp": "64 hidden units"}
 def parts_of_speech() -> Task:
     """Every word of the first sentences, and its tag."""
     data = load_tagged("ud-en")
+    tags = data.label_names or []
     parts: dict[Split, list[TaggedSentence]] = {
         "train": data.train[: SENTENCES["train"]],
         "validation": data.validation[: SENTENCES["validation"]],
@@ -38,12 +39,12 @@ def parts_of_speech() -> Task:
     splits: dict[Split, Examples] = {}
     begin = 0
     for split, sentences in parts.items():
-        labels = torch.tensor([data.label_names.index(tag) for sentence in sentences for tag in sentence.tags or ()])
+        labels = torch.tensor([tags.index(tag) for sentence in sentences for tag in sentence.tags or ()])
         at = torch.arange(begin, begin + len(labels))
         splits[split] = Examples(torch.stack((at, at + 1), dim=-1)[:, None], labels)
         begin += len(labels)
     corpus = Corpus("EWT", tuple(tuple(sentence.words) for part in parts.values() for sentence in part))
-    return Task("pos", "part of speech", "syntax", corpus, "words", tuple(data.label_names), splits)
+    return Task("pos", "part of speech", "syntax", corpus, "words", tuple(tags), splits)
 
 
 def write_features(path: Path) -> int:

@@ -21,7 +21,7 @@ from minitl.probing.labelled import LabelledLearner
 from minitl.probing.probes import MLP, Linear
 from minitl.probing.regimen import Regimen, train
 from minitl.probing.task import Split
-from minitl.probing.vectors import Vectors
+from minitl.probing.vectors import Buffer, Vectors
 
 SEEDS = (0, 1, 2)
 WIDTH = 64
@@ -46,7 +46,8 @@ def set_up() -> Run:
 
 
 def at_once(data: Data, probe: str) -> Tensor:
-    vectors = {split: Vectors(data[f"{split}.x"], torch.arange(len(data[f"{split}.y"]))) for split in PARTS}
+    buffer = Buffer()
+    vectors = {part: Vectors(data[f"{part}.x"], torch.arange(len(data[f"{part}.y"])), None, buffer) for part in PARTS}
     targets = {split: data[f"{split}.y"].expand(1, len(SEEDS), -1) for split in PARTS}
     learner = LabelledLearner(Linear() if probe == "linear" else MLP(WIDTH), SEEDS, vectors, targets, _classes(data))
     said, _ = learner.answers(train(learner, REGIMEN).parameters, "validation", REGIMEN.batch_size)
@@ -94,9 +95,9 @@ def _module(probe: str, size: int, classes: int, generator: Generator) -> nn.Mod
     layers: list[nn.Module] = []
     for into, out in itertools.pairwise(widths):
         linear = nn.Linear(into, out)
-        with torch.no_grad():  # drawn as the batched sweep draws it, [in, out]
+        with torch.no_grad():  # drawn as the batched sweep draws it
             bound = 1 / math.sqrt(into)
-            linear.weight.copy_(torch.empty(into, out).uniform_(-bound, bound, generator=generator).T)
+            linear.weight.uniform_(-bound, bound, generator=generator)
             linear.bias.zero_()
         layers += [nn.ReLU(), linear] if layers else [linear]
     return nn.Sequential(*layers)

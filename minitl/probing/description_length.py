@@ -1,9 +1,10 @@
 """How many bits it takes to tell the labels to someone who has the vectors (Voita & Titov 2020, arXiv:2003.12298).
 
-Accuracy does not say how hard it was to get there. Online coding (section 2.2.2) does: the labels are sent in blocks,
-each coded with a probe that was trained on the blocks before it. What is easy to find is found from few examples.
+Accuracy does not say how hard it was to get there. Online, or prequential, coding (section 2.2.2) does: the labels are
+sent in blocks, each coded with a probe that was trained on the blocks before it. What is easy to find is found from few
+examples.
 
-    L_online = t_1 log2 K - Σ_i log2 p_i(labels t_i … t_{i+1} | vectors)      (equation 4)
+    L_online = t_1 log2 K - Σ_i log2 p_i(labels t_i + 1 … t_{i+1} | vectors)
     L_uniform = n log2 K,   compression = L_uniform / L_online
 """
 
@@ -21,15 +22,16 @@ from minitl.probing.labelled import LabelledLearner
 from minitl.probing.probes import Linear, Probe
 from minitl.probing.regimen import Regimen, train
 from minitl.probing.representations import Representations
-from minitl.probing.sweep import read_vectors
+from minitl.probing.sweep import fitting_layers, read_vectors
 from minitl.probing.task import Examples, Task
+from minitl.probing.vectors import ROOM
 
 # Shares of the training part after which a probe is trained anew: the paper's, of which the last is the whole.
 PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 REGIMEN, LINEAR = Regimen(), Linear()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CodeLength:
     """bits         L_online of the training labels: [layers, seeds]
     control      that of the control task's; None where there is none
@@ -65,6 +67,7 @@ def online_code(
     seeds: Sequence[int] = (0,),
     regimen: Regimen = REGIMEN,
     control: bool = True,
+    room: int = ROOM,
 ) -> CodeLength:
     """The code length of the task's training labels given each layer's vectors.
 
@@ -78,13 +81,16 @@ def online_code(
     check_corpus(representations, task.corpus, task.name)
     splits, _ = answerable(representations, task)
     classes, n = len(task.labels), len(splits["train"])
-    vectors = read_vectors(representations, task, splits, probe, slice(None))
     asked = control and has_control(splits)
     sent = []
-    for seed in seeds:
-        learner = LabelledLearner(probe, (seed,), vectors, targets(splits, (seed,), asked), classes)
-        sent.append(_blocks(learner, _order(task, splits["train"], seed), regimen))
-    blocks = torch.cat(sent, dim=-1)  # [blocks, questions, layers, seeds]
+    for layers in fitting_layers(representations, task, splits, probe, room):
+        vectors = read_vectors(representations, task, splits, probe, layers)
+        of_seeds = []
+        for seed in seeds:
+            learner = LabelledLearner(probe, (seed,), vectors, targets(splits, (seed,), asked), classes)
+            of_seeds.append(_blocks(learner, _order(task, splits["train"], seed), regimen))
+        sent.append(torch.cat(of_seeds, dim=-1))
+    blocks = torch.cat(sent, dim=2)  # [blocks, questions, layers, seeds]
     bits = blocks.sum(0)
     return CodeLength(
         bits=bits[0],

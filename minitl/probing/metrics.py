@@ -17,7 +17,7 @@ LEVEL = 0.95
 AT_A_TIME = 4_000_000  # numbers of a matrix [draws, examples]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """A metric on the test part: values [probes], draws [probes, draws]."""
 

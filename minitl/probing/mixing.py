@@ -1,6 +1,6 @@
 """Which layers a task needs when it may mix them: scalar mixes and what their weights say.
 
-    x = gamma · Σ_l softmax(s)_l · x_l      (Tenney et al. 2019a, equation 1; Peters et al. 2018)
+    x = gamma · Σ_l softmax(s)_l · x_l      (Peters et al. 2018, equation 1; Tenney et al. 2019a)
 
 A mix over the layers up to l, for each l, says what layer l adds to those below (Tenney et al. 2019b,
 arXiv:1905.05950, section 3.2): all these mixes are trained side by side like the layers of other probes.
@@ -20,14 +20,23 @@ class Mixed:
     """`probe` over mixes: one over the embeddings, one over the embeddings and layer 1, …, the last one over all.
 
     cumulative   False = the mix over all layers alone
+    last         up to which layer the mix of each row goes; None = as said
     """
 
-    def __init__(self, probe: Probe, cumulative: bool = True) -> None:
-        self.probe, self.cumulative = probe, cumulative
+    def __init__(self, probe: Probe, cumulative: bool = True, last: Tensor | None = None) -> None:
+        self.probe, self.cumulative, self.last = probe, cumulative, last
         self.reads = probe.reads
 
+    def _last(self, layers: int) -> Tensor:
+        if self.last is not None:
+            return self.last
+        return torch.arange(layers) if self.cumulative else torch.tensor([layers - 1])
+
     def rows(self, layers: int) -> int:
-        return layers if self.cumulative else 1
+        return len(self._last(layers))
+
+    def kept(self, rows: Tensor, layers: int) -> tuple[Probe, Tensor | None]:
+        return Mixed(self.probe, self.cumulative, self._last(layers)[rows]), None
 
     def new(self, sizes: Sizes, generator: Generator) -> Parameters:
         mix = {"mix.share": torch.zeros(sizes.layers), "mix.gamma": torch.ones(())}
@@ -49,13 +58,12 @@ class Mixed:
     def shares(self, parameters: Parameters) -> Tensor:
         """softmax(s): [questions, rows, seeds, layers], 0 for the layers that a row does not see."""
         weights = parameters["mix.share"]
-        rows, layers = weights.shape[1], weights.shape[-1]
-        last = torch.arange(layers - rows, layers)  # the layer up to which each row sees
-        hidden = torch.arange(layers) > last[:, None]
+        layers = weights.shape[-1]
+        hidden = torch.arange(layers) > self._last(layers)[:, None]
         return weights.masked_fill(hidden[:, None], -math.inf).softmax(-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mixture:
     """Of each seed: shares [seeds, layers], scores of the cumulative mixes [seeds, layers]."""
 

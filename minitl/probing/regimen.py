@@ -6,7 +6,7 @@ pass over the data, which is what costs: a sweep over many layers and seeds take
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -80,8 +80,11 @@ class Learner(Protocol):
     def losses(self, parameters: Parameters, part: Part, indices: Tensor) -> Tensor:
         """Of the examples [seeds or 1, batch], for each probe: [questions, layers, seeds, batch]."""
 
+    def kept(self, questions: Tensor, layers: Tensor, seeds: Tensor) -> "Learner":
+        """Some of the probes, by number."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Trained:
     """parameters   of each probe's best round
     loss         its mean validation loss: [questions, layers, seeds]
@@ -101,30 +104,73 @@ def train(learner: Learner, regimen: Regimen) -> Trained:
     A seed decides the fresh weights and the order of the examples, so all layers of a seed begin alike and see the
     same; another seed has another order. Diverged: a probe's validation loss that is not finite.
     """
-    generators = [Generator().manual_seed(seed) for seed in learner.seeds]
-    parameters = _side_by_side([learner.new(generator) for generator in generators], learner.shape)
-    adam = Adam(parameters, regimen.weight_decay)
-    rates = torch.full(learner.shape, regimen.learning_rate)
-    best = {name: value.clone() for name, value in parameters.items()}
+    running = _Running(learner, regimen)
+    best = {name: value.clone() for name, value in running.parameters.items()}
     best_loss, best_round = torch.full(learner.shape, torch.inf), torch.zeros(learner.shape, dtype=torch.long)
-    waited, running = torch.zeros(learner.shape, dtype=torch.long), torch.ones(learner.shape, dtype=torch.bool)
-    done, passes = 0, math.ceil(regimen.round_steps * regimen.batch_size / learner.count("train"))
+    passes = math.ceil(regimen.round_steps * regimen.batch_size / learner.count("train"))
+    done = 0
     while done < regimen.rounds and running.any():
         for turn in range(done * passes, (done + 1) * passes):
-            orders = torch.stack([learner.order(one, turn, regimen.batch_size) for one in generators])
-            for indices in orders.split(regimen.batch_size, dim=1):  # [seeds, batch]
-                adam.step(_gradients(learner, parameters, indices), rates)
+            running.pass_over(turn, regimen.batch_size)
         done += 1
-        loss = mean_losses(learner, parameters, regimen)
-        if not loss[running].isfinite().all():
+        loss = mean_losses(running.learner, running.parameters, regimen)
+        if not loss[running.alive].isfinite().all():
             raise Diverged(f"a probe's validation loss is not finite after round {done}; try a lower learning_rate")
-        better = running & (loss < best_loss * (1 - regimen.tolerance))
-        best = {name: torch.where(_wide(better, value), parameters[name], value) for name, value in best.items()}
-        best_loss, best_round = torch.where(better, loss, best_loss), best_round.masked_fill(better, done)
-        waited = torch.where(better, 0, waited + 1)
-        rates = torch.where(better, rates, rates * regimen.cut)
-        running &= waited < regimen.patience
+        better = running.alive & (loss < best_loss[running.places] * (1 - regimen.tolerance))
+        where = tuple(place[better] for place in running.places)
+        best_loss[where], best_round[where] = loss[better], done
+        for name, value in running.parameters.items():
+            best[name][where] = value[better]
+        running.judge(better, regimen)
     return Trained(best, best_loss, best_round, done)
+
+
+class _Running:
+    """The probes in training. A layer, seed or question of which all have stopped is no longer computed.
+
+    alive    which have not stopped: [questions, layers, seeds], like all that is kept of each probe
+    places   where among all probes each of these is: three such tensors
+    """
+
+    def __init__(self, learner: Learner, regimen: Regimen) -> None:
+        shape = learner.shape
+        self.learner = learner
+        self.generators = [Generator().manual_seed(seed) for seed in learner.seeds]
+        self.parameters = _side_by_side([learner.new(generator) for generator in self.generators], shape)
+        self.adam = Adam(self.parameters, regimen.weight_decay)
+        self.rates = torch.full(shape, regimen.learning_rate)
+        self.waited = torch.zeros(shape, dtype=torch.long)  # rounds without a fall
+        self.alive = torch.ones(shape, dtype=torch.bool)
+        self.places = torch.meshgrid(*map(torch.arange, shape), indexing="ij")
+
+    def any(self) -> bool:
+        return bool(self.alive.any())
+
+    def pass_over(self, turn: int, batch_size: int) -> None:
+        """Read the training part once."""
+        orders = torch.stack([self.learner.order(one, turn, batch_size) for one in self.generators])
+        for indices in orders.split(batch_size, dim=1):  # [seeds, batch]
+            self.adam.step(self.parameters, _gradients(self.learner, self.parameters, indices), self.rates)
+
+    def judge(self, better: Tensor, regimen: Regimen) -> None:
+        """After a round: cut the rates of those that did not get better, and stop those that waited in vain."""
+        self.waited = torch.where(better, 0, self.waited + 1)
+        self.rates = torch.where(better, self.rates, self.rates * regimen.cut)
+        self.alive &= self.waited < regimen.patience
+        kept = [self.alive.any(1).any(1), self.alive.any(0).any(1), self.alive.any(0).any(0)]
+        if self.any() and not all(bool(axis.all()) for axis in kept):
+            self._keep(*(axis.nonzero()[:, 0] for axis in kept))
+
+    def _keep(self, questions: Tensor, layers: Tensor, seeds: Tensor) -> None:
+        def kept(value: Tensor) -> Tensor:
+            return value[questions][:, layers][:, :, seeds]
+
+        self.learner = self.learner.kept(questions, layers, seeds)
+        self.generators = [self.generators[seed] for seed in seeds.tolist()]
+        self.parameters = {name: kept(value) for name, value in self.parameters.items()}
+        self.adam.keep(kept)
+        self.rates, self.waited, self.alive = kept(self.rates), kept(self.waited), kept(self.alive)
+        self.places = tuple(kept(place) for place in self.places)
 
 
 def _side_by_side(alone: Sequence[Parameters], shape: tuple[int, int, int]) -> Parameters:
@@ -150,29 +196,35 @@ def mean_losses(learner: Learner, parameters: Parameters, regimen: Regimen, part
 
 
 class Adam:
-    """AdamW (Loshchilov & Hutter 2019, algorithm 2) with a learning rate for each probe; works in place."""
+    """AdamW (Loshchilov & Hutter 2019, algorithm 2) with a learning rate for each probe."""
 
     def __init__(self, parameters: Parameters, weight_decay: float) -> None:
-        self._parameters, self._decay = parameters, weight_decay
+        self._decay = weight_decay
         self._first = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self._second = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self._steps = 0
 
     @torch.no_grad()
-    def step(self, gradients: Mapping[str, Tensor], rates: Tensor) -> None:
-        """`rates` [questions, layers, seeds]"""
+    def step(self, parameters: Parameters, gradients: Mapping[str, Tensor], rates: Tensor) -> None:
+        """Change `parameters` in place; `rates` [questions, layers, seeds]."""
         self._steps += 1
         beta, beta_squared = BETAS
-        correction, correction_squared = 1 - beta**self._steps, 1 - beta_squared**self._steps
+        correction, root = 1 - beta**self._steps, math.sqrt(1 - beta_squared**self._steps)
         for name, gradient in gradients.items():
-            value, first, second = self._parameters[name], self._first[name], self._second[name]
+            value, first, second = parameters[name], self._first[name], self._second[name]
             rate = _wide(rates, value)
             first.lerp_(gradient, 1 - beta)
             second.mul_(beta_squared).addcmul_(gradient, gradient, value=1 - beta_squared)
             if self._decay and name.endswith(".weight"):
                 value.mul_(1 - rate * self._decay)
-            denominator = (second / correction_squared).sqrt_().add_(EPSILON)
-            value.sub_((first / denominator).mul_(rate / correction))
+            # rate · (first / correction) / (sqrt(second) / root + ε), in as few passes as there can be
+            denominator = second.sqrt().add_(EPSILON * root).div_(rate * root / correction)
+            value.addcdiv_(first, denominator, value=-1)
+
+    def keep(self, kept: Callable[[Tensor], Tensor]) -> None:
+        """Go on with some of the probes."""
+        self._first = {name: kept(value) for name, value in self._first.items()}
+        self._second = {name: kept(value) for name, value in self._second.items()}
 
 
 def _wide(per_probe: Tensor, like: Tensor) -> Tensor:

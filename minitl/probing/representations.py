@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minitl.checkpoints.atomic import check_writable, replacing, write_json
+from minitl.checkpoints.atomic import replacing, write_json
 from minitl.checkpoints.weights import Weights, read_json, write_safetensors
 from minitl.data.batching import batches_by_length
 from minitl.errors import CheckpointError, DataError, InputError
@@ -46,7 +46,7 @@ class Unread:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shard:
     """Of consecutive texts: words [layers, words, hidden], texts [layers, texts, hidden]; float32."""
 
@@ -54,7 +54,7 @@ class Shard:
     texts: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Representations:
     """What `represent` returns.
 
@@ -186,10 +186,12 @@ def _reading(reader: Reader, prepared: Sequence[Prepared | str]) -> Iterator[Non
         model.eval()
     tokens = sum(item.length for item in prepared if isinstance(item, Prepared))
     packs = isinstance(reader, TransformerReader) and tokens > CPU_TOKENS
-    with torch.inference_mode(), packed_weights(model) if packs else contextlib.nullcontext():
-        yield
-    if model is not None:
-        model.train(was_training)
+    try:
+        with torch.inference_mode(), packed_weights(model) if packs else contextlib.nullcontext():
+            yield
+    finally:
+        if model is not None:
+            model.train(was_training)
 
 
 def _hidden_size(reader: Reader, prepared: Sequence[Prepared | str]) -> int:
@@ -237,9 +239,9 @@ def _corpus_digest(corpus: Corpus, prepared: Sequence[Prepared | str]) -> str:
 def _in_folder(
     folder: Path, facts: dict[str, Any], work: "_Work", corpus: Corpus, plan: Iterator[range]
 ) -> list[Shard]:
-    check_writable(folder)
     _check_owner(folder, facts)
-    write_json(folder / FACTS, facts)
+    if not (folder / FACTS).exists():
+        write_json(folder / FACTS, facts)
     shards = []
     for number, part in enumerate(plan):
         path = folder / f"{number:05d}.safetensors"
@@ -260,7 +262,8 @@ def _write(shard: Shard, path: Path) -> None:
 def _check_owner(folder: Path, facts: dict[str, Any]) -> None:
     """CheckpointError where the folder has vectors of something else, or is not one of vectors at all."""
     if not (folder / FACTS).exists():
-        others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        # A run that was killed at its very beginning leaves a hidden file.
+        others = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
         if others:
             raise CheckpointError(f"{folder}: holds {others[0]} and no {FACTS}: name an empty folder for the vectors")
         return

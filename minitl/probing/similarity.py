@@ -1,12 +1,13 @@
 """How alike two models' layers are: linear centred kernel alignment (Kornblith et al. 2019, arXiv:1905.00414).
 
-    CKA(X, Y) = |Yᵀ X|² / (|Xᵀ X| |Yᵀ Y|)      X, Y [words, hidden] less their means; Frobenius norms (equation 3)
+    CKA(X, Y) = |Yᵀ X|² / (|Xᵀ X| |Yᵀ Y|)      X, Y [words, hidden] less their means; Frobenius norms (table 1)
 
 1 where one is the other turned and scaled, 0 where nothing in one varies with anything in the other. Before and after
 fine-tuning it shows which layers changed.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -34,22 +35,42 @@ def linear_cka(left: Representations, right: Representations, all_pairs: bool = 
     if len(words) < 2:
         raise InputError(f"similarity takes at least two words with vectors in both, got {len(words)}")
     means = [torch.stack([p.double().sum(1) for p in _parts(one, words)]).sum(0) / len(words) for one in (left, right)]
-    products: list[Tensor] = []
-    for parts in zip(_parts(left, words), _parts(right, words), strict=True):
-        x, y = (
-            part.double() - mean[:, None] for part, mean in zip(parts, means, strict=True)
-        )  # [layers, words, hidden]
-        new = (torch.einsum("anh,bng->abhg", x, y) if all_pairs else x.mT @ y, x.mT @ x, y.mT @ y)
-        products = [*new] if not products else [old.add_(more) for old, more in zip(products, new, strict=True)]
-    crossed, own_left, own_right = products
-    return _ratio(crossed, own_left, own_right, all_pairs)
-
-
-def _ratio(crossed: Tensor, left: Tensor, right: Tensor, all_pairs: bool) -> Tensor:
-    norms = left.norm(dim=(-2, -1)), right.norm(dim=(-2, -1))
-    below = norms[0][:, None] * norms[1] if all_pairs else norms[0] * norms[1]
-    above = crossed.square().sum((-2, -1))
+    sides = [_Side(one, words, mean) for one, mean in zip((left, right), means, strict=True)]
+    own = [_squared_product(side, side).sqrt() for side in sides]
+    if all_pairs:  # a layer of the left at a time, for the products of all pairs would fill the memory
+        above = torch.stack([_squared_product(sides[0].layer(i), sides[1]) for i in range(len(left.layers))])
+        below = own[0][:, None] * own[1]
+    else:
+        above, below = _squared_product(*sides), own[0] * own[1]
     return torch.where(below > 0, above / below.clamp(min=torch.finfo(below.dtype).tiny), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """Vectors of `words`, from which `mean` [layers, hidden] is taken off."""
+
+    representations: Representations
+    words: Tensor
+    mean: Tensor
+    layers: slice = field(default_factory=lambda: slice(None))
+
+    def layer(self, number: int) -> "_Side":
+        return replace(self, layers=slice(number, number + 1))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """float64 [layers, words, hidden], some words at a time."""
+        for part in _parts(self.representations, self.words, self.layers):
+            yield part.double() - self.mean[self.layers, None]
+
+
+def _squared_product(left: _Side, right: _Side) -> Tensor:
+    """|Yᵀ X|² for each layer: [layers]; one layer on the left goes with all on the right."""
+    products: Tensor | None = None
+    for x, y in zip(left, right, strict=True):
+        new = x.mT @ y  # [layers, hidden, hidden of the right]
+        products = new if products is None else products.add_(new)
+    assert products is not None  # there are words
+    return products.square().sum((-2, -1))
 
 
 def _words_of_both(left: Representations, right: Representations) -> Tensor:
@@ -58,5 +79,5 @@ def _words_of_both(left: Representations, right: Representations) -> Tensor:
     return torch.repeat_interleave(readable, lengths).nonzero()[:, 0]
 
 
-def _parts(representations: Representations, words: Tensor) -> Iterator[Tensor]:
-    return (representations.words(part) for part in words.split(AT_A_TIME))
+def _parts(representations: Representations, words: Tensor, layers: slice = slice(None)) -> Iterator[Tensor]:
+    return (representations.words(part, layers) for part in words.split(AT_A_TIME))

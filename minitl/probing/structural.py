@@ -9,7 +9,7 @@ A map for each layer and seed, all trained at once. From the distances a tree is
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -24,15 +24,16 @@ from minitl.probing.task import Split, TreeTask
 from minitl.probing.trees import depths_of, distances_of
 from minitl.probing.vectors import NOTHING, Vectors, looked_up, standardize
 
-# The published code's: Adam at 0.001, batches of 20 sentences, the rate cut to a tenth, at most 30 passes.
-REGIMEN = Regimen(rounds=30, batch_size=20, learning_rate=1e-3, cut=0.1, patience=3, weight_decay=0.0)
+# Batches of 20 sentences, as published. The published rate, 0.001, is for vectors as they are; on standardised ones
+# 0.01 came to lower validation losses in all layers of MiniLM (600 sentences of UD English EWT).
+REGIMEN = Regimen(batch_size=20, learning_rate=1e-2, weight_decay=0.0)
 INITIAL = 0.05  # a fresh map is uniform within it
 BATCHES_PER_POOL = 4  # texts of so many batches change places: more would pad more
 
 Measure = Literal["distance", "depth"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trees:
     """Texts of one split.
 
@@ -52,7 +53,7 @@ class Trees:
     depths: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StructuralLearner:
     """measure   which of the two is learnt
     rank      rows of B
@@ -65,7 +66,7 @@ class StructuralLearner:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return 1, self.parts["train"].vectors.values.shape[0], len(self.seeds)
+        return 1, self.parts["train"].vectors.depth, len(self.seeds)
 
     def count(self, part: Part) -> int:
         return len(self.parts[part].lengths)
@@ -85,6 +86,13 @@ class StructuralLearner:
         *batches, last = texts.split(batch_size)
         turns = torch.randperm(len(batches), generator=Generator().manual_seed(turn))
         return torch.cat([*(batches[i] for i in turns.tolist()), last])  # the last may be short
+
+    def kept(self, questions: Tensor, layers: Tensor, seeds: Tensor) -> "StructuralLearner":  # noqa: ARG002
+        return replace(
+            self,
+            seeds=tuple(self.seeds[seed] for seed in seeds.tolist()),
+            parts={s: replace(trees, vectors=trees.vectors.of_layers(layers)) for s, trees in self.parts.items()},
+        )
 
     def losses(self, parameters: Parameters, part: Part, indices: Tensor) -> Tensor:
         said, real = self.said(parameters, part, indices)
@@ -111,7 +119,7 @@ class StructuralLearner:
         there are words [seeds or 1, batch, n]; n is the longest of these texts."""
         vectors = self.parts[part].vectors
         longest = int(self.parts[part].lengths[indices].max())
-        x, real = Vectors(vectors.values, vectors.places[:, :longest])(indices)
+        x, real = replace(vectors, places=vectors.places[:, :longest])(indices)
         mapped = torch.einsum("lsnh,qlshr->qlsnr", x.flatten(2, 3), parameters["map.weight"])
         mapped = mapped.unflatten(3, real.shape[1:])  # [1, layers, seeds, batch, n, rank]
         lengths = mapped.square().sum(-1)

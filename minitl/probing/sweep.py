@@ -15,13 +15,12 @@ from minitl.probing.probes import Linear, Probe
 from minitl.probing.regimen import Regimen, Trained, train
 from minitl.probing.representations import Representations
 from minitl.probing.task import Examples, Split, Task
-from minitl.probing.vectors import Vectors, pooled, spanned
+from minitl.probing.vectors import ROOM, Vectors, layer_groups, pooled, spanned
 
 LINEAR, REGIMEN = Linear(), Regimen()
-ROOM = 2 * 2**30  # bytes of vectors in memory at a time; layers are taken in groups that fit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """What probes of one task came to; tuples have one entry a layer.
 
@@ -68,7 +67,7 @@ def sweep(
     room      bytes of vectors that may be in memory: where all layers do not fit, they are taken in groups, and the
               result is the same
 
-    Cost of a linear probe: an epoch reads n · layers · size floats once a seed, and takes 4 · n · layers · size ·
+    Cost of a linear probe: a pass reads n · layers · size floats once a seed, and takes 4 · n · layers · size ·
     classes · seeds · questions operations, forward and backward. Errors as in `check_task`, `check_corpus`, `train`.
     """
     seeds = tuple(seeds)
@@ -78,7 +77,7 @@ def sweep(
     wanted = targets(splits, seeds, control and has_control(splits))
     classes = None if task.labels is None else len(task.labels)
     said, losses, rounds, mixed = [], [], [], None
-    for layers in _groups(representations, task, splits, probe, room):
+    for layers in fitting_layers(representations, task, splits, probe, room):
         vectors = read_vectors(representations, task, splits, probe, layers)
         learner = LabelledLearner(probe, seeds, vectors, _standardized(wanted, classes), classes)
         trained = train(learner, regimen)
@@ -115,16 +114,15 @@ def read_vectors(
     return (pooled if probe.reads == "pooled" else spanned)(representations, task, splits, layers)
 
 
-def _groups(
+def fitting_layers(
     representations: Representations, task: Task, splits: Mapping[Split, Examples], probe: Probe, room: int
 ) -> list[slice]:
     """Layers that fit into memory together; a mix needs all of them."""
-    count = len(representations.layers)
+    if isinstance(probe, Mixed):
+        return [slice(None)]
     examples = sum(len(splits[split]) for split in SPLITS)
     vectors = examples * (1 if task.places == 1 else 2 + 4)  # of two places, the parts and their combination
-    each = max(1, vectors * representations.hidden * 4)
-    size = count if isinstance(probe, Mixed) else max(1, min(count, room // each))
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    return layer_groups(len(representations.layers), vectors * representations.hidden * 4, room)
 
 
 def _standardized(wanted: Mapping[Split, Tensor], classes: int | None) -> Mapping[Split, Tensor]:

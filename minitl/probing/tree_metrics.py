@@ -23,7 +23,7 @@ from minitl.probing.trees import edges_of, spanning_trees
 LENGTHS = range(5, 51)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TextScore:
     """What one text contributes, of each probe: right [probes] of `total`, and a correlation [probes]."""
 

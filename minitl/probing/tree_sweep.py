@@ -12,12 +12,13 @@ from minitl.probing.representations import Representations
 from minitl.probing.structural import REGIMEN, Measure, StructuralLearner, Trees, read_trees
 from minitl.probing.task import Split, TreeTask
 from minitl.probing.tree_metrics import TextScore, attachment, score_depths, score_distances, spearman
+from minitl.probing.vectors import ROOM, layer_groups
 
 RANK = 64
 MEASURES: tuple[Measure, ...] = ("distance", "depth")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TreeCurve:
     """Tuples have one entry a layer.
 
@@ -47,40 +48,62 @@ def sweep_trees(
     rank: int = RANK,
     seeds: Sequence[int] = (0, 1, 2),
     regimen: Regimen = REGIMEN,
+    room: int = ROOM,
 ) -> TreeCurve:
     """Train a distance probe and a depth probe of `rank` on every layer with every seed.
 
-    An epoch of one of them takes 4 · words · layers · seeds · hidden · rank operations, and for distances another
-    4 · Σ n² · layers · seeds · rank. The published probes have the rank of the vectors; from 64 on UUAS hardly grows
-    (Hewitt & Manning 2019, figure 6). Errors as in `read_trees` and `train`.
+    room      bytes of vectors that may be in memory, as in `sweep`
+
+    A pass of one of them takes 4 · words · layers · seeds · hidden · rank operations, and for distances another
+    4 · Σ n² · layers · seeds · rank. The published probes have the rank of the vectors; the paper finds that a small
+    part of it does nearly as well. Errors as in `read_trees` and `train`.
     """
-    parts, left_out = read_trees(representations, task)
-    test, weights = parts["test"], draw_weights(len(parts["test"].lengths))
+    found = []
+    words = sum(len(text) for text in task.corpus.texts)
+    for layers in layer_groups(len(representations.layers), words * representations.hidden * 4, room):
+        parts, left_out = read_trees(representations, task, layers)
+        found.append({measure: _swept(measure, parts, rank, tuple(seeds), regimen) for measure in MEASURES})
+    test = parts["test"]
+    weights = draw_weights(len(test.lengths))
     scores: dict[str, Measured] = {}
-    chain: dict[str, float] = {}
-    loss: dict[str, tuple[float, ...]] = {}
-    rounds: dict[str, tuple[float, ...]] = {}
+    chain: dict[str, Measured] = {}
     for measure in MEASURES:
-        learner = StructuralLearner(measure, rank, tuple(seeds), parts)
-        trained = train(learner, regimen)
-        loss[measure] = tuple(trained.loss[0].mean(-1).tolist())
-        rounds[measure] = tuple(trained.best_round[0].float().mean(-1).tolist())
-        said = [learner.said(trained.parameters, "test", torch.tensor([[i]]))[0] for i in range(len(test.lengths))]
-        scores |= _measured(measure, [one[0, :, :, 0].flatten(0, 1) for one in said], test, weights)
-        chain |= {
-            name: float(one.values[0])
-            for name, one in _measured(measure, _chain(measure, test), test, weights[:1]).items()
-        }
+        said = [torch.cat(of_text) for of_text in zip(*(group[measure].said for group in found), strict=True)]
+        scores |= _measured(measure, said, test, weights)
+        chain |= _measured(measure, _chain(measure, test), test, weights[:1])
     return TreeCurve(
         task=task,
         layers=representations.layers,
         scores={name: estimates(one, len(seeds)) for name, one in scores.items()},
-        chain=chain,
-        loss=loss,
-        rounds=rounds,
+        chain={name: float(one.values[0]) for name, one in chain.items()},
+        loss={measure: _joined([group[measure].loss for group in found]) for measure in MEASURES},
+        rounds={measure: _joined([group[measure].rounds for group in found]) for measure in MEASURES},
         examples={split: len(part.lengths) for split, part in parts.items()},
         left_out=left_out,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Swept:
+    """Of some layers: what is said of each test text, [layers · seeds, n, n] or [layers · seeds, n]; [layers]."""
+
+    said: list[Tensor]
+    loss: Tensor
+    rounds: Tensor
+
+
+def _swept(
+    measure: Measure, parts: Mapping[Split, Trees], rank: int, seeds: tuple[int, ...], regimen: Regimen
+) -> _Swept:
+    learner = StructuralLearner(measure, rank, seeds, parts)
+    trained = train(learner, regimen)
+    texts = torch.arange(len(parts["test"].lengths)).view(-1, 1, 1)
+    said = [learner.said(trained.parameters, "test", text)[0][0, :, :, 0].flatten(0, 1) for text in texts]
+    return _Swept(said, trained.loss[0].mean(-1), trained.best_round[0].float().mean(-1))
+
+
+def _joined(groups: Sequence[Tensor]) -> tuple[float, ...]:
+    return tuple(torch.cat(list(groups)).tolist())
 
 
 def _measured(measure: Measure, said: Sequence[Tensor], test: Trees, weights: Tensor) -> dict[str, Measured]:

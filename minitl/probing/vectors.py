@@ -1,11 +1,14 @@
 """What probes read: the vectors at an example's places, in all layers at once.
 
-values [layers, n, size]      each vector that any example needs, once, standardised
-places [examples, …]          which of them an example reads; -1 where there is nothing (padding)
+    values [layers, n, size]      each vector that any example needs, once, standardised
+    places [examples, …]          which of them an example reads; -1 where there is nothing (padding)
+    layers [layers read]          of which layers; None = all
+
+A linear probe reads one vector an example, a span probe each vector of its places, a structural probe a whole text's.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,12 +17,30 @@ from minitl.probing.representations import Representations
 from minitl.probing.task import Examples, Split, Task
 
 NOTHING = -1
+ROOM = 2 * 2**30  # bytes of vectors in memory at a time: layers are taken in groups that fit
 
 
-@dataclass(frozen=True)
+class Buffer:
+    """Memory that is written again and again: fresh pages cost a step more than what is copied into them."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0)
+
+    def __call__(self, rows: int, size: int) -> Tensor:
+        """[rows, size], with what the last call's holder left there."""
+        if self._memory.numel() < rows * size:
+            self._memory = torch.empty(rows * size)
+        return self._memory[: rows * size].view(rows, size)
+
+
+@dataclass(frozen=True, eq=False)
 class Vectors:
+    """buffer   where what a call gives is put, to be used before the next call; None = it is the caller's own"""
+
     values: Tensor
     places: Tensor
+    layers: Tensor | None = None
+    buffer: Buffer | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -29,15 +50,32 @@ class Vectors:
 
         Each layer's rows are copied as they lie, so that what a probe multiplies is contiguous.
         """
-        layers, count, size = self.values.shape
+        _, count, size = self.values.shape
+        layers = torch.arange(len(self.values)) if self.layers is None else self.layers
         places = self.places[indices]
-        rows = torch.arange(layers)[:, None] * count + places.clamp(min=0).flatten()
-        found = self.values.view(layers * count, size).index_select(0, rows.flatten())
-        return found.view(layers, *places.shape, size), places != NOTHING
+        rows = (layers[:, None] * count + places.clamp(min=0).flatten()).flatten()
+        found = None if self.buffer is None else self.buffer(len(rows), size)
+        found = torch.index_select(self.values.view(-1, size), 0, rows, out=found)
+        return found.view(len(layers), *places.shape, size), places != NOTHING
 
     def take(self, examples: Tensor) -> "Vectors":
         """Some of the examples, by number."""
-        return Vectors(self.values, self.places[examples])
+        return replace(self, places=self.places[examples])
+
+    def of_layers(self, layers: Tensor) -> "Vectors":
+        """Some of the layers that are read, by number."""
+        return replace(self, layers=layers if self.layers is None else self.layers[layers])
+
+    @property
+    def depth(self) -> int:
+        """How many layers are read."""
+        return len(self.values if self.layers is None else self.layers)
+
+
+def layer_groups(count: int, bytes_a_layer: int, room: int) -> list[slice]:
+    """Consecutive layers, as many as fit into `room` bytes together, at least one."""
+    size = max(1, min(count, room // max(1, bytes_a_layer)))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def standardize(train: Tensor, others: Sequence[Tensor]) -> None:
@@ -65,7 +103,8 @@ def pooled(
     """
     values = {split: _combined(_means(representations, task, part, layers)) for split, part in splits.items()}
     standardize(values["train"], [v for split, v in values.items() if split != "train"])
-    return {split: Vectors(v, torch.arange(v.shape[1])) for split, v in values.items()}
+    buffer = Buffer()
+    return {split: Vectors(v, torch.arange(v.shape[1]), buffer=buffer) for split, v in values.items()}
 
 
 def _means(representations: Representations, task: Task, examples: Examples, layers: slice) -> Tensor:
@@ -110,7 +149,7 @@ def looked_up(representations: Representations, words: bool, numbers: Tensor, la
     values = representations.words(needed, layers) if words else representations.texts(needed, layers)
     table = torch.full_like(numbers, NOTHING)
     table[numbers != NOTHING] = places
-    return Vectors(values, table)
+    return Vectors(values, table, buffer=Buffer())
 
 
 def _look_up(representations: Representations, task: Task, numbers: Tensor, layers: slice) -> Tensor:

@@ -28,7 +28,7 @@ class Uniform:
 
     def __call__(self, parameters, x, _):
         batch = x.shape[2]
-        return (0 * parameters["out.bias"])[..., None, :].expand(-1, -1, -1, batch, -1)
+        return (0 * parameters["out.bias"])[..., None].expand(-1, -1, -1, -1, batch)
 
 
 class Knowing(Uniform):
@@ -36,7 +36,7 @@ class Knowing(Uniform):
 
     def __call__(self, parameters, x, _):
         right = (x[..., 0] > 0).float()[None] * math.log(3)
-        return torch.stack((math.log(3) - right, right), -1) + (0 * parameters["out.bias"])[..., None, :]
+        return torch.stack((math.log(3) - right, right), -2) + (0 * parameters["out.bias"])[..., None]
 
 
 def test_blocks_end_at_the_papers_portions():
@@ -81,7 +81,8 @@ def test_what_is_easier_to_find_takes_fewer_bits_and_a_control_more():
     words[2, :, 0] += 8 * labels
     representations = representations_of(words, LENGTHS)
     task = word_task(representations.corpus, labels, kinds=torch.arange(N) % 50)
-    code = online_code(representations, task, regimen=QUICK)
+    regimen = Regimen(rounds=8, batch_size=32, learning_rate=3e-2)
+    code = online_code(representations, task, regimen=regimen)
     noise, hard, easy = code.bits[:, 0].tolist()
     assert easy < hard < noise
     assert code.control is not None

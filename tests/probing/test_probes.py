@@ -30,23 +30,23 @@ def test_pooled_probes(probe, shared):
     x = torch.randn(LAYERS, 1 if shared else SEEDS, BATCH, SIZE)
     parameters, alone = each(probe, sizes)
     outputs = probe(parameters, x, torch.ones(x.shape[1:3], dtype=torch.bool))
-    assert outputs.shape == (QUESTIONS, LAYERS, SEEDS, BATCH, CLASSES)
+    assert outputs.shape == (QUESTIONS, LAYERS, SEEDS, CLASSES, BATCH)
     for (q, layer, s), p in alone:
         vectors = x[layer, 0 if shared else s]
         if isinstance(probe, MLP):
-            vectors = F.linear(vectors, p["hidden.weight"].T, p["hidden.bias"]).relu()
-        torch.testing.assert_close(outputs[q, layer, s], F.linear(vectors, p["out.weight"].T, p["out.bias"]))
+            vectors = F.linear(vectors, p["hidden.weight"], p["hidden.bias"]).relu()
+        torch.testing.assert_close(outputs[q, layer, s].T, F.linear(vectors, p["out.weight"], p["out.bias"]))
 
 
 def span_alone(p, x, real):
     """One example: x [places, longest, size], real [places, longest]; in a loop, from the paper's words."""
     pooled = []
     for k in range(len(x)):
-        projected = x[k][real[k]] @ p[f"project.{k}.weight"] + p[f"project.{k}.bias"]
-        attention = (projected @ p[f"attend.{k}.weight"])[:, 0].softmax(0)
+        projected = x[k][real[k]] @ p[f"project.{k}.weight"].T + p[f"project.{k}.bias"]
+        attention = (projected @ p[f"attend.{k}.weight"].T)[:, 0].softmax(0)
         pooled.append((attention[:, None] * projected).sum(0))
-    hidden = (torch.cat(pooled) @ p["hidden.weight"] + p["hidden.bias"]).relu()
-    return hidden @ p["out.weight"] + p["out.bias"]
+    hidden = (p["hidden.weight"] @ torch.cat(pooled) + p["hidden.bias"]).relu()
+    return p["out.weight"] @ hidden + p["out.bias"]
 
 
 @pytest.mark.parametrize("places", [1, 2])
@@ -62,7 +62,7 @@ def test_span_probes(places, shared):
         s_x = 0 if shared else s
         for i in range(BATCH):
             expected = span_alone(p, x[layer, s_x, i], real[s_x, i])
-            torch.testing.assert_close(outputs[q, layer, s, i], expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(outputs[q, layer, s, :, i], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("probe", [Linear(), Span(6)])
@@ -79,10 +79,10 @@ def test_mixed_probes_read_the_mix_of_the_layers_up_to_theirs(probe, cumulative)
         mix = p["mix.gamma"] * sum(share * x[layer, s] for layer, share in enumerate(shares))
         for i in range(BATCH):
             if probe.reads == "pooled":
-                expected = F.linear(mix[i], p["out.weight"].T, p["out.bias"])
+                expected = F.linear(mix[i], p["out.weight"], p["out.bias"])
             else:
                 expected = span_alone(p, mix[i], real[s, i])
-            torch.testing.assert_close(outputs[q, row, s, i], expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(outputs[q, row, s, :, i], expected, rtol=1e-4, atol=1e-5)
     shares = mixed.shares(parameters)
     torch.testing.assert_close(shares.sum(-1), torch.ones(shares.shape[:-1]))
     assert shares.shape == (QUESTIONS, LAYERS if cumulative else 1, SEEDS, LAYERS)

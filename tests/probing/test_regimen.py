@@ -97,7 +97,7 @@ def test_adam_is_pytorchs_adamw_with_a_rate_for_each_probe():
     adam = Adam(ours, 0.1)
     for _ in range(5):
         gradients = {name: torch.randn_like(value) for name, value in ours.items()}
-        adam.step(gradients, rates.view(2, 1, 1))
+        adam.step(ours, gradients, rates.view(2, 1, 1))
         for i, other in enumerate(others):
             for name, value in theirs[i].items():
                 value.grad = gradients[name][i].clone()

@@ -191,9 +191,32 @@ def test_vectors_of_something_else_are_refused(reader, tmp_path, change):
 
 
 def test_a_folder_of_other_things_is_no_place_for_vectors(reader, tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match=r"holds mine.txt and no representations.json: name an empty folder"):
+    (tmp_path / ".representations.json.x.partial").write_text("{")  # what a killed run may leave is no hindrance
+    represent(reader, made_corpus(2), tmp_path)
+    (tmp_path / "representations.json").rename(tmp_path / "mine.txt")
+    with pytest.raises(
+        CheckpointError, match=r"holds 00000.safetensors and no representations.json: name an empty folder"
+    ):
         represent(reader, made_corpus(), tmp_path)
+
+
+def test_a_file_is_no_folder(reader, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CheckpointError, match="cannot write here"):
+        represent(reader, made_corpus(), tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_whole_vectors_are_read_where_nothing_can_be_written(reader, tmp_path, monkeypatch):
+    first = represent(reader, made_corpus(), tmp_path / "there", shard_bytes=2000)
+
+    def refuse(*_):
+        raise AssertionError("nothing is to be written")
+
+    monkeypatch.setattr(module, "write_json", refuse)
+    monkeypatch.setattr(module, "write_safetensors", refuse)
+    again = represent(reader, made_corpus(), tmp_path / "there", shard_bytes=2000)
+    assert torch.equal(first.texts(torch.arange(12)), again.texts(torch.arange(12)))
 
 
 def test_a_damaged_shard_is_noticed(reader, tmp_path):
@@ -245,6 +268,8 @@ def test_a_word_without_a_token_is_named(pieces):
     assert [one.text for one in found.unread] == [1, 2]
     with pytest.raises(DataError, match="none of its 1 texts can be read"):
         represent(TransformerReader(bert(), pieces), Corpus("empty", ((),)), unreadable="skip")
+    with pytest.raises(DataError, match="none of its 0 texts can be read"):
+        represent(TransformerReader(bert(), pieces), Corpus("nothing", ()))
 
 
 @pytest.mark.parametrize("layers", [[4], [-1], [1, 1], []])
@@ -263,6 +288,9 @@ def test_chosen_layers_are_those_of_all(reader):
 
 def test_a_model_in_training_is_read_without_dropout_and_left_in_training(reader):
     reader.model.train()
+    with pytest.raises(DataError):
+        represent(reader, Corpus("empty", ((),)))
+    assert reader.model.training
     first, second = represent(reader, made_corpus()), represent(reader, made_corpus())
     assert torch.equal(first.words(torch.arange(20)), second.words(torch.arange(20)))
     assert reader.model.training

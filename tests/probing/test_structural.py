@@ -137,6 +137,15 @@ def test_a_pass_reads_every_text_once_and_all_seeds_texts_of_one_length(planted)
         assert int(lengths.max() - lengths.min()) <= 2
 
 
+def test_layers_in_groups_are_layers_at_once(planted):
+    regimen = Regimen(rounds=2, round_steps=4, batch_size=10, weight_decay=0.0)
+    whole, parts = (sweep_trees(*planted, rank=4, seeds=(0,), regimen=regimen, room=room) for room in (10**9, 1))
+    assert parts.loss["distance"] == pytest.approx(whole.loss["distance"], abs=1e-4)
+    for name, scores in whole.scores.items():
+        for left, right in zip(scores, parts.scores[name], strict=True):
+            assert left.mean == pytest.approx(right.mean, abs=0.02)
+
+
 def test_unread_texts_are_left_out(planted):
     representations, task = planted
     words = representations.words(torch.arange(len(task.heads)))

@@ -3,7 +3,7 @@
 import torch
 
 from minitl.probing.task import Examples, Task
-from minitl.probing.vectors import NOTHING, Vectors, looked_up, pooled, spanned, standardize
+from minitl.probing.vectors import NOTHING, Buffer, Vectors, looked_up, pooled, spanned, standardize
 from tests.probing.made import SPLITS, representations_of
 
 
@@ -77,6 +77,18 @@ def test_each_seed_gets_its_own_examples():
     assert torch.equal(
         Vectors(values, torch.arange(3)).take(torch.tensor([2, 1]))(torch.tensor([[0]]))[0][:, 0], values[:, 2:]
     )
+
+
+def test_a_buffer_holds_the_last_call_and_grows():
+    values = torch.randn(2, 9, 3)
+    vectors = Vectors(values, torch.arange(9), buffer=Buffer())
+    first, _ = vectors(torch.tensor([[1, 2]]))
+    assert torch.equal(first, values[:, None, 1:3])
+    second, _ = vectors(torch.tensor([[5, 6]]))
+    assert torch.equal(first, second)  # the same memory
+    third, _ = vectors(torch.tensor([[0, 1, 2, 3]]))
+    assert torch.equal(third, values[:, None, :4])
+    assert torch.equal(second, values[:, None, 5:7])
 
 
 def test_standardising_is_by_the_training_part_and_each_layer():
