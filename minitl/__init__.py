@@ -33,6 +33,7 @@ _HOME = {
     "remove_lora": "minitl.adapters",
     "count_parameters": "minitl.adapters",
     "fit": "minitl.training",
+    "probe": "minitl.probing.probe",
     "trace": "minitl.inspect",
     "PromptClassifier": "minitl.prompting",
     "MinitlError": "minitl.errors",
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from minitl.models.vocabulary import add_tokens as add_tokens
     from minitl.models.word_vectors import load_word_vectors as load_word_vectors
     from minitl.nn.scalar_mix import ScalarMix as ScalarMix
+    from minitl.probing.probe import probe as probe
     from minitl.prompting import PromptClassifier as PromptClassifier
     from minitl.tokenization import load_tokenizer as load_tokenizer
     from minitl.training import fit as fit

@@ -8,9 +8,7 @@ from torch import Tensor
 
 from minitl.errors import DataError, InputError
 from minitl.probing.representations import Representations
-from minitl.probing.task import Corpus, Examples, Split, Task
-
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+from minitl.probing.task import SPLITS, Corpus, Examples, Split, Task
 
 
 def check_task(task: Task) -> None:

@@ -222,7 +222,7 @@ def _found(
         return Found(curves[0], curves[1], curves[2], None, None)
     kind = PROBES[settings.probe]
     mixed = sweep(read, task, Mixed(kind()), seeds=seeds, control=False) if settings.mix else None
-    code = online_code(read, task, kind(), seeds=seeds) if settings.code and task.labels is not None else None
+    code = online_code(read, task, kind()) if settings.code and task.labels is not None else None
     return Found(
         curve=sweep(read, task, kind(), seeds=seeds),
         twin=None if twin is None else sweep(twin, task, kind(), seeds=seeds, control=False),

