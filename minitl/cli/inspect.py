@@ -33,6 +33,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="the token that the attributions are about, counted from 0, of a model that answers token by token "
         "(default: the first mask, else the last word; of a model that writes, the last token)",
     )
+    parser.add_argument("--source-language", metavar="CODE", help="of the text, for a translator: en_XX, eng_Latn, …")
+    parser.add_argument("--target-language", metavar="CODE", help="that a translator writes: fr_XX, fra_Latn, …")
     parser.add_argument("--out", type=Path, required=True, metavar="page.html", help="the page to write")
     parser.set_defaults(run=run)
 
@@ -44,7 +46,10 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix != ".html":
         raise InputError(f"--out {args.out}: expected a name that ends in .html")
     check_writable(args.out.parent)
-    model, tokenizer, _ = read_model(args.model)
+    model, tokenizer, facts = read_model(args.model)
+    for side in ("source_language", "target_language"):
+        if code := getattr(args, side) or facts.get("options", {}).get(side):
+            setattr(tokenizer, side, code)
     for name in ("text", "target"):
         if getattr(args, name) is not None:
             _check_length(name, getattr(args, name), tokenizer)
@@ -56,8 +61,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_length(name: str, text: str, tokenizer: "Tokenizer") -> None:
-    if not text.strip():
-        raise InputError(f"the {name} is empty")
     length = tokenizer([text], truncation=False)["input_ids"].shape[1]
     if length > MOST:
         raise InputError(f"the {name} has {length:,} tokens; a page shows at most {MOST}")

@@ -15,7 +15,7 @@ function el(tag, attributes = {}, ...children) {
 const token = (text) => el("bdi", { class: "token", translate: "no" }, text);
 
 const MINUS = "−";
-const percent = (x) => (x === null ? "–" : `${(100 * x).toFixed(x < 0.0995 ? 1 : 0)}%`);
+const percent = (x) => (x === null ? "–" : `${x >= 0.0995 ? Math.round(100 * x) : Number((100 * x).toPrecision(2))}%`);
 const number = (x, digits = 3) => (x === null ? "–" : String(Number(x.toPrecision(digits))).replace("-", MINUS));
 
 /** A section of the page with its heading, and what it shows in a sentence or two. */
@@ -78,9 +78,8 @@ function lineBeside(items, i, way) {
 }
 
 /** A choice of one among a few, by native radio buttons; none at all where there is but one. */
-function choice(title, options, chosen, choose) {
+function choice(title, name, options, chosen, choose) {
   if (options.length < 2) return "";
-  const name = `choice-${title}`;
   const buttons = options.map(({ value, label }) => {
     const input = el("input", { type: "radio", name, value });
     input.checked = value === chosen;

@@ -5,7 +5,7 @@ function predictions(look) {
   if (!look.guesses) return section("predictions", title, `Not shown: ${look.unread}.`);
   const { through, stack, words, probabilities } = look.guesses;
   const tokens = look.stacks[stack].tokens;
-  const names = words.map((_, layer) => (layer ? `${layer - 1}` : "embeddings"));
+  const names = words.map((_, layer) => (layer ? `${layer - 1}` : "in"));
   const last = words.at(-1);
   const said = readout();
   const cell = (layer, t) => {
@@ -24,6 +24,6 @@ function predictions(look) {
   };
   const table = tokenTable("The likeliest token after each layer", tokens, names, cell, show);
   show(words.length - 1, tokens.length - 1);
-  const lead = `The states after each layer, read through ${through} (logit lens). A cell is the likeliest token: at its own place for a model that fills in, the next one for a model that writes. The shade is its probability; in bold, what the last layer says, too.`;
+  const lead = `The states after each layer, read through ${through} (logit lens). A cell is the likeliest token: at its own place for a model that fills in, the next one for a model that writes. “in” is what the first layer reads. The shade is the probability; in bold, what the last layer says, too.`;
   return section("predictions", title, lead, el("div", { class: "split" }, table, said));
 }

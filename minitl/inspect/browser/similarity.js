@@ -19,7 +19,7 @@ function oneStack(stack) {
   const label = `1 − cosine of each token's vector before and after each layer${stack.name ? `, ${stack.name}` : ""}`;
   const names = turned.map((_, layer) => `${layer}`);
   const table = tokenTable(label, stack.tokens, names, cell, show);
-  return el("div", {}, ...heading, el("div", { class: "split alike" }, ckaTable(stack), el("div", {}, table, said)));
+  return el("div", { class: "stack" }, ...heading, el("div", { class: "split alike" }, ckaTable(stack), el("div", { class: "tables" }, table, said)));
 }
 
 const hundredths = (x) => (x === null ? "–" : x.toFixed(2).replace(/^(-?)0\./, "$1."));
