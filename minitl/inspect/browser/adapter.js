@@ -21,5 +21,5 @@ function adapter(look) {
   const head = el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name)));
   const lead = "ΔW is what the adapter adds to a layer's weight W; norms are Frobenius. The effective rank says in how many directions it goes: exp of the entropy of the singular values' shares.";
   const table = el("table", { class: "changes" }, el("thead", {}, head), el("tbody", {}, ...rows));
-  return section("adapter", "What the adapter changed", lead, el("div", { class: "scroll" }, table));
+  return section("adapter", "What the adapter changed", lead, scroller("Changes of each layer", table));
 }

@@ -98,7 +98,7 @@ function headGrid({ state, place, map, palette }, chosen) {
 function oneHead({ state, queries, keys, map, palette }) {
   const heading = el("h3", { "aria-live": "polite" });
   const canvas = el("canvas", { class: "big", role: "img" });
-  const frame = el("div", { class: "scroll" }, canvas);
+  const frame = scroller("The map of one head", canvas);
   const lists = whereItLooks(queries, keys, state.kind === "rollout" ? " comes from " : " looks at ");
   let size;
   let pointed = null; // the token under the pointer, of those that are looked at

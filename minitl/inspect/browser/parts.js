@@ -14,9 +14,14 @@ function el(tag, attributes = {}, ...children) {
 /** A piece of the text that was read: no translator's business, and its direction stays inside it. */
 const token = (text) => el("bdi", { class: "token", translate: "no" }, text);
 
-const MINUS = "−";
-const percent = (x) => (x === null ? "–" : `${x >= 0.0995 ? Math.round(100 * x) : Number((100 * x).toPrecision(2))}%`);
-const number = (x, digits = 3) => (x === null ? "–" : String(Number(x.toPrecision(digits))).replace("-", MINUS));
+/** A number to so many digits; without one, a dash. */
+function number(x, digits = 3) {
+  if (x === null) return "–";
+  const written = x === 0 ? "0" : Math.abs(x) >= 10 ** digits ? x.toFixed(0) : x.toPrecision(digits);
+  return written.replaceAll("-", "−");
+}
+
+const percent = (x) => (x === null ? "–" : `${x >= 0.0995 ? Math.round(100 * x) : number(100 * x, 2)}%`);
 
 /** A section of the page with its heading, and what it shows in a sentence or two. */
 function section(id, title, lead, ...children) {
@@ -111,6 +116,9 @@ function tokenTable(label, tokens, rows, cell, show) {
   const table = el("table", { class: "tokens", role: "grid", "aria-label": label }, el("thead", {}, head), el("tbody", {}, ...body));
   return el("div", { class: "scroll" }, table);
 }
+
+/** What may be wider than the page, and is then moved to and fro, by keys too. */
+const scroller = (label, wide) => el("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": label }, wide);
 
 /** Where a section says what the pointer or the focus is at. */
 const readout = () => el("div", { class: "readout", role: "status", "aria-live": "polite" });

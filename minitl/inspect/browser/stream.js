@@ -13,5 +13,5 @@ function stream(look) {
   const head = el("tr", {}, ...["point", "shape", "made by"].map((name) => el("th", { scope: "col" }, name)));
   const lead = "In the order in which a text meets them, with the names under which minitl.trace records and changes them; layers that run the same line are one row.";
   const table = el("table", { class: "stream" }, el("thead", {}, head), el("tbody", {}, ...rows));
-  return section("stream", "The residual stream", lead, el("div", { class: "scroll" }, table));
+  return section("stream", "The residual stream", lead, table);
 }
