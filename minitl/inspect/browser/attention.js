@@ -25,7 +25,6 @@ function attention(look, bytes) {
       queries: stack.tokens,
       keys: state.kind === "cross" ? look.stacks[0].tokens : stack.tokens,
       map: (layer, head) => mapOf(look, bytes, place, layer, head),
-      palette: () => shades(look),
     };
     state.layer = Math.min(state.layer, place.shape[0] - 1);
     state.head = Math.min(state.head, place.shape[1] - 1);
@@ -62,7 +61,7 @@ function choices(look, state, choose) {
 }
 
 /** Layers × heads of small maps; one map a layer of a rollout. */
-function headGrid({ state, place, map, palette }, chosen) {
+function headGrid({ state, place, map }, chosen) {
   const [layers, heads] = place.shape;
   const cells = [];
   const title = (layer, head) => (state.kind === "rollout" ? `Layers 0 to ${layer}` : `Layer ${layer}, head ${head}`);
@@ -87,15 +86,14 @@ function headGrid({ state, place, map, palette }, chosen) {
   const top = el("div", { role: "row" }, corner, ...(heads > 1 ? numbers : []));
   const node = el("div", { class: `heads ${state.kind}`, role: "grid", "aria-label": "Maps of all layers and heads", "--heads": heads }, top, ...rows);
   const draw = () => {
-    const colours = palette();
-    cells.forEach((cell, i) => paintSmall(cell.firstChild, map(Math.floor(i / heads), i % heads), colours));
+    cells.forEach((cell, i) => paintSmall(cell.firstChild, map(Math.floor(i / heads), i % heads)));
     mark();
   };
   return { node, draw };
 }
 
 /** One head: its map with the tokens, and lists that say where one token looks. */
-function oneHead({ state, queries, keys, map, palette }) {
+function oneHead({ state, queries, keys, map }) {
   const heading = el("h3", { "aria-live": "polite" });
   const canvas = el("canvas", { class: "big", role: "img" });
   const frame = scroller("The map of one head", canvas);
@@ -104,19 +102,22 @@ function oneHead({ state, queries, keys, map, palette }) {
   let pointed = null; // the token under the pointer, of those that are looked at
 
   const draw = () => {
-    const shown = map(state.layer, state.head);
-    size = measures(shown, queries, keys, frame.clientWidth || 600);
     const name = state.kind === "rollout" ? `Layers 0 to ${state.layer} together` : `Layer ${state.layer}, head ${state.head}`;
     heading.replaceChildren(name, el("small", {}, ` ${state.kind}: ${KINDS[state.kind].says}`));
     canvas.setAttribute("aria-label", `${name}: ${queries.length} tokens by ${keys.length}; the lists have the numbers`);
-    paintBig(canvas, shown, queries, keys, size, state.query, palette());
+    size = measures(map(state.layer, state.head), queries, keys, frame.clientWidth || 600);
+    paint();
+  };
+  const paint = () => {
+    const shown = map(state.layer, state.head);
+    paintBig(canvas, shown, queries, keys, size, state.query);
     lists.tell(state.query, keys.map((_, k) => shown.weight(state.query, k)), pointed);
   };
   const turn = (query, key = null) => {
     const known = queries[query] !== undefined && (key === null || keys[key] !== undefined);
     if (!known || (query === state.query && key === pointed)) return;
     [state.query, pointed] = [query, key];
-    draw();
+    paint();
   };
   rove(lists.from, 0, (query) => turn(query));
   canvas.addEventListener("pointermove", (event) => {

@@ -24,23 +24,28 @@ function colour(variable) {
   return parts;
 }
 
-/** How dark each of the 256 steps is: by the square root, since most weights are small. */
-function shades(look) {
+let theme = null; // what is asked of the style once, until the page is painted anew
+document.addEventListener("repaint", () => (theme = null));
+
+/** The colours of the theme; `shades` are those of the 256 steps, by the square root, since most weights are small. */
+function colours() {
+  if (theme) return theme;
   const [low, high] = [colour("--map-low"), colour("--map-high")];
-  return Array.from({ length: look.steps + 1 }, (_, step) => {
-    const share = Math.sqrt(step / look.steps);
-    return low.map((from, i) => from + share * (high[i] - from));
-  });
+  const shades = Array.from({ length: 256 }, (_, step) => low.map((from, i) => from + Math.sqrt(step / 255) * (high[i] - from)));
+  const [ink, accent, page] = ["--ink", "--accent", "--page"].map((name) => `rgb(${colour(name).join(" ")})`);
+  theme = { shades, ink, accent, page };
+  return theme;
 }
 
 /** A map with a pixel a weight; the style makes it larger. */
-function paintSmall(canvas, map, palette) {
+function paintSmall(canvas, map) {
+  const { shades } = colours();
   canvas.width = map.columns;
   canvas.height = map.rows;
   const context = canvas.getContext("2d");
   const image = context.createImageData(map.columns, map.rows);
   map.cells.forEach((step, i) => {
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = palette[step][c];
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = shades[step][c];
     image.data[4 * i + 3] = 255;
   });
   context.putImageData(image, 0, 0);
@@ -60,7 +65,7 @@ function measures(map, queries, keys, room) {
 }
 
 /** A map with its tokens: those that look down the left, those that are looked at along the top. */
-function paintBig(canvas, map, queries, keys, size, query, palette) {
+function paintBig(canvas, map, queries, keys, size, query) {
   const { left, top, cell } = size;
   const [width, height] = [left + cell * map.columns + 1, top + cell * map.rows + 1];
   const density = Math.min(window.devicePixelRatio || 1, 2);
@@ -70,12 +75,12 @@ function paintBig(canvas, map, queries, keys, size, query, palette) {
   canvas.style.height = `${height}px`;
   const pen = canvas.getContext("2d");
   pen.scale(density, density);
-  const gap = cell > 8 ? 1 : 0;
-  map.cells.forEach((step, i) => {
-    pen.fillStyle = `rgb(${palette[step].join(" ")})`;
-    pen.fillRect(left + cell * (i % map.columns), top + cell * Math.floor(i / map.columns), cell - gap, cell - gap);
-  });
-  const [ink, accent] = [colour("--ink"), colour("--accent")].map((one) => `rgb(${one.join(" ")})`);
+  const small = document.createElement("canvas");
+  paintSmall(small, map);
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(small, left, top, cell * map.columns, cell * map.rows);
+  if (cell > 8) rule(pen, map, size);
+  const { ink, accent } = colours();
   pen.strokeStyle = accent;
   pen.lineWidth = 2;
   pen.strokeRect(left - 1, top + cell * query - 1, cell * map.columns + 1, cell + 1);
@@ -83,6 +88,13 @@ function paintBig(canvas, map, queries, keys, size, query, palette) {
   pen.textBaseline = "middle";
   queries.forEach((text, q) => label(pen, text, left - 5, top + cell * (q + 0.5), 0, q === query ? accent : ink, cell));
   keys.forEach((text, k) => label(pen, text, left + cell * (k + 0.5), top - 5, Math.PI / 2, ink, cell));
+}
+
+/** Lines of the page's colour between the cells. */
+function rule(pen, map, { left, top, cell }) {
+  pen.fillStyle = colours().page;
+  for (let k = 1; k <= map.columns; k++) pen.fillRect(left + cell * k - 1, top, 1, cell * map.rows);
+  for (let q = 1; q <= map.rows; q++) pen.fillRect(left, top + cell * q - 1, cell * map.columns, 1);
 }
 
 /** A token's text, at the most 96 pixels long, ending at (x, y), or turned to stand on it. */

@@ -21,14 +21,14 @@ document.getElementById("sections").replaceChildren(
 );
 maps.start();
 
-const theme = document.getElementById("theme");
+const toggle = document.getElementById("theme");
 const preferred = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme ?? (preferred.matches ? "dark" : "light")) === "dark";
 const themed = () => {
-  theme.setAttribute("aria-pressed", isDark());
+  toggle.setAttribute("aria-pressed", isDark());
   document.dispatchEvent(new Event("repaint"));
 };
-theme.addEventListener("click", () => {
+toggle.addEventListener("click", () => {
   document.documentElement.dataset.theme = isDark() ? "light" : "dark";
   themed();
 });

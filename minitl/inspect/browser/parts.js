@@ -109,8 +109,11 @@ function tokenTable(label, tokens, rows, cell, show) {
     });
     return row;
   });
+  let here = cells[0];
   rove(cells, tokens.length, (i) => {
-    cells.forEach((one, j) => one.classList.toggle("here", i === j));
+    here.classList.remove("here");
+    here = cells[i];
+    here.classList.add("here");
     show(Math.floor(i / tokens.length), i % tokens.length);
   });
   const table = el("table", { class: "tokens", role: "grid", "aria-label": label }, el("thead", {}, head), el("tbody", {}, ...body));
