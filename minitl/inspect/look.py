@@ -8,6 +8,7 @@ text ─ tokenizer ─ model, traced ─┬─ attention maps, their rollout
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,10 +101,12 @@ class Look:
 def look(model: Model, tokenizer: Tokenizer, text: str, target: str | None = None, *, at: int | None = None) -> Look:
     """Look at `model` as it reads `text`.
 
-    target   what an encoder-decoder writes; None = what it would write, or without a head for that the source again
+    target   what an encoder-decoder writes, in the tokenizer's `target_language`; None = what it would write, or
+             without a head for that the source again
     at       the token that the attributions are about, where the head answers token by token
 
-    InputError: a target without a decoder, a text beyond the positions, no such token. The model is put into eval mode.
+    InputError: an empty text, one beyond the positions, a target without a decoder, no such token, a token of a head
+    that answers for the whole text. The model is put into eval mode.
     """
     model.eval()
     inputs = _inputs(model, tokenizer, text, target)
@@ -111,6 +114,8 @@ def look(model: Model, tokenizer: Tokenizer, text: str, target: str | None = Non
     with torch.no_grad(), trace(model, *points) as seen:
         output = model(**inputs)
     question = question_of(model, tokenizer, output, at, _usual_token(tokenizer, inputs["input_ids"][0]))
+    if at is not None and question.at is None:
+        raise InputError(f"token {at} cannot be asked about: a {model.task} answers for its whole text")
     guesses, unread = _guesses(model, tokenizer, seen)
     names = ["encoder", "decoder"] if isinstance(model, EncoderDecoder) and model.decoder is not None else None
     names = names or [stack_of(model).rstrip(".")]
@@ -130,24 +135,38 @@ def look(model: Model, tokenizer: Tokenizer, text: str, target: str | None = Non
 
 def _inputs(model: Model, tokenizer: Tokenizer, text: str, target: str | None) -> dict[str, Tensor]:
     """What the model reads: one row, without padding."""
+    for name, given in (("text", text), ("target", target)):
+        if given is not None and not given.strip():
+            raise InputError(f"the {name} is empty")
     batch = tokenizer([text], truncation=False)
     known = {"input_ids", "attention_mask"} | model.family.inputs
     inputs = {name: value.to(_device(model)) for name, value in batch.items() if name in known}
     decoder = isinstance(model, EncoderDecoder) and model.decoder is not None
     if target is not None and not decoder:
         raise InputError(f"a {model.config.model_type} model writes no target beside its text")
-    if not isinstance(model, EncoderDecoder) or not decoder or model.task == "sequence-classification":
+    if not isinstance(model, EncoderDecoder) or not decoder:
+        return inputs
+    if model.task == "sequence-classification":
+        if target is not None:
+            raise InputError("a classifier of whole texts reads its text on both sides, and no target")
         return inputs
     if target is not None:
-        written = tokenizer([target], truncation=False)["input_ids"].to(_device(model))
+        spoken = tokenizer.target_language is not None
+        written = tokenizer([target], truncation=False, as_target=spoken)["input_ids"].to(_device(model))
         inputs["decoder_input_ids"] = model.shift_right(written)
     elif model.task == "seq2seq-lm":
-        inputs["decoder_input_ids"] = generate(
-            model, inputs["input_ids"], inputs["attention_mask"], max_new_tokens=WRITTEN
-        )
+        inputs["decoder_input_ids"] = _written(model, tokenizer, inputs)
     else:
         inputs["decoder_input_ids"] = model.shift_right(inputs["input_ids"])
     return inputs
+
+
+def _written(model: EncoderDecoder, tokenizer: Tokenizer, inputs: Mapping[str, Tensor]) -> Tensor:
+    """What the model writes by itself, in the tokenizer's target language if it has one: [1, length]."""
+    language = tokenizer.target_language
+    options: dict[str, Any] = {} if language is None else tokenizer.target_options(language)
+    limit = WRITTEN if model.position_limit is None else min(WRITTEN, model.position_limit - 1)  # the start takes one
+    return generate(model, inputs["input_ids"], inputs["attention_mask"], max_new_tokens=limit, **options)
 
 
 def _device(model: Model) -> torch.device:
