@@ -14,11 +14,11 @@ from benchmarks.protocol import RESULTS
 from minitl.adapters import LoraConfig, add_lora, count_parameters, remove_lora
 from minitl.adapters.files import PREFIX
 from minitl.checkpoints.atomic import write_json
-from minitl.experiments.claims import Verdict
-from minitl.experiments.formats import megabytes, share_trained
 from minitl.models.base import Model
 from minitl.models.loading import new_model
 from minitl.models.meta import LeaveEmpty
+from minitl.pages.claims import Verdict
+from minitl.pages.formats import megabytes, share_trained
 from tests.models.published import config_of
 
 RESULT = RESULTS / "adapter_sizes.json"

@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from minitl.checkpoints.atomic import write_json
-from minitl.experiments.machine import cpu_name
+from minitl.pages.machine import cpu_name
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

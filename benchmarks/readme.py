@@ -9,6 +9,7 @@
     <!-- tasks -->              studies/tasks.json, each recipe with both sides' scores
     <!-- recipes -->            studies/recipes.json, runs of our own before and after
     <!-- sentiment -->          studies/controlled_sentiment.json
+    <!-- layers -->             studies/layers.json
     <!-- adapters -->           the tables of benchmarks/results/adapter_sizes.json
     <!-- end -->                where a table ends
 
@@ -22,18 +23,18 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks import adapter_sizes
+from benchmarks import adapter_sizes, layers
 from benchmarks.lora.report import table
 from benchmarks.protocol import RESULTS, ROOT
 from benchmarks.table import markdown, result_files
-from minitl.experiments.formats import MISSING, duration, megabytes, percent, rate, share_trained, with_spread
 from minitl.experiments.summary import Measured, read_study
+from minitl.pages.formats import MISSING, duration, megabytes, percent, rate, share_trained, with_spread
 
 README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
 BLOCK = re.compile(
     r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)"
-    r"|benchmarks|adapters|tasks|recipes|sentiment) -->\n)"
+    r"|benchmarks|adapters|tasks|recipes|sentiment|layers) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
@@ -299,6 +300,8 @@ def filled(page: str) -> str:
             body = recipes_table(STUDIES / "recipes.json")
         elif found[2] == "sentiment":
             body = sentiment_table(STUDIES / "controlled_sentiment.json")
+        elif found[2] == "layers":
+            body = layers.markdown(json.loads(layers.RESULT.read_text(encoding="utf-8")))
         elif found[2] == "adapters":
             body = adapter_table()
         else:

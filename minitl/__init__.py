@@ -33,6 +33,8 @@ _HOME = {
     "remove_lora": "minitl.adapters",
     "count_parameters": "minitl.adapters",
     "fit": "minitl.training",
+    "probe": "minitl.probing.probe",
+    "trace": "minitl.inspect",
     "PromptClassifier": "minitl.prompting",
     "MinitlError": "minitl.errors",
 }
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from minitl.generation import generation_options as generation_options
     from minitl.generation import stream as stream
     from minitl.generation import stream_text as stream_text
+    from minitl.inspect import trace as trace
     from minitl.models.elmo import load_elmo as load_elmo
     from minitl.models.loading import load_model as load_model
     from minitl.models.loading import new_model as new_model
@@ -81,6 +84,7 @@ if TYPE_CHECKING:
     from minitl.models.vocabulary import add_tokens as add_tokens
     from minitl.models.word_vectors import load_word_vectors as load_word_vectors
     from minitl.nn.scalar_mix import ScalarMix as ScalarMix
+    from minitl.probing.probe import probe as probe
     from minitl.prompting import PromptClassifier as PromptClassifier
     from minitl.tokenization import load_tokenizer as load_tokenizer
     from minitl.training import fit as fit

@@ -4,6 +4,9 @@ All derive from `MinitlError`; the command line prints them as one line on stand
 names the file, the field and what was expected.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class MinitlError(Exception):
     """Base of everything this library raises on bad input."""
@@ -46,3 +49,9 @@ class Interrupted(MinitlError):
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.signum = signum
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """For a message about a name that is not known: ", did you mean 'NEAREST'?", or "" where none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f", did you mean {near[0]!r}?" if near else ""

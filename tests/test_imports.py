@@ -28,6 +28,7 @@ FLOORS = {
     "adapters": 3,
     "models": 2,
     "generation": 3,
+    "pages": 1,
     "nn": 1,
     "checkpoints": 0,
     "tokenization": 0,

@@ -22,6 +22,8 @@ VERBS = {
     "predict": ("minitl.cli.predict", "label texts with a trained classifier, or by a prompt"),
     "generate": ("minitl.cli.generate", "continue a text with a language model, or answer it"),
     "embed": ("minitl.cli.embed", "turn texts into sentence vectors"),
+    "probe": ("minitl.cli.probe", "measure what each layer of a model knows"),
+    "inspect": ("minitl.cli.inspect", "write a page that shows what a model does with a text"),
     "pull": ("minitl.cli.pull", "fetch a checkpoint from the hub into weights/"),
     "convert": ("minitl.cli.convert", "turn pytorch_model.bin into safetensors"),
     "merge": ("minitl.cli.merge", "merge a LoRA adapter into its base model"),

@@ -1,5 +1,6 @@
 """What every data set becomes: examples, one kind for each kind of task."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -27,6 +28,29 @@ class TaggedSentence:
 
     words: tuple[str, ...]
     tags: tuple[str, ...] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that there is to read in it."""
+        return (" ".join(self.words),)
+
+
+@dataclass(frozen=True)
+class ParsedSentence:
+    """Words with what a treebank says of each: columns of CoNLL-U, all of one length.
+
+    lemmas, upos   "_" where the treebank leaves it open
+    feats          morphological features: {"Number": "Sing"}
+    heads          which word it hangs on, counted from 0; -1 for the root, of which there is one
+    deprels        in what relation, with its subtype: "nsubj:pass"
+    """
+
+    words: tuple[str, ...]
+    lemmas: tuple[str, ...]
+    upos: tuple[str, ...]
+    feats: tuple[Mapping[str, str], ...]
+    heads: tuple[int, ...]
+    deprels: tuple[str, ...]
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -1,23 +1,17 @@
-"""Sentences with a tag for each word: CoNLL and CoNLL-U files, by name or path.
+"""Sentences with a tag for each word: one column of CoNLL and CoNLL-U files (`minitl.data.conll`), by name or path."""
 
-    The     DT   O             a word a line, its tags in columns, parted by tabs, or by spaces where there is no tab;
-    Panthers NNP B-org         a blank line between sentences; lines that begin with -DOCSTART- say nothing
-
-CoNLL-U (.conllu) has ten columns and comments; of its tokens the words of the syntactic tree are taken.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from minitl.data.assets import STEMS
+from minitl.data.conll import CONLLU_COLUMNS, read_conll, read_conllu
 from minitl.data.examples import Dataset, TaggedSentence
-from minitl.data.finding import find_files
+from minitl.data.finding import SPLIT_NAMES, find_files
 from minitl.data.splits import cut_off
-from minitl.data.tables import read_text
+from minitl.data.treebank import TREEBANKS
 from minitl.errors import DataError, InputError
 
 ENDINGS = (".conll", ".conllu", ".tsv", ".txt")
-CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
 
 def _ner(folder: str, ending: str, dev: bool = True) -> dict[str, str]:
@@ -29,7 +23,7 @@ TAGGED: dict[str, dict[str, str]] = {
     "wnut17": _ner("wnut17", ".conll"),
     "gum": _ner("gum", ".conll", dev=False),
     "ncbi_disease": _ner("ncbi_disease", ".txt"),
-    "ud-en": {split: f"ud_english_ewt/en_ewt-ud-{stem}.conllu" for split, stem in STEMS.items()},
+    **TREEBANKS,
     "udpos-en": {"train": "udpos/train-en.tsv", "test": "udpos/dev-en.tsv"},
     **{
         f"udpos-{language}": {"test": f"udpos/dev-{language}.tsv"}
@@ -39,7 +33,12 @@ TAGGED: dict[str, dict[str, str]] = {
 
 
 def load_tagged(
-    name: str | Path, *, column: str | int | None = None, validation_fraction: float = 0.1, seed: int = 0
+    name: str | Path,
+    *,
+    column: str | int | None = None,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.0,
+    seed: int = 0,
 ) -> Dataset[TaggedSentence]:
     """Find the tagged sentences `name` and load all of them.
 
@@ -47,8 +46,9 @@ def load_tagged(
     or a set known by name under the folder that MINITL_ASSETS names (`TAGGED`).
 
     `column` is that of the tags: an index from 0, negative from the end, or in CoNLL-U a name; None = the last one, and
-    "upos" in CoNLL-U. `validation_fraction` of a training split without validation is cut off, drawn with `seed`. The
-    tags are those of the training split, sorted, or of all where there is none.
+    "upos" in CoNLL-U. Without test split `test_fraction` of the training split is cut off, then without validation
+    split `validation_fraction`, drawn with `seed`. The tags are those of the training split, sorted, or of all where
+    there is none.
 
     DataError: nothing is found (listing what was tried), a file is damaged or empty, a line has too few columns, or a
     tag does not occur in the training split. InputError: a fraction outside [0, 1), no such column.
@@ -64,10 +64,12 @@ def load_tagged(
                         f"{place}: the tag {tag!r} does not occur in the training split ({', '.join(known)})"
                     )
     splits = {split: [sentence for sentence, _ in sentences] for split, sentences in placed.items()}
-    train, validation = splits.get("train", []), splits.get("validation", [])
+    train, validation, test = (splits.get(split, []) for split in SPLIT_NAMES)
+    if not test:
+        train, test = cut_off(train, test_fraction, seed)
     if not validation:
         train, validation = cut_off(train, validation_fraction, seed)
-    return Dataset(str(name), origin, train, validation, splits.get("test", []), known)
+    return Dataset(str(name), origin, train, validation, test, known)
 
 
 Placed = tuple[TaggedSentence, list[str]]  # a sentence, and where each of its words stands
@@ -79,26 +81,14 @@ def _all(placed: dict[str, list[Placed]]) -> list[Placed]:
 
 def _sentences(path: Path, column: str | int | None) -> Iterator[Placed]:
     """The sentences of a file. DataError names the file and the line."""
-    text = read_text(path)
     conllu = path.suffix.lower() == ".conllu"
     word_at, tag_at = _columns(column, conllu)
-    words: list[str] = []
-    tags: list[str] = []
-    places: list[str] = []
     any_sentence = False
-    for number, line in enumerate([*text.split("\n"), ""], start=1):
-        line = line.rstrip("\r")
-        if not line.strip():
-            if words:
-                any_sentence = True
-                yield TaggedSentence(tuple(words), tuple(tags)), places
-            words, tags, places = [], [], []
-        elif not _says_nothing(line, conllu):
-            place = f"{path}, line {number}"
-            fields = line.split("\t") if "\t" in line else line.split()
-            words.append(_field(fields, word_at, "the word", place))
-            tags.append(_field(fields, tag_at, "the tag", place))
-            places.append(place)
+    for lines in read_conllu(path) if conllu else read_conll(path):
+        any_sentence = True
+        words = tuple(line.field(word_at, "the word") for line in lines)
+        tags = tuple(line.field(tag_at, "the tag") for line in lines)
+        yield TaggedSentence(words, tags), [line.place for line in lines]
     if not any_sentence:
         raise DataError(f"{path}: the data set is empty: it has no sentences")
 
@@ -119,20 +109,3 @@ def _columns(column: str | int | None, conllu: bool) -> tuple[int, int]:
     if column % len(CONLLU_COLUMNS) < 2:
         raise InputError(f"column {column}: the first two of CoNLL-U are the word's number and the word, not its tags")
     return 1, column
-
-
-def _says_nothing(line: str, conllu: bool) -> bool:
-    """Comments, document marks; in CoNLL-U also the ranges of contracted words (3-4) and words left out (5.1)."""
-    if not conllu:
-        return line.startswith("-DOCSTART-")
-    return line.startswith("#") or not line.partition("\t")[0].isdigit()
-
-
-def _field(fields: Sequence[str], at: int, what: str, place: str) -> str:
-    least = at + 1 if at >= 0 else 1 - at  # the word stands before the tags
-    if len(fields) < least:
-        raise DataError(f"{place}: too few columns: {len(fields)}, where {what} stands in column {least}")
-    value = fields[at].strip()
-    if not value:
-        raise DataError(f"{place}: {what} is missing")
-    return value

@@ -7,11 +7,10 @@ difference smaller than its noise (`summary.noise`) counts for or against a clai
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 
-from minitl.experiments.formats import duration, megabytes, percent, points
 from minitl.experiments.summary import SCRATCH, Arm, Measured, Study, interval, noise
+from minitl.pages.claims import Claim, Verdict
+from minitl.pages.formats import duration, megabytes, percent, points
 
 SCRATCH_RANGE = (0.55, 0.65)  # the guide, at 1,000 labels
 TRANSFER_RANGE = (0.87, 0.94)
@@ -21,23 +20,6 @@ LORA_PERCENT = (0.5, 1.0)  # holds below the first, in part below the second
 ADAPTER_BYTES = 50e6
 COMPUTE = (1000, 10)  # holds from the first, in part from the second
 AFTERNOON, DAY = 4 * 3600, 24 * 3600  # seconds
-
-
-class Verdict(StrEnum):
-    HOLDS = "holds"
-    IN_PART = "holds in part"
-    FAILS = "does not hold"
-    UNKNOWN = "cannot be judged from this run"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What the guide says, what was measured, the verdict, and the rule by which it was reached; plain text."""
-
-    says: str
-    measured: str
-    verdict: Verdict
-    rule: str
 
 
 def judge(study: Study) -> list[Claim]:

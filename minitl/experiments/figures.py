@@ -1,69 +1,35 @@
-"""The report's plots: matplotlib draws, the page colours.
+"""The report's plots, as `minitl.pages.drawing` makes them.
 
-Each function returns an inline `<svg>` without fixed colours: matplotlib draws in placeholder colours, and `_themed`
-replaces them by the page's CSS variables, so that one drawing serves light and dark. Text stays text, in the page's
-font. Wide and narrow drawings of one figure differ in size, not in content; the page shows the one that fits.
+Wide and narrow drawings of one figure differ in size, not in content; the page shows the one that fits.
 """
 
-import html
-import io
 import math
-import re
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from minitl.experiments.claims import SCRATCH_RANGE, TRANSFER_RANGE
 from minitl.experiments.summary import SCRATCH, Arm, Study, interval
+from minitl.pages.drawing import BAND, COLOURS, INK, MARKERS, MUTED, PAPER, drawing, new_figure, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-INK, MUTED, RULE, PAPER, BAND = "#010203", "#010204", "#010205", "#010206", "#010207"
 ARM_ORDER = ("scratch", "frozen", "gradual", "lora", "full")
-ARM_COLOURS = ("#010210", "#010211", "#010212", "#010213", "#010214")
-MARKERS = ("X", "s", "^", "D", "o")  # colour is never the only sign
-_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--panel", BAND: "--band"} | {
-    colour: f"--arm-{index}" for index, colour in enumerate(ARM_COLOURS)
-}
 MOST_POINTS = 400  # a longer loss curve is thinned: the page stays small, the eye sees no difference
 SMOOTHING = 0.6  # weight of the past in the smoothed loss
-_STYLE = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
-    "font.size": 11,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": RULE,
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "grid.color": RULE,
-    "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "xtick.major.pad": 7,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-}
 
 
 def colour_index(study: Study, name: str) -> int:
     """The place of an arm in the palette: its own in every figure of every study, whichever arms were run."""
     if name in ARM_ORDER:
         return ARM_ORDER.index(name)
-    return next(index for index, arm in enumerate(study.arms) if arm.name == name) % len(ARM_COLOURS)
+    return next(index for index, arm in enumerate(study.arms) if arm.name == name) % len(COLOURS)
 
 
 def accuracy_against_guide(study: Study, narrow: bool = False) -> str:
     """Each arm's accuracy on all labels with its 95% interval, over the range that the guide gives at 1,000 labels."""
-    with _drawing():
+    with drawing():
         rows = len(study.arms)
-        figure, axes = _figure(narrow, wide=(8.4, 0.75 + 0.45 * rows), small=(3.9, 0.7 + 0.6 * rows))
+        figure, axes = new_figure(narrow, wide=(8.4, 0.75 + 0.45 * rows), small=(3.9, 0.7 + 0.6 * rows))
         for row, arm in enumerate(study.arms):
             low, high = SCRATCH_RANGE if arm.name == SCRATCH else TRANSFER_RANGE
             axes.barh(row, (high - low) * 100, left=low * 100, height=0.62, color=BAND)
@@ -71,7 +37,7 @@ def accuracy_against_guide(study: Study, narrow: bool = False) -> str:
             if not math.isfinite(mean):
                 continue
             bottom, top = interval(mean, study.test_size)
-            colour = ARM_COLOURS[colour_index(study, arm.name)]
+            colour = COLOURS[colour_index(study, arm.name)]
             axes.plot([bottom * 100, top * 100], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
             marker = MARKERS[colour_index(study, arm.name)]
             axes.plot(mean * 100, row, marker, color=colour, markersize=9, markeredgecolor=PAPER, markeredgewidth=1.2)
@@ -88,13 +54,13 @@ def accuracy_against_guide(study: Study, narrow: bool = False) -> str:
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("test accuracy, %")
         label = "; ".join(f"{arm.short} {_percent(arm.accuracy.mean)}" for arm in study.arms)
-        return _svg(figure, "forest", narrow, f"Dot plot of test accuracy on all labels: {label}.")
+        return svg(figure, "forest", narrow, f"Dot plot of test accuracy on all labels: {label}.")
 
 
 def accuracy_by_labels(study: Study, narrow: bool = False) -> str:
     """Accuracy against the number of labels (log axis): mean over seeds, its spread as a band, every seed as a dot."""
-    with _drawing():
-        figure, axes = _figure(narrow, wide=(8.4, 4.3), small=(3.9, 3.7))
+    with drawing():
+        figure, axes = new_figure(narrow, wide=(8.4, 4.3), small=(3.9, 3.7))
         counts = sorted({labels for by_labels in study.curve.values() for labels in by_labels})
         ends: list[tuple[float, Arm, str]] = []
         for arm in study.arms:
@@ -121,13 +87,13 @@ def accuracy_by_labels(study: Study, narrow: bool = False) -> str:
         )  # fmt: skip
         if not narrow:
             _name_line_ends(axes, ends, counts[-1])
-        return _svg(figure, "labels", narrow, _describe_curve(study))
+        return svg(figure, "labels", narrow, _describe_curve(study))
 
 
 def loss_curve(study: Study, arm: Arm) -> str:
     """One arm's training loss, raw and smoothed, with its validation loss after each epoch; every seed a line."""
-    with _drawing():
-        figure, axes = _figure(True, wide=(0, 0), small=(3.9, 2.5))
+    with drawing():
+        figure, axes = new_figure(True, wide=(0, 0), small=(3.9, 2.5))
         colour, marker = _look(study, arm)
         for run in arm.runs:
             epochs, losses = _finite(run.get("curve"), "epoch", "loss")
@@ -149,7 +115,7 @@ def loss_curve(study: Study, arm: Arm) -> str:
             label += f" Training from {train[0]:.2f} to {train[-1]:.2f}."
         if held_out:
             label += " Validation after each epoch: " + ", ".join(f"{loss:.2f}" for loss in held_out) + "."
-        return _svg(figure, f"loss-{colour_index(study, arm.name)}", True, label)
+        return svg(figure, f"loss-{colour_index(study, arm.name)}", True, label)
 
 
 def has_losses(arm: Arm) -> bool:
@@ -199,7 +165,7 @@ def _apart(heights: list[float], gap: float) -> list[float]:
 
 def _look(study: Study, arm: Arm) -> tuple[str, str]:
     index = colour_index(study, arm.name)
-    return ARM_COLOURS[index], MARKERS[index]
+    return COLOURS[index], MARKERS[index]
 
 
 def _describe_curve(study: Study) -> str:
@@ -240,41 +206,3 @@ def _highest_loss(study: Study) -> float:
         for loss in _finite(run.get(part), "epoch", "loss")[1]
     ]
     return max(losses, default=1.0)
-
-
-def _drawing() -> Any:
-    import matplotlib
-
-    return matplotlib.rc_context(_STYLE)  # type: ignore[arg-type]
-
-
-def _figure(narrow: bool, wide: tuple[float, float], small: tuple[float, float]) -> "tuple[Figure, Axes]":
-    """A figure outside pyplot, in inches at 72 units each, as SVG counts them."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=small if narrow else wide, layout="constrained")
-    figure.patch.set_alpha(0)
-    return figure, figure.add_subplot()
-
-
-def _svg(figure: "Figure", name: str, narrow: bool, label: str) -> str:
-    """Render to an `<svg>` element that is safe beside others in one page: its ids carry the figure's name."""
-    import matplotlib
-
-    drawn = io.StringIO()
-    prefix = f"{name}-{'narrow' if narrow else 'wide'}"
-    with matplotlib.rc_context({"svg.hashsalt": prefix}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's browser has its own fonts
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
-    text = drawn.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", text)
-    box = re.search(r'viewBox="[^"]*"', text)
-    assert box is not None  # matplotlib writes one
-    opening = f'<svg {box.group()} role="img" aria-label="{html.escape(label)}">'
-    return _themed(re.sub(r"<svg[^>]*>", lambda _: opening, text, count=1)).strip()
-
-
-def _themed(svg: str) -> str:
-    return re.sub(r"#0102[0-9a-f]{2}", lambda found: f"var({_VARIABLES[found.group()]})", svg)

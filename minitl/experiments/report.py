@@ -5,28 +5,28 @@ claims with their verdicts, accuracy against the number of labels, how each regi
 to repeat it. Every text from the results passes through `_text`, every number through `_value`.
 """
 
-import html
-import json
 import math
-from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from minitl.checkpoints import atomic
 from minitl.experiments import figures
-from minitl.experiments.claims import Verdict, judge
-from minitl.experiments.formats import (
+from minitl.experiments.claims import judge
+from minitl.experiments.summary import SCRATCH, Arm, Measured, Study, interval, noise, read_study
+from minitl.pages.claims import claim_list
+from minitl.pages.document import definitions, document, masthead, plot, section, spread_values, text, value
+from minitl.pages.formats import (
     MISSING,
     duration,
     megabytes,
+    plural,
     points,
-    printable,
     rate,
     share_trained,
+    when,
     with_spread,
 )
-from minitl.experiments.summary import SCRATCH, Arm, Measured, Study, interval, noise, read_study
 
 LONGEST_TEXT = 600  # characters of an example that are shown
 RESULT_COLUMNS = (
@@ -38,8 +38,6 @@ RESULT_COLUMNS = (
     "Saved",
     "Learning rate",
 )
-_SIGNS = {Verdict.HOLDS: "✓", Verdict.IN_PART: "◐", Verdict.FAILS: "✗", Verdict.UNKNOWN: "?"}
-_CLASSES = {Verdict.HOLDS: "holds", Verdict.IN_PART: "part", Verdict.FAILS: "fails", Verdict.UNKNOWN: "unknown"}
 _MARKER_SHAPES = (  # the plots' markers, for the legend, in a box of 12 by 12
     '<path d="M3 1l3 3 3-3 2 2-3 3 3 3-2 2-3-3-3 3-2-2 3-3-3-3z"/>',
     '<rect x="2" y="2" width="8" height="8"/>',
@@ -60,37 +58,18 @@ def write_report(results: dict[str, Any], path: Path) -> None:
 def render(study: Study) -> str:
     """The whole page."""
     sections = [
-        _section("results", "Results", _results(study)),
-        _section("claims", "The guide, put to the test", _claims(study)),
-        _section("labels", "How many labels it takes", _labels(study)),
-        _section("losses", "How each regime learned", _losses(study)),
-        _section("kinds", "Which reviews are hard", _kinds(study)),
-        _section("examples", "Where the regimes disagree", _examples(study)),
-        _section("setup", "What was run, and how to repeat it", _setup(study)),
+        section("results", "Results", _results(study)),
+        section("claims", "The guide, put to the test", _claims(study)),
+        section("labels", "How many labels it takes", _labels(study)),
+        section("losses", "How each regime learned", _losses(study)),
+        section("kinds", "Which reviews are hard", _kinds(study)),
+        section("examples", "Where the regimes disagree", _examples(study)),
+        section("setup", "What was run, and how to repeat it", _setup(study)),
     ]
-    name = _text(study.results["name"])
     style = resources.files("minitl.experiments").joinpath("report.css").read_text(encoding="utf-8")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<meta name="color-scheme" content="light dark">
-<title>Transfer learning, measured: {name}</title>
-<link rel="icon" href="data:,">
-<style>
-{style}</style>
-</head>
-<body>
-<a class="skip" href="#results">Skip to the results</a>
-{_masthead(study)}
-<main>
-{"".join(sections)}</main>
-<footer><p>Written by minitl from results.json, which lies beside this page.</p></footer>
-</body>
-</html>
-"""
+    title = f"Transfer learning, measured: {study.results['name']}"
+    footer = "Written by minitl from results.json, which lies beside this page."
+    return document(title, _masthead(study), sections, footer, style)
 
 
 def _masthead(study: Study) -> str:
@@ -102,7 +81,7 @@ def _masthead(study: Study) -> str:
     )
     size = f"{model['parameters'] / 1e6:,.1f}M parameters" if model.get("parameters") else ""
     shape = f"{model['layers']} layers of {model['hidden']}" if model.get("layers") and model.get("hidden") else ""
-    cores = f"{_plural(machine['cores'], 'core')}, {_plural(machine['threads'], 'thread')}"
+    cores = f"{plural(machine['cores'], 'core')}, {plural(machine['threads'], 'thread')}"
     facts = [
         ("Model", Path(str(model["source"])).name, _joined(model.get("model_type"), size, shape)),
         (
@@ -114,20 +93,11 @@ def _masthead(study: Study) -> str:
         (
             "Run",
             duration(float(results["total_seconds"])),
-            _joined(_plural(study.seeds, "seed"), _when(results["created"])),
+            _joined(plural(study.seeds, "seed"), when(results["created"])),
         ),
     ]
-    cells = "".join(
-        f"<div><dt>{label}</dt><dd>{_text(value)}<small>{_text(detail)}</small></dd></div>"
-        for label, value, detail in facts
-    )
-    return f"""<header class="masthead">
-<p class="eyebrow">minitl · study <b>{_text(results["name"])}</b></p>
-<h1>Transfer learning, measured</h1>
-<p class="headline">{headline(study)}</p>
-<dl class="facts">{cells}</dl>
-</header>
-"""
+    eyebrow = f"minitl · study <b>{text(results['name'])}</b>"
+    return masthead(eyebrow, "Transfer learning, measured", headline(study), facts)
 
 
 def headline(study: Study) -> str:
@@ -138,11 +108,11 @@ def headline(study: Study) -> str:
     gain = best.accuracy.mean - scratch.accuracy.mean
     margin = noise(best.accuracy, scratch.accuracy, study.test_size)
     if gain > margin:
-        finding = f"Transfer is ahead by {_text(points(gain)).lstrip('+')}"
+        finding = f"Transfer is ahead by {text(points(gain)).lstrip('+')}"
     elif gain < -margin:
-        finding = f"Transfer is behind by {_text(points(-gain)).lstrip('+')}"
+        finding = f"Transfer is behind by {text(points(-gain)).lstrip('+')}"
     else:
-        finding = f"The difference of {_text(points(gain))} is within the noise"
+        finding = f"The difference of {text(points(gain))} is within the noise"
     return (
         f"With {study.full_labels:,} labels, {_told(best)} of the test texts right, {_told(scratch)}. "
         f"<strong>{finding}</strong> (noise ±{margin * 100:.1f})."
@@ -151,7 +121,7 @@ def headline(study: Study) -> str:
 
 def _told(arm: Arm) -> str:
     shown = with_spread(arm.accuracy.mean, arm.accuracy.spread).replace(" ±", "% ±")
-    return f"<b>{_text(arm.short)}</b> gets {_value(arm.accuracy.mean, shown if '%' in shown else shown + '%')}"
+    return f"<b>{text(arm.short)}</b> gets {value(arm.accuracy.mean, shown if '%' in shown else shown + '%')}"
 
 
 def _results(study: Study) -> str:
@@ -160,7 +130,7 @@ def _results(study: Study) -> str:
         if study.seeds > 1
         else "One seed: how much another seed would change is not known from this run"
     )
-    figure = _figure(
+    figure = plot(
         [
             ("wide", figures.accuracy_against_guide(study)),
             ("narrow", figures.accuracy_against_guide(study, narrow=True)),
@@ -186,23 +156,22 @@ memory the largest over seeds. The headline takes the transfer regime that is be
 def _result_row(study: Study, arm: Arm) -> str:
     low, high = interval(arm.accuracy.mean, study.test_size)
     between = (
-        f"{_value(low, f'{low * 100:.1f}')}–{_value(high, f'{high * 100:.1f}')}"
+        f"{value(low, f'{low * 100:.1f}')}–{value(high, f'{high * 100:.1f}')}"
         if arm.accuracy
         else "a run gave no number"
     )
     f1, seconds = arm.measured("f1"), arm.measured("seconds")
     memory, saved = arm.measured("peak_memory_mb"), arm.measured("saved_bytes")
     cells = [
-        f"<b>{_spread_values(arm.accuracy.mean, arm.accuracy.spread)}</b><small>{between}</small>",
-        f"<span>{_spread_values(f1.mean, f1.spread)}</span>",
-        f"{_value(arm.trainable, f'{arm.trainable:,}')}"
-        f"<small>{_value(arm.percent, share_trained(arm.percent))}</small>",
-        _value(seconds.mean, duration(seconds.mean)),
-        _value(memory.largest, f"{memory.largest:,.0f} MB" if memory else MISSING),
-        _value(saved.mean, megabytes(saved.mean)),
-        _value(arm.learning_rate, rate(arm.learning_rate)),
+        f"<b>{spread_values(arm.accuracy.mean, arm.accuracy.spread)}</b><small>{between}</small>",
+        f"<span>{spread_values(f1.mean, f1.spread)}</span>",
+        f"{value(arm.trainable, f'{arm.trainable:,}')}<small>{value(arm.percent, share_trained(arm.percent))}</small>",
+        value(seconds.mean, duration(seconds.mean)),
+        value(memory.largest, f"{memory.largest:,.0f} MB" if memory else MISSING),
+        value(saved.mean, megabytes(saved.mean)),
+        value(arm.learning_rate, rate(arm.learning_rate)),
     ]
-    head = f"{_swatch(study, arm.name)}{_text(arm.title)}<small>{_text(arm.description)}</small>"
+    head = f"{_swatch(study, arm.name)}{text(arm.title)}<small>{text(arm.description)}</small>"
     return f'<tr><th scope="row">{head}</th>' + _labelled(cells) + "</tr>\n"
 
 
@@ -212,22 +181,12 @@ def _labelled(cells: list[str]) -> str:
 
 
 def _claims(study: Study) -> str:
-    items = "".join(
-        f"""<li><p class="verdict {_CLASSES[claim.verdict]}"><span aria-hidden="true">{_SIGNS[claim.verdict]}</span>
-{claim.verdict.value}</p>
-<div><h3>{_text(claim.says)}</h3>
-<p><b>Measured</b> {_text(claim.measured)}</p>
-<p class="rule"><b>Rule</b> {_text(claim.rule)}</p></div></li>
-"""
-        for claim in judge(study)
-    )
     return f"""<p>“The Story That Explains Transfer Learning” is the guide that minitl puts to the test. What it says,
 in short, beside what this run measured. The verdicts are computed from the
 results by the rules given. Noise is half the 95% interval of a difference: the sampling of {study.test_size:,} test
 texts and, with several seeds, their spread; it is wider where several regimes are compared at once. The guide speaks
 of its own data and models, so a verdict is about this run alone.</p>
-<ol class="claims">{items}</ol>
-"""
+{claim_list(judge(study))}"""
 
 
 def _labels(study: Study) -> str:
@@ -237,7 +196,7 @@ def _labels(study: Study) -> str:
     drawings = [("wide", figures.accuracy_by_labels(study)), ("narrow", figures.accuracy_by_labels(study, narrow=True))]
     spread = " Bands are one standard deviation over seeds, dots single seeds." if study.seeds > 1 else ""
     baseline = "always giving the most frequent label" if study.baseline_name == "majority" else "guessing"
-    figure = _figure(
+    figure = plot(
         drawings, f"Test accuracy against the number of labels.{spread} The dashed line is {baseline}.", _legend(study)
     )
     head = "".join(f'<th scope="col">{count:,}</th>' for count in counts)
@@ -245,9 +204,9 @@ def _labels(study: Study) -> str:
     for arm in study.arms:
         found = study.curve.get(arm.name, {})
         cells = "".join(
-            f"<td>{_spread_values(found[n].mean, found[n].spread) if n in found else MISSING}</td>" for n in counts
+            f"<td>{spread_values(found[n].mean, found[n].spread) if n in found else MISSING}</td>" for n in counts
         )
-        rows += f'<tr><th scope="row">{_text(arm.short)}</th>{cells}</tr>\n'
+        rows += f'<tr><th scope="row">{text(arm.short)}</th>{cells}</tr>\n'
     return f"""{figure}
 <details><summary>The numbers behind this figure</summary>
 <div class="scroll" role="region" aria-label="Accuracy by number of labels" tabindex="0">
@@ -259,7 +218,7 @@ def _labels(study: Study) -> str:
 
 def _losses(study: Study) -> str:
     panels = "".join(
-        f"<figure><figcaption>{_swatch(study, arm.name)}{_text(arm.short)}</figcaption>"
+        f"<figure><figcaption>{_swatch(study, arm.name)}{text(arm.short)}</figcaption>"
         f"{figures.loss_curve(study, arm)}</figure>\n"
         for arm in study.arms
         if figures.has_losses(arm)
@@ -279,10 +238,10 @@ def _kinds(study: Study) -> str:
     arms = [arm for arm in study.arms if arm.name in by_kind]
     kinds = list(dict.fromkeys(kind for arm in arms for kind in by_kind[arm.name]))
     head = "".join(
-        f'<th scope="col">{_swatch(study, arm.name)}<span class="name">{_text(arm.short)}</span></th>' for arm in arms
+        f'<th scope="col">{_swatch(study, arm.name)}<span class="name">{text(arm.short)}</span></th>' for arm in arms
     )
     rows = "".join(
-        f'<tr><th scope="row">{_text(kind)}</th>{"".join(_heat(by_kind[arm.name].get(kind)) for arm in arms)}</tr>\n'
+        f'<tr><th scope="row">{text(kind)}</th>{"".join(_heat(by_kind[arm.name].get(kind)) for arm in arms)}</tr>\n'
         for kind in kinds
     )
     return f"""{_legend(study)}<div class="scroll" role="region" aria-label="Accuracy by kind of review" tabindex="0">
@@ -298,7 +257,7 @@ def _heat(share: float | None) -> str:
     if share is None or not math.isfinite(share):
         return f"<td>{MISSING}</td>"
     return (
-        f'<td style="--share:{min(1.0, max(0.0, (share - 0.4) / 0.6)):.2f}">{_value(share, f"{share * 100:.1f}")}</td>'
+        f'<td style="--share:{min(1.0, max(0.0, (share - 0.4) / 0.6)):.2f}">{value(share, f"{share * 100:.1f}")}</td>'
     )
 
 
@@ -308,8 +267,8 @@ def _examples(study: Study) -> str:
         return ""
     items = ""
     for example in examples:
-        text = str(example["text"])
-        shown = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT].rstrip() + " …"
+        whole = str(example["text"])
+        shown = whole if len(whole) <= LONGEST_TEXT else whole[:LONGEST_TEXT].rstrip() + " …"
         answers = ""
         for arm in study.arms:
             answer = example["predictions"].get(arm.name)
@@ -318,12 +277,12 @@ def _examples(study: Study) -> str:
             right = answer == example["label"]
             verdict = '<b class="right">✓' if right else '<b class="wrong">✗'
             answers += (
-                f"<li>{_swatch(study, arm.name)}{_text(arm.short)} "
-                f"{verdict} {_text(answer)}</b><span class='hidden'> ({'right' if right else 'wrong'})</span></li>"
+                f"<li>{_swatch(study, arm.name)}{text(arm.short)} "
+                f"{verdict} {text(answer)}</b><span class='hidden'> ({'right' if right else 'wrong'})</span></li>"
             )
         items += (
-            f"<li><blockquote>{_text(shown)}</blockquote>"
-            f"<p>labelled <b>{_text(example['label'])}</b></p><ul>{answers}</ul></li>\n"
+            f"<li><blockquote>{text(shown)}</blockquote>"
+            f"<p>labelled <b>{text(example['label'])}</b></p><ul>{answers}</ul></li>\n"
         )
     return f"""<p>Test texts on which the regimes gave different answers: chosen for that, not typical.</p>
 <ol class="examples">{items}</ol>
@@ -332,24 +291,24 @@ def _examples(study: Study) -> str:
 
 def _setup(study: Study) -> str:
     results = study.results
-    command = _text(results["command"])
+    command = text(results["command"])
     groups = [("Settings", results["settings"]), ("Model", results["model"]), ("Data", results["data"])]
     groups.append(("Machine and versions", results["machine"]))
-    lists = "".join(f"<section><h3>{title}</h3>{_definitions(values)}</section>" for title, values in groups)
+    lists = "".join(f"<section><h3>{title}</h3>{definitions(values)}</section>" for title, values in groups)
     search = ""
     if results.get("search"):
         titles = {arm.name: arm.short for arm in study.arms}
         rows = "".join(
-            f'<tr><th scope="row">{_text(titles.get(trial["arm"], trial["arm"]))}</th>'
-            f"<td>{_value(trial['learning_rate'], rate(trial['learning_rate']))}</td>"
-            f"<td>{_spread_values(tried.mean, tried.spread)}</td></tr>"
+            f'<tr><th scope="row">{text(titles.get(trial["arm"], trial["arm"]))}</th>'
+            f"<td>{value(trial['learning_rate'], rate(trial['learning_rate']))}</td>"
+            f"<td>{spread_values(tried.mean, tried.spread)}</td></tr>"
             for trial in results["search"]
             for tried in [Measured(tuple(trial["validation_accuracies"]))]
         )
         trials = len(results["search"][0]["validation_accuracies"])
         search = f"""<details><summary>The search for learning rates, on validation</summary>
 <div class="scroll" role="region" aria-label="Search for learning rates" tabindex="0"><table class="search">
-<caption>Mean and spread over {_plural(trials, "seed")} that the study
+<caption>Mean and spread over {plural(trials, "seed")} that the study
 does not use; the test set took no part.</caption><thead><tr><th scope="col">Regime</th>
 <th scope="col">Learning rate</th><th scope="col">Validation accuracy, %</th></tr></thead>
 <tbody>{rows}</tbody></table></div>
@@ -361,79 +320,16 @@ does not use; the test set took no part.</caption><thead><tr><th scope="col">Reg
 {search}"""
 
 
-def _definitions(values: dict[str, Any]) -> str:
-    pairs = "".join(
-        f"<div><dt>{_text(_label(key))}</dt><dd>{_plain(value)}</dd></div>" for key, value in values.items()
-    )
-    return f"<dl>{pairs}</dl>"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value):
-        return _text(", ".join(str(item) for item in value))
-    if isinstance(value, dict | list | tuple):
-        return _text(json.dumps(value, ensure_ascii=False))
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _text(f"{value:,}")
-    if value is None:
-        return MISSING
-    return _text({True: "yes", False: "no"}[value] if isinstance(value, bool) else value)
-
-
-def _section(name: str, title: str, body: str) -> str:
-    """A titled section, or nothing when the run has nothing to put there."""
-    if not body:
-        return ""
-    return (
-        f'<section id="{name}" aria-labelledby="{name}-title">\n<h2 id="{name}-title">{title}</h2>\n{body}</section>\n'
-    )
-
-
-def _figure(drawings: Iterable[tuple[str, str]], caption: str, legend: str = "") -> str:
-    shown = "".join(f'<div class="{fit}">{svg}</div>' for fit, svg in drawings)
-    return f'<figure class="plot">{legend}{shown}<figcaption>{_text(caption)}</figcaption></figure>'
-
-
 def _legend(study: Study) -> str:
-    items = "".join(f"<li>{_swatch(study, arm.name)}{_text(arm.short)}</li>" for arm in study.arms)
+    items = "".join(f"<li>{_swatch(study, arm.name)}{text(arm.short)}</li>" for arm in study.arms)
     return f'<ul class="legend narrow" aria-label="Legend">{items}</ul>'
 
 
 def _swatch(study: Study, arm: str) -> str:
     index = figures.colour_index(study, arm)
     shape = _MARKER_SHAPES[index]
-    return f'<svg class="swatch" viewBox="0 0 12 12" aria-hidden="true" fill="var(--arm-{index})">{shape}</svg>'
-
-
-def _value(number: float, shown: str) -> str:
-    """A number as it is shown, with its exact value for programs that read the page."""
-    if not math.isfinite(number):
-        return MISSING
-    return f'<data value="{number!r}">{html.escape(shown)}</data>'
-
-
-def _spread_values(mean: float, spread: float) -> str:
-    """A share in percent and its standard deviation, both as values."""
-    text = _value(mean, with_spread(mean, math.nan))
-    return f"{text} ± {_value(spread, f'{spread * 100:.1f}')}" if math.isfinite(spread) else text
-
-
-def _text(value: object) -> str:
-    return html.escape(printable(value))
-
-
-def _label(key: str) -> str:
-    return str(key).replace("_", " ")
+    return f'<svg class="swatch" viewBox="0 0 12 12" aria-hidden="true" fill="var(--line-{index})">{shape}</svg>'
 
 
 def _joined(*parts: object) -> str:
     return ", ".join(str(part) for part in parts if part)
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _when(created: str) -> str:
-    """ISO 8601 to the minute; UTC is spelled out."""
-    return f"{created[:16].replace('T', ' ')} UTC" if created.endswith(("Z", "+00:00")) else created

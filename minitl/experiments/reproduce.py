@@ -24,9 +24,9 @@ from minitl.data import Dataset, load_dataset
 from minitl.data.reviews import kinds
 from minitl.errors import DataError, InputError
 from minitl.experiments.arms import Arm, arms_named
-from minitl.experiments.machine import describe_machine, fastest_precision
 from minitl.experiments.report import write_report
 from minitl.experiments.study import Plan, Run, carry_out, runs_of
+from minitl.pages.machine import describe_machine, fastest_precision
 from minitl.tokenization import Tokenizer, load_tokenizer
 from minitl.training import Listener, discard_state
 

@@ -12,7 +12,7 @@ from statistics import NormalDist, fmean, stdev
 from typing import Any
 
 from minitl.errors import InputError
-from minitl.experiments.formats import printable
+from minitl.pages.formats import printable
 
 FORMAT = 1
 SCRATCH = "scratch"  # the one arm that transfers nothing

@@ -37,6 +37,7 @@ from minitl.nn.heads import BiasedLMHead, EndTokenClassifier, NoHead, SpanHead
 from minitl.nn.masks import Mask, bidirectional_mask, causal_mask, positions_from_mask
 from minitl.nn.norms import LayerNorm
 from minitl.nn.output import Recorder
+from minitl.nn.tapped import TappedBlock, TappedDecoderBlock
 
 
 @dataclass(kw_only=True)
@@ -93,7 +94,7 @@ class Embeddings(nn.Module):
         return self.token(input_ids) * self.scale  # [batch, length, hidden]
 
 
-class EncoderBlock(nn.Module):
+class EncoderBlock(TappedBlock):
     def __init__(self, config: BartConfig) -> None:
         super().__init__()
         self.attention = SelfAttention(config.d_model, config.encoder_attention_heads, config.attention_dropout)
@@ -103,13 +104,14 @@ class EncoderBlock(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Mask, seen: Recorder) -> Tensor:
+        x = self.tap("residual.pre", x)  # [batch, source, hidden]
         attended, weights = self.attention(x, mask, seen.wants_attentions)
-        x = self.attention_norm(x + self.dropout(attended))  # [batch, source, hidden]
+        x = self.tap("residual.mid", self.attention_norm(x + self.dropout(attended)))
         seen.attention(weights)
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+        return self.tap("residual.post", self.feed_forward_norm(x + self.dropout(self.feed_forward(x))))
 
 
-class DecoderBlock(nn.Module):
+class DecoderBlock(TappedDecoderBlock):
     def __init__(self, config: BartConfig) -> None:
         super().__init__()
         self.attention = SelfAttention(config.d_model, config.decoder_attention_heads, config.attention_dropout)
@@ -128,13 +130,14 @@ class DecoderBlock(nn.Module):
         seen: Recorder,
         cache: tuple[LayerCache, SourceCache] | tuple[None, None],
     ) -> Tensor:
+        x = self.tap("residual.pre", x)  # [batch, target, hidden]
         attended, weights = self.attention(x, mask, seen.wants_attentions, cache=cache[0])
-        x = self.attention_norm(x + self.dropout(attended))  # [batch, target, hidden]
+        x = self.tap("residual.mid", self.attention_norm(x + self.dropout(attended)))
         seen.attention(weights)
         attended, weights = self.cross_attention(x, source, seen.wants_attentions, cache[1])
-        x = self.cross_attention_norm(x + self.dropout(attended))
+        x = self.tap("residual.crossed", self.cross_attention_norm(x + self.dropout(attended)))
         seen.cross_attention(weights)
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+        return self.tap("residual.post", self.feed_forward_norm(x + self.dropout(self.feed_forward(x))))
 
 
 class _Stack(Stack):

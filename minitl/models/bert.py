@@ -25,6 +25,7 @@ from minitl.nn.heads import NoHead, PooledClassifier, SpanHead, TokenClassifier
 from minitl.nn.masks import Mask, bidirectional_mask
 from minitl.nn.norms import LayerNorm
 from minitl.nn.output import Output, Recorder
+from minitl.nn.tapped import TappedBlock
 
 
 @dataclass(kw_only=True)
@@ -87,7 +88,7 @@ class Embeddings(nn.Module):
         return self.dropout(self.norm(x))  # [batch, length, hidden]
 
 
-class Block(nn.Module):
+class Block(TappedBlock):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.attention = SelfAttention(
@@ -99,9 +100,10 @@ class Block(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, x: Tensor, mask: Mask, want_weights: bool) -> tuple[Tensor, Tensor | None]:
+        x = self.tap("residual.pre", x)  # [batch, length, hidden]
         attended, weights = self.attention(x, mask, want_weights)
-        x = self.attention_norm(x + self.dropout(attended))  # [batch, length, hidden]
-        x = self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+        x = self.tap("residual.mid", self.attention_norm(x + self.dropout(attended)))
+        x = self.tap("residual.post", self.feed_forward_norm(x + self.dropout(self.feed_forward(x))))
         return x, weights
 
 

@@ -30,6 +30,7 @@ from minitl.nn.heads import NoHead, SpanHead, TokenClassifier
 from minitl.nn.masks import Mask, bidirectional_mask
 from minitl.nn.norms import LayerNorm
 from minitl.nn.output import Output, Recorder
+from minitl.nn.tapped import TappedBlock
 
 
 @dataclass(kw_only=True)
@@ -180,7 +181,7 @@ class Embeddings(nn.Module):
         return None if self.relative is None else self.relative(length)
 
 
-class Block(nn.Module):
+class Block(TappedBlock):
     def __init__(self, config: DebertaConfig) -> None:
         super().__init__()
         self.attention = DisentangledSelfAttention(
@@ -199,9 +200,10 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, mask: Mask, want_weights: bool, distances: Distances | None
     ) -> tuple[Tensor, Tensor | None]:
+        x = self.tap("residual.pre", x)  # [batch, length, hidden]
         attended, weights = self.attention(x, mask, want_weights, distances)
-        x = self.attention_norm(x + self.dropout(attended))  # [batch, length, hidden]
-        x = self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+        x = self.tap("residual.mid", self.attention_norm(x + self.dropout(attended)))
+        x = self.tap("residual.post", self.feed_forward_norm(x + self.dropout(self.feed_forward(x))))
         return x, weights
 
 

@@ -25,6 +25,7 @@ from minitl.nn.heads import NoHead, SpanHead, TokenClassifier
 from minitl.nn.masks import Mask, bidirectional_mask
 from minitl.nn.norms import LayerNorm
 from minitl.nn.output import Output, Recorder
+from minitl.nn.tapped import TappedBlock
 
 EPS = 1e-12  # of every norm; no config.json has a field for it
 
@@ -70,7 +71,7 @@ class Embeddings(nn.Module):
         return self.dropout(self.norm(self.token(input_ids) + self.position(position_ids)))  # [batch, length, hidden]
 
 
-class Block(nn.Module):
+class Block(TappedBlock):
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
         self.attention = SelfAttention(config.dim, config.n_heads, config.attention_dropout)
@@ -80,9 +81,11 @@ class Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Mask, want_weights: bool) -> tuple[Tensor, Tensor | None]:
+        x = self.tap("residual.pre", x)  # [batch, length, hidden]
         attended, weights = self.attention(x, mask, want_weights)
-        x = self.attention_norm(x + attended)  # [batch, length, hidden]
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x))), weights
+        x = self.tap("residual.mid", self.attention_norm(x + attended))
+        x = self.tap("residual.post", self.feed_forward_norm(x + self.dropout(self.feed_forward(x))))
+        return x, weights
 
 
 class DistilBert(Model):

@@ -27,6 +27,7 @@ from minitl.nn.heads import CausalLMHead, LastTokenClassifier, NoHead, SpanHead,
 from minitl.nn.masks import Mask, causal_mask, positions_from_mask
 from minitl.nn.norms import LayerNorm
 from minitl.nn.output import Output, Recorder
+from minitl.nn.tapped import TappedBlock
 
 
 @dataclass(kw_only=True)
@@ -78,7 +79,7 @@ class Embeddings(nn.Module):
         return self.dropout(self.token(input_ids) + self.position(position_ids))  # [batch, length, hidden]
 
 
-class Block(nn.Module):
+class Block(TappedBlock):
     def __init__(self, config: GPT2Config, layer: int) -> None:
         super().__init__()
         self.attention_norm = LayerNorm(config.n_embd, config.layer_norm_epsilon)
@@ -92,9 +93,10 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, mask: Mask, want_weights: bool, cache: LayerCache | None
     ) -> tuple[Tensor, Tensor | None]:
+        x = self.tap("residual.pre", x)  # [batch, length, hidden]
         attended, weights = self.attention(self.attention_norm(x), mask, want_weights, cache=cache)
-        x = x + self.dropout(attended)  # [batch, length, hidden]
-        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        x = self.tap("residual.mid", x + self.dropout(attended))
+        x = self.tap("residual.post", x + self.dropout(self.feed_forward(self.feed_forward_norm(x))))
         return x, weights
 
 

@@ -28,6 +28,7 @@ from minitl.nn.masks import Mask, causal_mask, positions_from_mask
 from minitl.nn.norms import RMSNorm
 from minitl.nn.output import Output, Recorder
 from minitl.nn.positions import SCALINGS, RotaryPositions, scaling_type
+from minitl.nn.tapped import TappedBlock
 
 
 @dataclass(kw_only=True)
@@ -123,7 +124,7 @@ class Embeddings(nn.Module):
         return self.token(input_ids)  # [batch, length, hidden]
 
 
-class Block(nn.Module):
+class Block(TappedBlock):
     def __init__(self, config: LlamaConfig, attention: type[SelfAttention]) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -143,9 +144,11 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, mask: Mask, want_weights: bool, turn: tuple[Tensor, Tensor], cache: LayerCache | None
     ) -> tuple[Tensor, Tensor | None]:
+        x = self.tap("residual.pre", x)  # [batch, length, hidden]
         attended, weights = self.attention(self.attention_norm(x), mask, want_weights, turn, cache)
-        x = x + attended  # [batch, length, hidden]
-        return x + self.feed_forward(self.feed_forward_norm(x)), weights
+        x = self.tap("residual.mid", x + attended)
+        x = self.tap("residual.post", x + self.feed_forward(self.feed_forward_norm(x)))
+        return x, weights
 
 
 class Llama(Model):

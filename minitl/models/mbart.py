@@ -40,10 +40,11 @@ class MBartConfig(bart.BartConfig):
 
 class EncoderBlock(bart.EncoderBlock):
     def forward(self, x: Tensor, mask: Mask, seen: Recorder) -> Tensor:
+        x = self.tap("residual.pre", x)  # [batch, source, hidden]
         attended, weights = self.attention(self.attention_norm(x), mask, seen.wants_attentions)
-        x = x + self.dropout(attended)  # [batch, source, hidden]
+        x = self.tap("residual.mid", x + self.dropout(attended))
         seen.attention(weights)
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return self.tap("residual.post", x + self.dropout(self.feed_forward(self.feed_forward_norm(x))))
 
 
 class DecoderBlock(bart.DecoderBlock):
@@ -55,13 +56,14 @@ class DecoderBlock(bart.DecoderBlock):
         seen: Recorder,
         cache: tuple[LayerCache, SourceCache] | tuple[None, None],
     ) -> Tensor:
+        x = self.tap("residual.pre", x)  # [batch, target, hidden]
         attended, weights = self.attention(self.attention_norm(x), mask, seen.wants_attentions, cache=cache[0])
-        x = x + self.dropout(attended)  # [batch, target, hidden]
+        x = self.tap("residual.mid", x + self.dropout(attended))
         seen.attention(weights)
         attended, weights = self.cross_attention(self.cross_attention_norm(x), source, seen.wants_attentions, cache[1])
-        x = x + self.dropout(attended)
+        x = self.tap("residual.crossed", x + self.dropout(attended))
         seen.cross_attention(weights)
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return self.tap("residual.post", x + self.dropout(self.feed_forward(self.feed_forward_norm(x))))
 
 
 def encoder(config: bart.BartConfig, positions: nn.Module, embedding_norm: nn.Module) -> Encoder:

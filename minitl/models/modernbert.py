@@ -35,6 +35,7 @@ from minitl.nn.norms import LayerNorm
 from minitl.nn.output import Output, Recorder
 from minitl.nn.pooling import pool_first, pool_mean
 from minitl.nn.positions import RotaryPositions, scaling_type
+from minitl.nn.tapped import TappedBlock
 
 GLOBAL, LOCAL = "full_attention", "sliding_attention"  # the two kinds of layer, as config.json calls them
 POOLINGS = {"cls": pool_first, "mean": pool_mean}
@@ -154,7 +155,7 @@ class Embeddings(nn.Module):
         return self.dropout(self.norm(self.token(input_ids)))  # [batch, length, hidden]
 
 
-class Block(nn.Module):
+class Block(TappedBlock):
     def __init__(self, config: ModernBertConfig, layer: int) -> None:
         super().__init__()
         self.kind = config.kinds[layer]
@@ -172,9 +173,11 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, mask: Mask, want_weights: bool, turn: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
+        x = self.tap("residual.pre", x)  # [batch, length, hidden]
         attended, weights = self.attention(self.attention_norm(x), mask, want_weights, turn)
-        x = x + self.dropout(attended)  # [batch, length, hidden]
-        return x + self.feed_forward(self.feed_forward_norm(x)), weights
+        x = self.tap("residual.mid", x + self.dropout(attended))
+        x = self.tap("residual.post", x + self.feed_forward(self.feed_forward_norm(x)))
+        return x, weights
 
 
 class ModernBert(Model):

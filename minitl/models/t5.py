@@ -34,6 +34,7 @@ from minitl.nn.masks import Mask, bidirectional_mask, causal_mask
 from minitl.nn.norms import RMSNorm
 from minitl.nn.output import Recorder
 from minitl.nn.relative_bias import RelativeBias
+from minitl.nn.tapped import TappedBlock, TappedDecoderBlock
 
 
 @dataclass(kw_only=True)
@@ -115,7 +116,7 @@ class Embeddings(nn.Module):
         return self.token(input_ids)  # [batch, length, hidden]
 
 
-class EncoderBlock(nn.Module):
+class EncoderBlock(TappedBlock):
     def __init__(self, config: T5Config) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
@@ -125,13 +126,14 @@ class EncoderBlock(nn.Module):
         self.dropout = Dropout(config.dropout_rate)
 
     def forward(self, x: Tensor, mask: Mask, seen: Recorder) -> Tensor:
+        x = self.tap("residual.pre", x)  # [batch, source, hidden]
         attended, weights = self.attention(self.attention_norm(x), mask, seen.wants_attentions)
-        x = x + self.dropout(attended)  # [batch, source, hidden]
+        x = self.tap("residual.mid", x + self.dropout(attended))
         seen.attention(weights)
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return self.tap("residual.post", x + self.dropout(self.feed_forward(self.feed_forward_norm(x))))
 
 
-class DecoderBlock(nn.Module):
+class DecoderBlock(TappedDecoderBlock):
     def __init__(self, config: T5Config) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
@@ -152,13 +154,14 @@ class DecoderBlock(nn.Module):
         seen: Recorder,
         cache: tuple[LayerCache, SourceCache] | tuple[None, None],
     ) -> Tensor:
+        x = self.tap("residual.pre", x)  # [batch, target, hidden]
         attended, weights = self.attention(self.attention_norm(x), mask, seen.wants_attentions, cache=cache[0])
-        x = x + self.dropout(attended)  # [batch, target, hidden]
+        x = self.tap("residual.mid", x + self.dropout(attended))
         seen.attention(weights)
         attended, weights = self.cross_attention(self.cross_attention_norm(x), source, seen.wants_attentions, cache[1])
-        x = x + self.dropout(attended)
+        x = self.tap("residual.crossed", x + self.dropout(attended))
         seen.cross_attention(weights)
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return self.tap("residual.post", x + self.dropout(self.feed_forward(self.feed_forward_norm(x))))
 
 
 class Encoder(Stack):

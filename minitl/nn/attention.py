@@ -11,6 +11,7 @@ values are made from x; `local_attention.py` has one that also looks at fewer ke
 import math
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from minitl_kernels import dropout
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from minitl.nn.cache import LayerCache
 from minitl.nn.masks import Mask
 from minitl.nn.positions import rotate
+from minitl.nn.tapped import Tapped
 
 
 def attend(
@@ -47,7 +49,7 @@ def attend(
         context, weights = attend(query, key, value, mask, scale, dropout_p, want_weights)
         return context.reshape(batch, heads, 1, -1), None if weights is None else weights.reshape(batch, heads, 1, -1)
     if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+        key, value = _for_each_head(key, heads), _for_each_head(value, heads)
     # The fused CPU kernel has no dropout, and PyTorch's way around it is slower than ours.
     dropout_on_cpu = dropout_p > 0 and query.device.type == "cpu"
     if want_weights or dropout_on_cpu:
@@ -68,18 +70,78 @@ def _attend_in_the_open(
     dropout_p: float,
     want_weights: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    scores = (query * scale) @ key.transpose(-1, -2)  # [batch, heads, query, key]
-    if mask.bias is not None:
-        scores = scores + mask.bias
-    allowed = mask.cells(query.shape[2], key.shape[2], query.device)
-    if allowed is not None:
-        scores = scores.masked_fill(~allowed, -math.inf)
-    weights = scores.softmax(dim=-1)
+    weights = _scores(query, key, mask, scale).softmax(dim=-1)
     context = dropout(weights, dropout_p, training=True) @ value
     return context, weights if want_weights else None
 
 
-class Attention(nn.Module):
+def _scores(query: Tensor, key: Tensor, mask: Mask, scale: float) -> Tensor:
+    """QKᵀ · scale + mask, [batch, heads, query, key]; -inf where nothing may be seen."""
+    scores = (query * scale) @ key.transpose(-1, -2)
+    if mask.bias is not None:
+        scores = scores + mask.bias
+    allowed = mask.cells(query.shape[2], key.shape[2], query.device)
+    return scores if allowed is None else scores.masked_fill(~allowed, -math.inf)
+
+
+def _for_each_head(x: Tensor, heads: int) -> Tensor:
+    """[batch, kv_heads, ...] -> [batch, heads, ...]: each of consecutive heads its own copy of what they share."""
+    return x.repeat_interleave(heads // x.shape[1], dim=1)
+
+
+class Attending(Tapped):
+    """The middle of the picture as a module's: with its scale and dropout, and with its points shown.
+
+    scale       factor on the scores
+    dropout_p   of the attention weights
+    """
+
+    points = ("query_heads", "key_heads", "value_heads", "scores", "weights", "context")
+    scale: float
+    dropout_p: float
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Mask, want_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """`attend` of this module. A family that looks at fewer keys has another way of it."""
+        return attend(query, key, value, mask, self.scale, self._dropout_now, want_weights)
+
+    def look(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Mask, want_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """`attend`, with the points shown to whoever watches."""
+        shows_map = "scores" in self.watchers or "weights" in self.watchers
+        way = self._attend_watched if shows_map else self.attend
+        context, weights = way(query, key, value, mask, want_weights)
+        return self.tap("context", context), weights
+
+    def _attend_watched(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Mask, want_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The same numbers, to the bit, unless a watcher changes them: what is shown is computed beside the fused
+        kernel, from which it differs by rounding, and carries the gradient in its place."""
+        heads = query.shape[1]
+        whole = mask.whole(query.shape[2], key.shape[2], query.device)
+        scores = _scores(query, _for_each_head(key, heads), whole, self.scale)
+        used = self.tap("scores", scores)
+        weights = used.softmax(dim=-1)
+        spread = self.tap("weights", weights)
+        values = _for_each_head(value, heads)
+        if used is not scores or spread is not weights or self._dropout_now > 0:
+            return dropout(spread, self._dropout_now, training=True) @ values, spread if want_weights else None
+        with torch.no_grad():
+            context, kept = self.attend(query, key, value, mask, want_weights)
+        if not torch.is_grad_enabled():
+            return context, kept
+        shown = spread @ values
+        return context + (shown - shown.detach()), None if kept is None else kept + (spread - spread.detach())
+
+    @property
+    def _dropout_now(self) -> float:
+        return self.dropout_p if self.training else 0.0
+
+
+class Attention(Attending):
     """What the variants share: split into heads, turn, remember, attend, merge. A subclass says how `project` works.
 
     heads, kv_heads   number of query heads, and of key-value heads that they share
@@ -115,17 +177,11 @@ class Attention(nn.Module):
         key, value = self._split(key, self.kv_heads), self._split(value, self.kv_heads)
         if turn is not None:
             query, key = rotate(query, *turn), rotate(key, *turn)
+        query, key, value = self.tap("query_heads", query), self.tap("key_heads", key), self.tap("value_heads", value)
         if cache is not None:
             key, value = cache.append(key, value)
-        context, weights = self.attend(query, key, value, mask, want_weights)
+        context, weights = self.look(query, key, value, mask, want_weights)
         return self.output(context.transpose(1, 2).flatten(2)), weights
-
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Mask, want_weights: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """The middle of the picture, with this layer's scale and dropout."""
-        dropout_p = self.dropout_p if self.training else 0.0
-        return attend(query, key, value, mask, self.scale, dropout_p, want_weights)
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
         return x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)

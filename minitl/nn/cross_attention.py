@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from minitl.nn.attention import attend
+from minitl.nn.attention import Attending
 from minitl.nn.cache import SourceCache
 from minitl.nn.masks import Mask
 
@@ -27,7 +27,7 @@ class Source:
     mask: Mask
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(Attending):
     """Queries from the target, keys and values from the source.
 
     head_dim   size of one head; None = hidden / heads
@@ -61,16 +61,16 @@ class CrossAttention(nn.Module):
         cache   the source's keys and values, which are computed once
         """
         if cache is None or cache.content is None:
-            key, value = self._split(self.key(source.states)), self._split(self.value(source.states))
+            key = self.tap("key_heads", self._split(self.key(source.states)))
+            value = self.tap("value_heads", self._split(self.value(source.states)))
             if cache is not None:
                 cache.content = key, value
         else:
             key, value = cache.content
         # Continuations of one source look at it like so many tokens of one text: nothing is repeated for them.
         together = x.reshape(key.shape[0], -1, x.shape[-1])  # [batch, continuations · target, hidden]
-        query = self._split(self.query(together))
-        dropout_p = self.dropout_p if self.training else 0.0
-        context, weights = attend(query, key, value, source.mask, self.scale, dropout_p, want_weights)
+        query = self.tap("query_heads", self._split(self.query(together)))
+        context, weights = self.look(query, key, value, source.mask, want_weights)
         attended = self.output(context.transpose(1, 2).flatten(2)).reshape(x.shape)
         if weights is not None:
             weights = weights.unflatten(2, (-1, x.shape[1])).transpose(1, 2).flatten(0, 1)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from minitl.nn.attention import attend
+from minitl.nn.attention import Attending
 from minitl.nn.dropout import Dropout
 from minitl.nn.masks import Mask
 
@@ -94,7 +94,7 @@ def _pairs(length: int, device: torch.device) -> Tensor:
     return steps[:, None] - steps + length - 1
 
 
-class DisentangledSelfAttention(nn.Module):
+class DisentangledSelfAttention(Attending):
     """Self-attention over content and distance.
 
     terms         "c2p", "p2c", both, or none: then this is plain self-attention
@@ -107,7 +107,8 @@ class DisentangledSelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.dropout_p, self.terms = heads, dropout_p, frozenset(terms)
-        self.scale = 1 / math.sqrt((1 + len(self.terms)) * (hidden // heads))
+        self.query_scale = 1 / math.sqrt((1 + len(self.terms)) * (hidden // heads))
+        self.scale = 1.0  # the queries are scaled before they are scored
         self.query = nn.Linear(hidden, hidden)
         self.key = nn.Linear(hidden, hidden)
         self.value = nn.Linear(hidden, hidden)
@@ -120,12 +121,14 @@ class DisentangledSelfAttention(nn.Module):
         self, x: Tensor, mask: Mask, want_weights: bool = False, distances: Distances | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """x [batch, length, hidden] -> the same shape, and the attention map [batch, heads, query, key] if wanted."""
-        query = self._split(self.query(x)) * self.scale  # [batch, heads, length, head_dim]
-        key, value = self._split(self.key(x)), self._split(self.value(x))
+        query = self.tap("query_heads", self._split(self.query(x)) * self.query_scale)  # [batch, heads, length, ...]
+        key, value = (
+            self.tap("key_heads", self._split(self.key(x))),
+            self.tap("value_heads", self._split(self.value(x))),
+        )
         if distances is not None:
             mask = mask.with_bias(self._bias(query, key, distances))
-        dropout_p = self.dropout_p if self.training else 0.0
-        context, weights = attend(query, key, value, mask, 1.0, dropout_p, want_weights)
+        context, weights = self.look(query, key, value, mask, want_weights)
         return self.output(context.transpose(1, 2).flatten(2)), weights
 
     def _bias(self, query: Tensor, key: Tensor, distances: Distances) -> Tensor:
@@ -136,7 +139,7 @@ class DisentangledSelfAttention(nn.Module):
             row_keys = self._split((self.position_key or self.key)(rows))  # [1 or batch, heads, distances, head_dim]
             parts.append((query @ row_keys.transpose(-1, -2)).gather(-1, index))
         if "p2c" in self.terms:
-            row_queries = self._split((self.position_query or self.query)(rows)) * self.scale
+            row_queries = self._split((self.position_query or self.query)(rows)) * self.query_scale
             by_key = (key @ row_queries.transpose(-1, -2)).gather(-1, index.transpose(-1, -2))  # [..., key, query]
             parts.append(by_key.transpose(-1, -2))
         return sum(parts[1:], parts[0])

@@ -22,9 +22,17 @@ from minitl.nn.masks import Mask, window_mask
 
 @dataclass(frozen=True, kw_only=True)
 class BlockMask(Mask):
-    """`allowed` [batch · blocks, 1, size, 3 · size]: what a block's queries may look at in the three blocks of keys."""
+    """`allowed` [batch · blocks, 1, size, 3 · size]: what a block's queries may look at in the three blocks of keys.
+
+    attention_mask, reach   of the text that was cut
+    """
 
     size: int
+    reach: int
+    attention_mask: Tensor | None
+
+    def whole(self, queries: int, keys: int, device: torch.device) -> Mask:  # noqa: ARG002
+        return window_mask(self.attention_mask, queries, self.reach, device)
 
 
 def local_mask(attention_mask: Tensor | None, batch: int, length: int, reach: int, device: torch.device) -> Mask:
@@ -37,7 +45,9 @@ def local_mask(attention_mask: Tensor | None, batch: int, length: int, reach: in
     distance = torch.arange(3 * size, device=device) - torch.arange(size, 2 * size, device=device)[:, None]
     near = distance.abs() <= reach  # [query, key]
     # A padded query looks at itself, so that its softmax is not 0/0; nobody looks at a padded query in turn.
-    return BlockMask(allowed=(near & real[:, None] | (distance == 0))[:, None], size=size)
+    return BlockMask(
+        allowed=(near & real[:, None] | (distance == 0))[:, None], size=size, reach=reach, attention_mask=attention_mask
+    )
 
 
 class LocalSelfAttention(FusedSelfAttention):

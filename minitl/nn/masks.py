@@ -40,6 +40,10 @@ class Mask:
         cells = self.cells(same.shape[-2], same.shape[-1], same.device)
         return Mask(allowed=same if cells is None else same & cells)
 
+    def whole(self, queries: int, keys: int, device: torch.device) -> "Mask":  # noqa: ARG002
+        """The same for all tokens at once, where a family cuts a long text into pieces."""
+        return self
+
     def cells(self, queries: int, keys: int, device: torch.device) -> Tensor | None:
         """The mask as an explicit tensor [batch or 1, 1, queries or 1, keys], or None where all is allowed."""
         if self.causal:

@@ -43,6 +43,17 @@ class StripMask(Mask):
         parts = ((strip, text_ids[:, strip.queries], text_ids[:, strip.keys]) for strip in self.strips)
         return StripMask(strips=tuple(s._replace(mask=s.mask.between(asking, asked)) for s, asking, asked in parts))
 
+    def whole(self, queries: int, keys: int, device: torch.device) -> Mask:
+        parts = [
+            (rows, seen, mask.cells(rows.stop - rows.start, seen.stop - seen.start, device))
+            for rows, seen, mask in self.strips
+        ]
+        batch = max(1 if cells is None else cells.shape[0] for *_, cells in parts)
+        allowed = torch.zeros(batch, 1, queries, keys, dtype=torch.bool, device=device)
+        for rows, seen, cells in parts:
+            allowed[:, :, rows, seen] = True if cells is None else cells
+        return Mask(allowed=allowed)
+
 
 def sliding_mask(attention_mask: Tensor | None, queries: int, past: int, window: int, device: torch.device) -> Mask:
     """The mask of `causal_window_mask`, in strips where that leaves out keys: in long texts."""

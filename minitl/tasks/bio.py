@@ -17,3 +17,14 @@ def repaired(tags: Sequence[str]) -> list[str]:
         goes_on = before != "O" and before[2:] == tag[2:]
         whole.append(f"B-{tag[2:]}" if tag.startswith("I-") and not goes_on else tag)
     return whole
+
+
+def entities(tags: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Where each entity begins and ends, [begin, end), and its type; of tags as `repaired` makes them."""
+    whole = [*repaired(tags), "O"]
+    found = []
+    for begin, tag in enumerate(whole):
+        if tag.startswith("B-"):
+            end = next(at for at in range(begin + 1, len(whole)) if not whole[at].startswith("I-"))
+            found.append((begin, end, tag[2:]))
+    return found

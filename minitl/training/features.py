@@ -9,7 +9,6 @@ KEY is a digest of the backbone's weights and of everything that it reads: other
 """
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from minitl.checkpoints.atomic import check_writable, write_json
 from minitl.checkpoints.weights import read_json
 from minitl.errors import CheckpointError
 from minitl.models.base import Model
+from minitl.models.digest import backbone_digest
 from minitl.nn.output import Output
 
 FACTS = "facts.json"
@@ -100,13 +100,7 @@ def _survey(
     model: Model, batches: Sequence[Sequence[int]], read: Callable[[Sequence[int]], Inputs], want_key: bool
 ) -> tuple[Tensor, str]:
     """Where each item's tokens begin, and the digest of the weights and of all that is read."""
-    digest = hashlib.sha256()
-    if want_key:
-        for name, tensor in model.stored():
-            if not name.startswith("head."):
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        digest.update(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
+    digest = backbone_digest(model) if want_key else hashlib.sha256()
     counts = torch.zeros(1 + sum(map(len, batches)), dtype=torch.long)
     for indices in batches:
         inputs = read(indices)

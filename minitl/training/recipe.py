@@ -14,7 +14,6 @@ The keys of [data] and [options] are the task's (`minitl.tasks.kinds`), those of
 (`Distillation`), or pretraining to go on beside (`ReplayPart`). All is checked before anything is loaded.
 """
 
-import difflib
 import re
 import sys
 import tomllib
@@ -27,7 +26,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import torch
 
 from minitl.adapters import LoraConfig
-from minitl.errors import ConfigError, InputError
+from minitl.errors import ConfigError, InputError, did_you_mean
 from minitl.models.registry import MODULES, family_of
 from minitl.tasks.distillation import HEADS, Distillation
 from minitl.tasks.kinds import KINDS, Kind
@@ -405,18 +404,13 @@ def _renamed(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _refuse_unknown(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     for key in values:
         if key not in known:
-            raise InputError(f"{where}: unknown key {key!r}{_nearest(key, known)}; there are {', '.join(known)}")
+            raise InputError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}; there are {', '.join(known)}")
 
 
 def _refuse_other(value: Any, known: Iterable[str], where: str) -> None:
     if not isinstance(value, str) or value not in known:
         names = list(known)
-        raise InputError(f"{where} {value!r}{_nearest(str(value), names)}: one of {', '.join(names)}")
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f", did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"{where} {value!r}{did_you_mean(str(value), names)}: one of {', '.join(names)}")
 
 
 def _is(value: Any, hint: Any) -> bool:

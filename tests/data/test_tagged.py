@@ -134,6 +134,20 @@ def test_what_is_not_found_says_what_was_tried(monkeypatch: pytest.MonkeyPatch, 
         load_tagged(tmp_path)
 
 
+def test_a_file_alone_is_cut_into_splits(tmp_path: Path) -> None:
+    path = write(tmp_path, train="\n\n".join(f"w{n} O" for n in range(20))) / "train.conll"
+    data = load_tagged(path, validation_fraction=0.25, test_fraction=0.2)
+    assert [len(split) for split in (data.train, data.validation, data.test)] == [12, 4, 4]
+    assert len({*data.train, *data.validation, *data.test}) == 20
+
+
+def test_words_of_conllu_are_numbered(tmp_path: Path) -> None:
+    path = tmp_path / "some.conllu"
+    path.write_text(CONLLU.replace("\n3\t", "\n4\t"))
+    with pytest.raises(DataError, match=r"some\.conllu, line 6: the word has the number '4', expected 3"):
+        load_tagged(path)
+
+
 def test_two_files_for_one_split_are_refused(tmp_path: Path) -> None:
     write(tmp_path, dev="Hi\tO\n", valid="Hi\tO\n", train="Hi\tO\n")
     with pytest.raises(DataError, match="two files for the validation split"):

@@ -15,10 +15,11 @@ import pytest
 from rich.console import Console
 
 from minitl.errors import CheckpointError, InputError
-from minitl.experiments.claims import Verdict, judge
+from minitl.experiments.claims import judge
 from minitl.experiments.report import headline, write_report
 from minitl.experiments.summary import Measured, interval, noise, read_study
 from minitl.experiments.terminal import print_table
+from minitl.pages.claims import Verdict
 
 HOSTILE = """<script>alert('x')</script> "quoted" & 'single' 🙂 \ud800 \x00 end"""
 ARMS = {  # title, description, rate, trainable, accuracy by number of labels, seconds, memory, bytes saved

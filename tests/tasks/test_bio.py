@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from minitl.tasks.bio import are_entities, repaired
+from minitl.tasks.bio import are_entities, entities, repaired
 
 TAGS = st.lists(st.sampled_from(["O", "B-per", "I-per", "B-org", "I-org"]), max_size=12)
 
@@ -25,3 +25,8 @@ def test_a_repaired_sequence_is_well_formed_and_holds_the_same_entities(tags: li
     assert [tag[2:] for tag in whole] == [tag[2:] for tag in tags]
     assert get_entities(whole) == get_entities(tags)  # the CoNLL script is as lenient
     assert repaired(whole) == whole
+
+
+@given(TAGS)
+def test_entities_are_those_of_the_conll_script(tags: list[str]) -> None:
+    assert entities(tags) == [(first, last + 1, kind) for kind, first, last in get_entities(tags)]

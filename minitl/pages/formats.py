@@ -1,7 +1,9 @@
 """Numbers and texts as people read them. What was not measured is a dash."""
 
+import json
 import math
 import re
+from typing import Any
 
 MISSING = "–"
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # not allowed in HTML
@@ -63,3 +65,26 @@ def share_trained(value: float) -> str:
     if not math.isfinite(value):
         return MISSING
     return f"{value:.3g}%" if value >= 1 else f"{value:.2g}%"
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 seed", "3 seeds"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def when(created: str) -> str:
+    """ISO 8601 to the minute; UTC is spelled out."""
+    return f"{created[:16].replace('T', ' ')} UTC" if created.endswith(("Z", "+00:00")) else created
+
+
+def plain(setting: Any) -> str:
+    """A setting's value as people write it."""
+    if isinstance(setting, list | tuple) and all(isinstance(item, str | int | float) for item in setting):
+        return ", ".join(str(item) for item in setting)
+    if isinstance(setting, dict | list | tuple):
+        return json.dumps(setting, ensure_ascii=False)
+    if isinstance(setting, bool):
+        return "yes" if setting else "no"
+    if isinstance(setting, int):
+        return f"{setting:,}"
+    return MISSING if setting is None else str(setting)

@@ -2,6 +2,9 @@
 
 import os
 import platform
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,12 @@ def describe_machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "minitl": __version__,
     }
+
+
+def run_facts(command: Sequence[str]) -> dict[str, Any]:
+    """What a report says of the run that made it: how it was called, when, and on what."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"command": shlex.join(command), "created": now, **describe_machine()}
 
 
 def fastest_precision() -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minitl.experiments import machine
+from minitl.pages import machine
 
 XEON = "processor\t: 0\nmodel name\t: A Xeon\nflags\t\t: fpu avx512f avx512_bf16 amx_tile\n\nprocessor\t: 1\n"
 OLD = "processor\t: 0\nmodel name\t: An old one\nflags\t\t: fpu avx2\n"

@@ -1,0 +1,80 @@
+"""What each layer of MiniLM knows, for the README: `python -m benchmarks.layers`
+
+    minitl.probe, every usual task ─► results/studies/layers.json, layers.png, curves.png, gravity.png
+
+Needs MINITL_ASSETS. The same as `minitl probe all-MiniLM-L6-v2 --skip-unreadable`, kept where the README finds it.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.protocol import RESULTS
+from minitl import load_model, load_tokenizer
+from minitl.checkpoints.atomic import write_json
+from minitl.pages.drawing import drawing, png
+from minitl.pages.formats import MISSING, duration
+from minitl.pages.machine import run_facts
+from minitl.probing.page import PICTURES
+from minitl.probing.probe import Settings, probe
+from minitl.probing.record import record
+
+RESULT = RESULTS / "studies" / "layers.json"
+MODEL = "all-MiniLM-L6-v2"
+METRICS = {"accuracy": "accuracy", "spearman": "Spearman's ρ", "uuas": "UUAS"}
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The table of tasks by layers, what they are held against, and the guide's rows with their verdicts."""
+    layers = results["tasks"][0]["layers"]
+    heads = ["emb" if layer == 0 else str(layer) for layer in layers]
+    columns = ["task", "metric %", *heads, "random twin", "without vectors", "selectivity", "centre of gravity"]
+    lines = [f"| {' | '.join(columns)} |", "|---|---|" + "---|" * (len(columns) - 2)]
+    lines += [_row(task) for task in results["tasks"]]
+    lines += ["", "| the guide says | measured here | verdict |", "|---|---|---|"]
+    lines += [f"| {claim['says']} | {claim['measured']} | **{claim['verdict']}** |" for claim in results["guide"]]
+    run = results["run"]
+    widest = max(one["high"] - one["low"] for task in results["tasks"] for one in task["scores"][task["metric"]])
+    lines += [
+        "",
+        f"Linear probes, mean over {len(results['seeds'])} seeds, on test examples of which 95% intervals are at most "
+        f"{widest * 100:.1f} points wide; the best layer is bold. The random twin is at its own best layer, "
+        "selectivity that of the model's best. `python -m benchmarks.layers`, "
+        f"{duration(results['seconds'])} on {run['cpu']}, {run['created'][:10]}.",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _row(task: dict[str, Any]) -> str:
+    metric = task["metric"]
+    scores = task["scores"][metric]
+    best = task["layers"].index(task["best"])
+    cells = [f"{one['mean'] * 100:.1f}" for one in scores]
+    cells[best] = f"**{cells[best]}**"
+    twin = max(one["mean"] for one in task["twin"][metric]) if task["twin"] else None
+    selectivity = task.get("selectivity")
+    mixture = task.get("mixture")
+    held = [
+        MISSING if twin is None else f"{twin * 100:.1f}",
+        f"{task['without_vectors'] * 100:.1f}",
+        f"{selectivity[best]['mean'] * 100:.1f}" if selectivity else MISSING,
+        f"{mixture['centre_of_gravity']['mean']:.1f}" if mixture else MISSING,
+    ]
+    return f"| {' | '.join([task['title'], METRICS[metric], *cells, *held])} |"
+
+
+def main() -> None:
+    report = probe(
+        load_model(MODEL, "backbone"), load_tokenizer(MODEL), settings=Settings(unreadable="skip"),
+        progress=lambda words: print(words, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    facts = run_facts(["python", "-m", "benchmarks.layers"])
+    write_json(RESULT, {**record(report), "run": facts})
+    with drawing(picture=True):
+        for name, draw in PICTURES.items():
+            png(draw(report), Path(RESULT.parent) / name.replace("layers", "layers-heat"))
+    print(RESULT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""`minitl probe`: what each layer of a model knows."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minitl.cli.options import called_as, read_model
+
+if TYPE_CHECKING:
+    from minitl.probing.probe import Report
+
+
+def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from minitl.probing.tasks import TASKS
+
+    told = "; ".join(f"{name}: {entry.about.line}" for name, entry in TASKS.items())
+    parser = verbs.add_parser(
+        "probe",
+        help="measure what each layer of a model knows",
+        description="Train small classifiers on the frozen vectors of every layer, beside a random twin of the model "
+        f"and control tasks, and write probe.html, probe.json and pictures. The tasks: {told}.",
+    )
+    parser.add_argument("model", help="a checkpoint folder or hub id, or what `minitl train` wrote")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="(default: those that a usual study has)")
+    parser.add_argument("--data", help="a treebank, tagged sentences or a table, for all tasks (default: each its own)")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for the report")
+    parser.add_argument("--sentences", type=int, default=2000, metavar="N", help="to train on (default: 2000)")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="probes of each layer (default: 3)")
+    parser.add_argument("--probe", default="linear", help="linear, mlp or span (default: linear)")
+    parser.add_argument("--layers", type=int, nargs="+", metavar="L", help="0 = embeddings (default: all)")
+    parser.add_argument("--side", choices=("encoder", "decoder"), help="of an encoder-decoder (default: encoder)")
+    parser.add_argument("--words", choices=("mean", "first", "last"), default="mean", help="tokens of a word (mean)")
+    parser.add_argument("--before", metavar="MODEL", help="the same before fine-tuning: which layers changed")
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave out, and count, texts too long to read")
+    parser.add_argument("--cache", type=Path, help="keep the vectors in this folder: the next run begins with them")
+    parser.add_argument("--no-twin", action="store_true", help="probe no random twin")
+    parser.add_argument("--no-code", action="store_true", help="measure no code lengths")
+    parser.add_argument("--no-mix", action="store_true", help="train no mixes of layers")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from minitl.checkpoints.atomic import check_writable
+    from minitl.pages.machine import run_facts
+    from minitl.probing.page import write_report
+    from minitl.probing.probe import DEFAULT_TASKS, Settings, probe
+
+    check_writable(args.out)
+    settings = Settings(
+        probe=args.probe,
+        seeds=args.seeds,
+        layers=None if args.layers is None else tuple(args.layers),
+        side=args.side,
+        words=args.words,
+        unreadable="skip" if args.skip_unreadable else "error",
+        twin=not args.no_twin,
+        mix=not args.no_mix,
+        code=not args.no_code,
+        cache=args.cache,
+    )
+    model, tokenizer, _ = read_model(args.model)
+    before = None if args.before is None else read_model(args.before)[0]
+    tasks = args.tasks or DEFAULT_TASKS
+    report = probe(
+        model, tokenizer, args.data, tasks, sentences=args.sentences, before=before, settings=settings,
+        progress=lambda words: print(words, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    page = write_report(report, args.out, run_facts([*called_as(), *sys.argv[1:]]))
+    _print(report)
+    print(page)
+    return 0
+
+
+def _print(report: "Report") -> None:
+    """Scores by task and layer, the best in bold."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from minitl.probing.profile import profile_of, shown_metric, shown_scores
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task")
+    table.add_column("metric", style="dim")
+    for layer in report.found[0].curve.layers:
+        table.add_column("emb" if layer == 0 else str(layer), justify="right")
+    for found in report.found:
+        best = profile_of(found).best
+        scores = zip(found.curve.layers, shown_scores(found.curve), strict=True)
+        cells = [
+            f"[bold]{one.mean * 100:.1f}[/]" if layer == best else f"{one.mean * 100:.1f}" for layer, one in scores
+        ]
+        table.add_row(found.task.title, shown_metric(found.curve), *cells)
+    Console().print(table)

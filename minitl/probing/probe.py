@@ -1,0 +1,245 @@
+"""`minitl.probe`: what each layer of a model knows, with everything that keeps the answer honest.
+
+tasks ─ their corpora ─┬─ the model ─────────────┐
+                       ├─ its random twin ───────┼─ vectors of every layer ─ probes of all layers at once ─► report
+                       └─ the model before ──────┘                          ├─ mixes of layers
+                                                                            └─ code lengths
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from minitl.errors import InputError, did_you_mean
+from minitl.models.base import Model
+from minitl.models.elmo import Elmo
+from minitl.models.word_vectors import WordVectors
+from minitl.probing.controls import random_twin
+from minitl.probing.description_length import CodeLength, online_code
+from minitl.probing.mixing import Mixed
+from minitl.probing.probes import MLP, Linear, Probe, Span
+from minitl.probing.reading import Reader, Side, TransformerReader, WordReader
+from minitl.probing.representations import OfTexts, OfWords, Representations, Unreadable, represent
+from minitl.probing.similarity import linear_cka
+from minitl.probing.sweep import Curve, sweep
+from minitl.probing.task import Corpus, Task, TreeTask
+from minitl.probing.tasks.table import probing_tasks
+from minitl.probing.tree_sweep import TreeCurve, sweep_trees
+from minitl.tokenization import Tokenizer
+
+PROBES: dict[str, Callable[[], Probe]] = {"linear": Linear, "mlp": MLP, "span": Span}
+DEFAULT_TASKS = (
+    "length", "content", "suffix", "pos", "number", "tense", "relation", "depth", "tree", "agreement", "bigram-shift",
+    "entities", "sentiment", "similarity",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of one task.
+
+    curve    of the model, layer by layer
+    twin     of a model of the same shape that learnt nothing
+    before   of the model before it was fine-tuned
+    mixed    of mixes of layers: `mixed.mixture` has the centre of gravity
+    code     the length of the labels' code
+
+    Each is None where it was not asked for, or the task has none of it.
+    """
+
+    curve: Curve | TreeCurve
+    twin: Curve | TreeCurve | None
+    before: Curve | TreeCurve | None
+    mixed: Curve | None
+    code: CodeLength | None
+
+    @property
+    def task(self) -> Task | TreeTask:
+        return self.curve.task
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `probe` returns; `minitl.probing.report` writes it as a page, as JSON and as pictures.
+
+    source, family   of the model
+    depth, hidden    its layers, embeddings not counted, and the size of a vector
+    probe, seeds     what was trained
+    found            task by task
+    alike            linear CKA of each layer with the same layer of the model before, over the words of all tasks'
+                     corpora; None without one
+    before           where that one came from
+    seconds          for everything
+    """
+
+    source: str
+    family: str
+    depth: int
+    hidden: int
+    probe: str
+    seeds: tuple[int, ...]
+    found: tuple[Found, ...]
+    alike: tuple[float, ...] | None
+    before: str | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How vectors are read and probes are trained.
+
+    probe          "linear", "mlp" (one hidden layer), "span" (attention over the words of a place: edge probing)
+    seeds          how many probes of each layer; each begins elsewhere and meets the examples in another order
+    layers         which of the model's layers, 0 = embeddings; None = all
+    side           of an encoder-decoder, whose states: "encoder" (None) or "decoder"
+    words, texts   how the vector of a word comes from its tokens, and that of a text from its words
+    unreadable     what becomes of a text that is too long, or of whose words one has no token: "error" or "skip"
+    twin           whether a random twin is probed beside the model
+    mix            whether mixes of layers are trained, for the centre of gravity
+    code           whether code lengths are measured
+    cache          a folder for the vectors; None = memory. One that holds another model's is refused
+    """
+
+    probe: str = "linear"
+    seeds: int = 3
+    layers: tuple[int, ...] | None = None
+    side: Side | None = None
+    words: OfWords = "mean"
+    texts: OfTexts = "mean"
+    unreadable: Unreadable = "error"
+    twin: bool = True
+    mix: bool = True
+    code: bool = True
+    cache: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.probe not in PROBES:
+            known = f"{did_you_mean(self.probe, PROBES)}; there are {', '.join(PROBES)}"
+            raise InputError(f"no probe is called {self.probe!r}{known}")
+        if self.seeds < 1:
+            raise InputError(f"seeds must be at least 1, got {self.seeds}")
+
+
+USUAL = Settings()
+Probed = Model | Elmo | WordVectors
+
+
+def probe(
+    model: Probed,
+    tokenizer: Tokenizer | None,
+    dataset: str | Path | None = None,
+    tasks: Sequence[str] | Sequence[Task | TreeTask] = DEFAULT_TASKS,
+    *,
+    sentences: int = 2000,
+    before: Probed | None = None,
+    settings: Settings = USUAL,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Ask probes what each layer of `model` knows.
+
+    tokenizer   of the model; None of one that reads words, ELMo or word vectors, which have no random twin either
+    dataset     for all tasks; None = each task's own: a name, a CoNLL-U, CoNLL or other file (`minitl.probing.tasks`)
+    tasks       names of `minitl.probing.tasks.TASKS`, or tasks of one's own
+    sentences   of the training part; validation and test have a quarter of it each
+    before      the model before it was fine-tuned, of the same shape: which layers changed, and what they lost
+    progress    is told what is done next
+
+    The model is in eval mode and learns nothing. Errors as in `probing_tasks`, `represent` and `sweep`.
+    """
+    begun = time.perf_counter()
+    chosen = [task for task in tasks if not isinstance(task, str)]
+    names = [name for name in tasks if isinstance(name, str)]
+    chosen += probing_tasks(names, dataset, sentences=sentences) if names else []
+    if not chosen:
+        raise InputError("there is no task to probe for")
+    readers = {"the model": _reader(model, tokenizer, settings)}
+    if settings.twin and isinstance(model, Model):
+        readers["its random twin"] = _reader(random_twin(model), tokenizer, settings)
+    if before is not None:
+        readers["the model before"] = _reader(before, tokenizer, settings)
+    found: dict[int, Found] = {}
+    alike: list[tuple[int, Tensor]] = []
+    for corpus in dict.fromkeys(task.corpus for task in chosen):
+        read = []
+        for whose, reader in readers.items():
+            progress(f"{whose} reads {corpus.name}: {len(corpus.texts):,} texts")
+            read.append(_represent(reader, corpus, settings, whose))
+        if before is not None:
+            alike.append((int(corpus.starts[-1]), linear_cka(read[0], read[-1])))
+        for place, task in enumerate(chosen):
+            if task.corpus is corpus:
+                progress(f"probes for {task.title}")
+                twin = read[1] if settings.twin and isinstance(model, Model) else None
+                found[place] = _found(task, read[0], twin, read[-1] if before is not None else None, settings)
+    return Report(
+        source=_source(model),
+        family=model.config.model_type if isinstance(model, Model) else type(model).__name__,
+        depth=readers["the model"].layers - 1,
+        hidden=read[0].hidden,
+        probe=settings.probe,
+        seeds=tuple(range(settings.seeds)),
+        found=tuple(found[place] for place in range(len(chosen))),
+        alike=_mean(alike),
+        before=None if before is None else _source(before),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _reader(model: Probed, tokenizer: Tokenizer | None, settings: Settings) -> Reader:
+    if not isinstance(model, Model):
+        return WordReader(model)
+    if tokenizer is None:
+        raise InputError(f"a {model.config.model_type} model reads tokens: give its tokenizer")
+    return TransformerReader(model, tokenizer, settings.side)
+
+
+def _represent(reader: Reader, corpus: Corpus, settings: Settings, whose: str) -> Representations:
+    folder = None
+    if settings.cache is not None:
+        folder = Path(settings.cache) / re.sub(r"[^\w.-]+", "-", f"{corpus.name}-{whose}")
+    return represent(
+        reader, corpus, folder, layers=settings.layers, words=settings.words, texts=settings.texts,
+        unreadable=settings.unreadable,
+    )  # fmt: skip
+
+
+def _found(
+    task: Task | TreeTask,
+    read: Representations,
+    twin: Representations | None,
+    before: Representations | None,
+    settings: Settings,
+) -> Found:
+    seeds = range(settings.seeds)
+    if isinstance(task, TreeTask):
+        curves = [None if one is None else sweep_trees(one, task, seeds=seeds) for one in (read, twin, before)]
+        assert curves[0] is not None
+        return Found(curves[0], curves[1], curves[2], None, None)
+    kind = PROBES[settings.probe]
+    mixed = sweep(read, task, Mixed(kind()), seeds=seeds, control=False) if settings.mix else None
+    code = online_code(read, task, kind()) if settings.code and task.labels is not None else None
+    return Found(
+        curve=sweep(read, task, kind(), seeds=seeds),
+        twin=None if twin is None else sweep(twin, task, kind(), seeds=seeds, control=False),
+        before=None if before is None else sweep(before, task, kind(), seeds=seeds, control=False),
+        mixed=mixed,
+        code=code,
+    )
+
+
+def _mean(alike: Sequence[tuple[int, Tensor]]) -> tuple[float, ...] | None:
+    """Over corpora, each counting as much as it has words."""
+    if not alike:
+        return None
+    counts = torch.tensor([count for count, _ in alike], dtype=torch.float64)
+    layers = torch.stack([one for _, one in alike], dim=-1)  # [layers, corpora]
+    return tuple((layers @ (counts / counts.sum())).tolist())
+
+
+def _source(model: Probed) -> str:
+    return str(getattr(model, "source", None) or "")

@@ -1,0 +1,82 @@
+"""The guide's table of layers against profiles made by hand."""
+
+import pytest
+
+from minitl.pages.claims import Verdict
+from minitl.probing.guide import KINDS, Profile, judged_order, judged_rows, layers_of, quarter
+from minitl.probing.metrics import Estimate
+from minitl.probing.task import Kind
+
+
+def profile(kind: Kind, means: list[float], margin: float = 0.01, centre: float | None = None) -> Profile:
+    scores = tuple(Estimate(mean, 0.0, mean - margin, mean + margin) for mean in means)
+    return Profile(f"a {kind}", kind, tuple(range(len(means))), scores, centre)
+
+
+def test_twelve_layers_are_parted_as_the_guide_parts_them() -> None:
+    assert [layers_of(kind, 12) for kind in KINDS] == [(1, 2, 3), (4, 5, 6), (7, 8, 9), (10, 11, 12)]
+
+
+@pytest.mark.parametrize("depth", range(1, 30))
+def test_every_layer_of_any_model_has_one_place(depth: int) -> None:
+    placed = [layer for kind in KINDS for layer in layers_of(kind, depth)]
+    assert placed == list(range(1, depth + 1))
+    assert quarter(0, depth) == 0
+    assert quarter(depth, depth) == 3
+
+
+def test_six_layers_go_by_their_height() -> None:
+    assert [layers_of(kind, 6) for kind in KINDS] == [(1,), (2, 3), (4,), (5, 6)]
+
+
+def test_the_best_layer_is_the_lowest_of_equals_and_the_plateau_is_what_reaches_it() -> None:
+    one = profile("form", [0.5, 0.8, 0.795, 0.8, 0.7])
+    assert one.best == 1
+    assert one.plateau == (1, 2, 3)
+
+
+def test_some_layers_alone_keep_their_numbers() -> None:
+    scores = tuple(Estimate(mean, 0.0, mean, mean) for mean in (0.1, 0.9, 0.5))
+    one = Profile("a", "form", (0, 4, 6), scores)
+    assert (one.best, one.plateau) == (4, (4,))
+
+
+def test_a_row_holds_where_all_of_its_tasks_are_at_home() -> None:
+    low, high = profile("form", [0, 0.9, 0.5, 0.5, 0.5]), profile("task", [0, 0.1, 0.2, 0.3, 0.9])
+    form, syntax, semantics, task = judged_rows([low, high], 4)
+    assert (form.verdict, task.verdict) == (Verdict.HOLDS, Verdict.HOLDS)
+    assert (syntax.verdict, semantics.verdict) == (Verdict.UNKNOWN, Verdict.UNKNOWN)
+    assert form.measured == "a form: best at layer 1"
+    assert "coreference: no data at hand" in semantics.measured
+
+
+def test_a_row_holds_in_part_where_one_is_near_and_not_where_none_is() -> None:
+    near = profile("semantics", [0, 0.5, 0.9, 0.895, 0.5])  # best at 2, and 3 cannot be told from it
+    far = profile("semantics", [0.9, 0.5, 0.5, 0.5, 0.5])
+    assert judged_rows([near], 4)[2].verdict is Verdict.IN_PART
+    assert judged_rows([near, far], 4)[2].verdict is Verdict.IN_PART
+    assert judged_rows([far], 4)[2].verdict is Verdict.FAILS
+    assert judged_rows([near], 4)[2].measured.startswith("a semantics: best at layer 2, as good layer 3")
+    assert "best at the embeddings" in judged_rows([far], 4)[2].measured
+
+
+def test_a_model_with_no_layer_for_a_row_is_not_judged_on_it() -> None:
+    claims = judged_rows([profile(kind, [0.1, 0.2, 0.3]) for kind in KINDS], 2)
+    assert [claim.verdict for claim in claims] == [
+        Verdict.UNKNOWN, Verdict.FAILS, Verdict.UNKNOWN, Verdict.HOLDS,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("centres", "verdict"),
+    [
+        ((1.0, 2.0, 3.0, 4.0), Verdict.HOLDS),
+        ((1.0, 3.0, 2.0, 4.0), Verdict.IN_PART),
+        ((3.0, 2.0, 4.0, 1.0), Verdict.FAILS),
+        ((1.0, None, None, 4.0), Verdict.HOLDS),
+        ((1.0, None, None, None), Verdict.UNKNOWN),
+    ],
+)
+def test_the_pattern_is_judged_by_centres_of_gravity(centres: tuple[float | None, ...], verdict: Verdict) -> None:
+    profiles = [profile(kind, [0.5], centre=centre) for kind, centre in zip(KINDS, centres, strict=True)]
+    assert judged_order(profiles).verdict is verdict

@@ -1,0 +1,173 @@
+"""`minitl.probe` from a model to a report: on planted structure, on a tiny model, and what it refuses."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from minitl import load_model, load_tokenizer, new_model
+from minitl.cli.main import main
+from minitl.errors import CheckpointError, InputError
+from minitl.models.base import Model
+from minitl.probing.page import write_report
+from minitl.probing.probe import Report, Settings, probe
+from minitl.probing.record import record
+from minitl.tokenization import Tokenizer
+from tests.conftest import WORDS
+
+TREEBANK = """\
+1\tthe\tthe\tDET\t_\t_\t2\tdet\t_\t_
+2\tfilm\tfilm\tNOUN\t_\tNumber=Sing\t3\tnsubj\t_\t_
+3\twas\tbe\tVERB\t_\tNumber=Sing|Tense=Past\t0\troot\t_\t_
+4\tgood\tgood\tADJ\t_\t_\t3\txcomp\t_\t_
+
+"""
+FEW = Settings(seeds=2, code=False)
+
+
+@pytest.fixture(scope="module")
+def treebank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty sentences of the tiny vocabulary, all different."""
+    path = tmp_path_factory.mktemp("treebank") / "tiny.conllu"
+    generator = torch.Generator().manual_seed(0)
+    pick = lambda words: words[int(torch.randint(len(words), (), generator=generator))]  # noqa: E731
+    text = ""
+    for _ in range(90):
+        subject, verb = pick(["film", "book", "food", "hotel", "day"]), pick(["was", "but", "we", "it"])
+        ends = [pick(["good", "bad", "fine", "poor", "really", "not"]) for _ in range(2)]
+        text += TREEBANK.replace("film", subject).replace("was", verb).replace("good", ends[0]).rstrip("\n")
+        text += f"\n5\t{ends[1]}\t_\tADV\t_\t_\t3\tadvmod\t_\t_\n\n"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Path) -> Model:
+    return load_model(tiny, "backbone")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny: Path) -> Tokenizer:
+    return load_tokenizer(tiny)
+
+
+@pytest.fixture(scope="module")
+def report(model: Model, tokenizer: Tokenizer, treebank: Path) -> Report:
+    return probe(model, tokenizer, treebank, ["pos", "tree"], sentences=24, settings=FEW)
+
+
+def test_every_task_has_a_row_for_every_layer_beside_a_twin(report: Report) -> None:
+    pos, tree = report.found
+    assert [found.task.name for found in report.found] == ["pos", "tree"]
+    assert pos.curve.layers == (0, 1, 2, 3)
+    assert pos.twin is not None
+    assert pos.mixed is not None
+    assert pos.code is None
+    assert tree.mixed is None
+    assert (report.depth, report.hidden, report.seeds) == (3, 24, (0, 1))
+    assert report.alike is None
+
+
+def test_words_tell_their_part_of_speech_where_each_has_one(report: Report) -> None:
+    """In this treebank the word decides, so the embeddings know all."""
+    (pos, _) = report.found
+    assert pos.curve.scores["accuracy"][0].mean > 0.99
+    assert pos.curve.constant["accuracy"] < 0.4
+
+
+def test_the_report_is_the_same_again_and_from_a_cache(
+    model: Model, tokenizer: Tokenizer, treebank: Path, report: Report, tmp_path: Path
+) -> None:
+    kept = Settings(seeds=2, code=False, cache=tmp_path)
+    for _ in range(2):
+        again = probe(model, tokenizer, treebank, ["pos"], sentences=24, settings=kept)
+        assert record(again)["tasks"] == record(report)["tasks"][:1]
+    torch.manual_seed(1)
+    other = new_model(model.config.to_dict(), "backbone")
+    with pytest.raises(CheckpointError, match="another model"):
+        probe(other, tokenizer, treebank, ["pos"], sentences=24, settings=kept)
+
+
+def test_a_model_beside_itself_has_not_changed(model: Model, tokenizer: Tokenizer, treebank: Path) -> None:
+    found = probe(model, tokenizer, treebank, ["pos"], sentences=24, before=model, settings=FEW)
+    assert found.alike is not None
+    assert found.alike == pytest.approx((1, 1, 1, 1))
+    (pos,) = found.found
+    assert pos.before is not None
+    assert pos.before.scores == pos.curve.scores
+
+
+def test_tasks_of_ones_own_are_asked(model: Model, tokenizer: Tokenizer, report: Report) -> None:
+    (pos, _) = report.found
+    again = probe(model, tokenizer, tasks=[pos.task], settings=FEW)
+    assert again.found[0].curve.scores == pos.curve.scores
+
+
+def test_the_page_has_every_score_and_asks_nobody(report: Report, tmp_path: Path) -> None:
+    page = write_report(report, tmp_path, {"command": "minitl probe <x>", "created": "2026-01-02T03:04:05+00:00"})
+    html = page.read_text(encoding="utf-8")
+    assert "&lt;x&gt;" in html
+    assert not re.search(r'(src|href)="(?!#|data:)', html)
+    values = {float(found) for found in re.findall(r'<data value="([^"]+)"', html)}
+    saved = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
+    for found, row in zip(report.found, saved["tasks"], strict=True):
+        means = [one["mean"] for one in row["scores"][row["metric"]]]
+        assert set(means) <= values
+        assert means == [one.mean for one in found.curve.scores[row["metric"]]]
+    assert len(saved["guide"]) == 5
+    assert all(claim["verdict"] in html for claim in saved["guide"])
+    for picture in ("curves.png", "layers.png", "gravity.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_asked_is_refused(model: Model, tokenizer: Tokenizer, treebank: Path) -> None:
+    with pytest.raises(InputError, match="unknown task 'poss', did you mean 'pos'"):
+        probe(model, tokenizer, treebank, ["poss"])
+    with pytest.raises(InputError, match="there is no task"):
+        probe(model, tokenizer, tasks=[])
+    with pytest.raises(InputError, match=r"layers \[9\]: each once, from 0, the embeddings, to 3"):
+        probe(model, tokenizer, treebank, ["pos"], sentences=24, settings=Settings(layers=(9,)))
+    with pytest.raises(InputError, match="no probe is called 'linearr', did you mean 'linear'"):
+        Settings(probe="linearr")
+    with pytest.raises(InputError, match="seeds must be at least 1"):
+        Settings(seeds=0)
+    with pytest.raises(InputError, match="give its tokenizer"):
+        probe(model, None, treebank, ["pos"], sentences=24)
+
+
+def test_the_verb_writes_a_report(
+    tiny: Path, treebank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    options = ["--tasks", "pos", "--data", str(treebank), "--sentences", "24", "--seeds", "1", "--no-twin", "--no-code"]
+    assert main(["probe", str(tiny), *options, "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert "part of speech" in printed.out
+    assert "probes for part of speech" in printed.err
+    assert str(out / "probe.html") in printed.out
+    assert json.loads((out / "probe.json").read_text())["run"]["command"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--tasks", "poss"], "unknown task 'poss'"),
+        (["--layers", "7"], "to 3, the model's last"),
+        (["--probe", "deep"], "no probe is called 'deep'"),
+        (["--side", "decoder"], "has no such side"),
+        (["--data", "absent.conllu"], "absent.conllu"),
+    ],
+)
+def test_the_verb_refuses_in_one_line(
+    tiny: Path, treebank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    usual = ["--tasks", "pos", "--data", str(treebank), "--sentences", "24", "--out", str(tmp_path / "out")]
+    assert main(["probe", str(tiny), *usual, *options]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("minitl: ")
+    assert words in error
+
+
+assert "film" in WORDS  # the treebank above is made of the tiny vocabulary
