@@ -78,8 +78,8 @@ class Trace:
     def edit(self, name: str, change: Watcher) -> None:
         """Let the model go on with change(x) in the place of x, wherever `name`, which may be a pattern, stands.
 
-        change   gets what the model computed, after earlier changes, and gives a tensor of the same shape; see
-                 `minitl.inspect.edits` for usual ones
+        change   gets a copy of what the model computed, after earlier changes, that it may write into, and gives a
+                 tensor of the same shape; see `minitl.inspect.edits` for usual ones
 
         InputError: no such name; while the model runs, a change that gives another shape.
         """
@@ -122,7 +122,7 @@ class Trace:
 
     def _seen(self, name: str, x: Tensor, line: str | None = None) -> Tensor:
         for change in self._changes.get(name, ()):
-            changed = change(x)
+            changed = change(x.clone())  # written into, x would change for those that have it already, and not be missed
             if not isinstance(changed, Tensor) or changed.shape != x.shape:
                 got = list(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
                 raise InputError(f"{name}: a change must give a tensor of the shape {list(x.shape)}, got {got}")

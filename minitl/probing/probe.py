@@ -6,6 +6,7 @@ tasks ─ their corpora ─┬─ the model ────────────
                                                                             └─ code lengths
 """
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -201,10 +202,11 @@ def _reader(model: Probed, tokenizer: Tokenizer | None, settings: Settings) -> R
 def _represent(reader: Reader, corpus: Corpus, settings: Settings, whose: str) -> Representations:
     folder = None
     if settings.cache is not None:
-        folder = Path(settings.cache) / re.sub(r"[^\w.-]+", "-", f"{corpus.name}-{whose}")
+        texts = hashlib.sha256(repr(corpus.texts).encode()).hexdigest()[:8]  # of one data set there may be several
+        folder = Path(settings.cache) / re.sub(r"[^\w.-]+", "-", f"{corpus.name}-{texts}-{whose}")
     return represent(
-        reader, corpus, folder, layers=settings.layers, words=settings.words, texts=settings.texts,
-        unreadable=settings.unreadable,
+        reader, corpus, folder, layers=None if settings.layers is None else sorted(settings.layers),
+        words=settings.words, texts=settings.texts, unreadable=settings.unreadable,
     )  # fmt: skip
 
 

@@ -142,6 +142,26 @@ def test_a_change_of_any_point_is_what_the_model_goes_on_with(name: str) -> None
 
 
 @every_family
+def test_a_change_may_be_made_in_place_and_what_was_recorded_stays(name: str) -> None:
+    """As users of other libraries write it: without a copy, a map that was written into would pass for unchanged."""
+    model = model_of(name)
+    ids, _ = batch_of(model, 9)
+    points = [f"{stacks(model)[0]}layers.0.{point}" for point in ("residual.pre", "attention.scores", "attention.weights")]
+    for point in points:
+        with torch.no_grad():
+            with trace(model, "*embeddings") as before:
+                answer(model, ids)
+            with trace(model, "*embeddings") as seen:
+                seen.edit(point, lambda x: x.mul_(0.5))
+                changed = answer(model, ids)
+            with trace(model, point) as again:
+                again.edit(point, lambda x: x * 0.5)
+                assert torch.equal(changed, answer(model, ids)), point
+        for one in before:
+            assert torch.equal(seen[one], before[one]), point
+
+
+@every_family
 def test_a_stream_patched_from_another_text_answers_as_the_other(name: str) -> None:
     model = model_of(name)
     if hasattr(model, "decoder"):

@@ -90,6 +90,21 @@ def test_the_report_is_the_same_again_and_from_a_cache(
         probe(other, tokenizer, treebank, ["pos"], sentences=24, settings=kept)
 
 
+def test_two_corpora_of_one_data_set_are_kept_apart_and_layers_go_upwards(
+    model: Model, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """Tags are asked of all sentences, entities of those that have some: both are of the file's name."""
+    file = tmp_path / "mine.conll"
+    words = [("good", "O"), ("bad", "O"), ("fine", "O"), ("film", "B-thing"), ("hotel", "B-thing"), ("day", "B-time")]
+    sentences = [[one, words[0], two, words[i % 3]] for i in range(6) for one in words for two in words[i % 3 :]]
+    lines = ["\n".join(f"{word} {tag}" for word, tag in sentence) for sentence in sentences]
+    file.write_text("\n\n".join(lines), encoding="utf-8")
+    kept = Settings(seeds=1, code=False, twin=False, mix=False, layers=(3, 1), cache=tmp_path / "kept")
+    found = probe(model, tokenizer, file, ["tags", "entities"], sentences=24, settings=kept).found
+    assert [one.curve.layers for one in found] == [(1, 3), (1, 3)]
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
 def test_a_model_beside_itself_has_not_changed(model: Model, tokenizer: Tokenizer, treebank: Path) -> None:
     found = probe(model, tokenizer, treebank, ["pos"], sentences=24, before=model, settings=FEW)
     assert found.alike is not None
