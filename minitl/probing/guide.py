@@ -5,7 +5,8 @@
 
 A model of another depth is parted alike: layer l of n belongs to the quarter in which l / n lies, and the embeddings,
 layer 0, to the first. A task is at home in the quarter of its best layer; a layer is as good as the best where its 95%
-interval reaches the best one's score.
+interval reaches the best one's score. Two things are no evidence: a task of which no layer tells more than one knows
+without its vectors, and a best layer where not all were asked.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ ROWS = {  # of each kind: its layers of 12, what the guide says is learnt there,
 }
 RULE = (
     "Holds where every task of the row has its best layer in that part of the model, in part where one of them has, or "
-    "has a layer there that cannot be told from its best; else it does not hold."
+    "has a layer there that cannot be told from its best; else it does not hold. A task whose best layer is not above "
+    "what one gets without vectors does not count, and nothing is judged where layers were left out."
 )
 ORDER_RULE = (
     "Holds where the mean centre of gravity rises from form to syntax to semantics to task, in part where that of the "
@@ -48,6 +50,7 @@ class Profile:
 
     layers    which were asked, 0 = embeddings
     scores    one for each of them
+    floor     what is right without looking at a vector
     centre    of gravity, in layers; None where it was not measured
     """
 
@@ -55,12 +58,18 @@ class Profile:
     kind: Kind
     layers: tuple[int, ...]
     scores: tuple[Estimate, ...]
+    floor: float
     centre: float | None = None
 
     @property
     def best(self) -> int:
         """The layer of the highest score; of several the lowest."""
         return self.layers[self._best]
+
+    @property
+    def solved(self) -> bool:
+        """Whether the best layer is surely above the floor."""
+        return self.scores[self._best].low > self.floor
 
     @property
     def plateau(self) -> tuple[int, ...]:
@@ -85,7 +94,7 @@ def layers_of(kind: Kind, depth: int) -> tuple[int, ...]:
 
 
 def judged_rows(profiles: Sequence[Profile], depth: int) -> list[Claim]:
-    """One claim for each row of the guide's table, and one for what cannot be asked here."""
+    """One claim for each row of the guide's table; it also says what of the row cannot be judged here."""
     return [_row(kind, [one for one in profiles if one.kind == kind], depth) for kind in KINDS]
 
 
@@ -95,7 +104,7 @@ def judged_order(profiles: Sequence[Profile]) -> Claim:
     centres = {
         kind: fmean(found)
         for kind in KINDS
-        if (found := [one.centre for one in profiles if one.kind == kind and one.centre is not None])
+        if (found := [one.centre for one in profiles if one.kind == kind and one.solved and one.centre is not None])
     }
     if len(centres) < 2:
         return Claim(says, "centres of gravity of fewer than two kinds of tasks", Verdict.UNKNOWN, ORDER_RULE)
@@ -110,16 +119,28 @@ def _row(kind: Kind, profiles: Sequence[Profile], depth: int) -> Claim:
     layers, what, unasked = ROWS[kind]
     here = layers_of(kind, depth)
     says = f"{layers.capitalize()} of 12: {what}"
-    left = f"; {unasked}: no data at hand" if unasked else ""
+    left = f"; {unasked}: cannot be judged here, there is no data at hand" if unasked else ""
     if not here:
         return Claim(says, f"a model of {depth} layers has none that stands for these", Verdict.UNKNOWN, RULE)
     if not profiles:
         return Claim(says, f"no task of this kind was asked{left}", Verdict.UNKNOWN, RULE)
-    at_home = [one for one in profiles if KINDS[quarter(one.best, depth)] == kind]
-    near = [one for one in profiles if any(KINDS[quarter(layer, depth)] == kind for layer in one.plateau)]
-    verdict = Verdict.HOLDS if len(at_home) == len(profiles) else Verdict.IN_PART if near else Verdict.FAILS
-    told = "; ".join(f"{one.title}: best at {_layer(one.best)}{_also(one)}" for one in profiles)
-    return Claim(f"{says} (here {_layers(here)})", f"{told}{left}", verdict, RULE)
+    told = "; ".join(f"{one.title}: {_told(one)}" for one in profiles)
+    return Claim(f"{says} (here {_layers(here)})", f"{told}{left}", _verdict(kind, profiles, depth), RULE)
+
+
+def _verdict(kind: Kind, profiles: Sequence[Profile], depth: int) -> Verdict:
+    solved = [one for one in profiles if one.solved]
+    if not solved or any(set(one.layers) != set(range(depth + 1)) for one in solved):
+        return Verdict.UNKNOWN
+    at_home = [one for one in solved if KINDS[quarter(one.best, depth)] == kind]
+    near = [one for one in solved if any(KINDS[quarter(layer, depth)] == kind for layer in one.plateau)]
+    return Verdict.HOLDS if len(at_home) == len(solved) else Verdict.IN_PART if near else Verdict.FAILS
+
+
+def _told(profile: Profile) -> str:
+    if not profile.solved:
+        return "no layer tells more than one knows without vectors"
+    return f"best at {_layer(profile.best)}{_also(profile)}"
 
 
 def _also(profile: Profile) -> str:

@@ -8,9 +8,12 @@ from minitl.probing.metrics import Estimate
 from minitl.probing.task import Kind
 
 
+FLOOR = -0.5  # what one gets without vectors
+
+
 def profile(kind: Kind, means: list[float], margin: float = 0.01, centre: float | None = None) -> Profile:
     scores = tuple(Estimate(mean, 0.0, mean - margin, mean + margin) for mean in means)
-    return Profile(f"a {kind}", kind, tuple(range(len(means))), scores, centre)
+    return Profile(f"a {kind}", kind, tuple(range(len(means))), scores, FLOOR, centre)
 
 
 def test_twelve_layers_are_parted_as_the_guide_parts_them() -> None:
@@ -37,8 +40,21 @@ def test_the_best_layer_is_the_lowest_of_equals_and_the_plateau_is_what_reaches_
 
 def test_some_layers_alone_keep_their_numbers() -> None:
     scores = tuple(Estimate(mean, 0.0, mean, mean) for mean in (0.1, 0.9, 0.5))
-    one = Profile("a", "form", (0, 4, 6), scores)
+    one = Profile("a", "form", (0, 4, 6), scores, FLOOR)
     assert (one.best, one.plateau) == (4, (4,))
+    assert judged_rows([one], 12)[0].verdict is Verdict.UNKNOWN  # who knows where layers 1 to 3 are
+
+
+def test_a_task_that_no_layer_solves_says_nothing() -> None:
+    """In a model that learnt nothing, the best layer is the luckiest one."""
+    lucky = profile("form", [FLOOR, FLOOR + 0.009, FLOOR, FLOOR, FLOOR])
+    found = profile("form", [0.1, 0.2, 0.3, 0.9, 0.1])
+    assert judged_rows([lucky], 4)[0].verdict is Verdict.UNKNOWN
+    assert judged_rows([lucky, found], 4)[0].verdict is Verdict.FAILS
+    told = "a form: no layer tells more than one knows without vectors; a form: best at layer 3"
+    assert judged_rows([lucky, found], 4)[0].measured == told
+    centres = [profile(kind, [FLOOR], centre=centre) for kind, centre in (("form", 1.0), ("task", 3.0))]
+    assert judged_order(centres).verdict is Verdict.UNKNOWN
 
 
 def test_a_row_holds_where_all_of_its_tasks_are_at_home() -> None:
@@ -47,7 +63,7 @@ def test_a_row_holds_where_all_of_its_tasks_are_at_home() -> None:
     assert (form.verdict, task.verdict) == (Verdict.HOLDS, Verdict.HOLDS)
     assert (syntax.verdict, semantics.verdict) == (Verdict.UNKNOWN, Verdict.UNKNOWN)
     assert form.measured == "a form: best at layer 1"
-    assert "coreference: no data at hand" in semantics.measured
+    assert "coreference: cannot be judged here" in semantics.measured
 
 
 def test_a_row_holds_in_part_where_one_is_near_and_not_where_none_is() -> None:
