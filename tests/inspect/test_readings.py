@@ -162,6 +162,9 @@ def test_an_adapters_change_by_hand() -> None:
 def test_how_many_directions_a_change_has() -> None:
     assert AdapterChange("", 1, 1, (3.0, 3.0, 0.0)).effective_rank == pytest.approx(2)
     assert AdapterChange("", 1, 1, (3.0,)).effective_rank == pytest.approx(1)
+    shares = (0.75, 0.25)  # of the values, not of their squares
+    entropy = -sum(share * math.log(share) for share in shares)
+    assert AdapterChange("", 1, 1, (3.0, 1.0)).effective_rank == pytest.approx(math.exp(entropy))
     assert AdapterChange("", 0, 0, (0.0, 0.0)).effective_rank == 0
 
 
@@ -203,7 +206,14 @@ def test_a_look_holds_together(tiny: Path) -> None:
     torch.testing.assert_close(stack.alike.diagonal(), torch.ones(4))
     torch.testing.assert_close(stack.alike, stack.alike.T)
     with torch.no_grad():
-        scores = model(**tokenizer(["the film was [MASK] good"])).logits[0].softmax(-1)
+        output = model(**tokenizer(["the film was [MASK] good"]), output_hidden_states=True)
+    states = torch.stack(output.hidden_states)[:, 0]
+    x, y = states[1] - states[1].mean(0), states[3] - states[3].mean(0)
+    similarity = (y.T @ x).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm())  # Kornblith et al. 2019, table 1
+    torch.testing.assert_close(stack.alike[1, 3], similarity)
+    expected = torch.nn.functional.cosine_similarity(states[1], states[2], dim=-1)
+    torch.testing.assert_close(stack.cosines[1], expected)
+    scores = output.logits[0].softmax(-1)
     assert found.guesses is not None
     torch.testing.assert_close(found.guesses.probabilities[-1, :, 0], scores.amax(-1))
     assert found.guesses.words[-1][4][0] == tokenizer.id_to_token(int(scores[4].argmax()))

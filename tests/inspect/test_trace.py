@@ -146,7 +146,9 @@ def test_a_change_may_be_made_in_place_and_what_was_recorded_stays(name: str) ->
     """As users of other libraries write it: without a copy, a map that was written into would pass for unchanged."""
     model = model_of(name)
     ids, _ = batch_of(model, 9)
-    points = [f"{stacks(model)[0]}layers.0.{point}" for point in ("residual.pre", "attention.scores", "attention.weights")]
+    points = [
+        f"{stacks(model)[0]}layers.0.{point}" for point in ("residual.pre", "attention.scores", "attention.weights")
+    ]
     for point in points:
         with torch.no_grad():
             with trace(model, "*embeddings") as before:

@@ -7,7 +7,6 @@ from minitl.probing.guide import KINDS, Profile, judged_order, judged_rows, laye
 from minitl.probing.metrics import Estimate
 from minitl.probing.task import Kind
 
-
 FLOOR = -0.5  # what one gets without vectors
 
 

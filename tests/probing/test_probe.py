@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,11 @@ def treebank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tiny: Path) -> Model:
-    return load_model(tiny, "backbone")
+    """Not as it was drawn: with the seed of its random twin it would be the same model."""
+    model = load_model(tiny, "backbone")
+    with torch.no_grad():
+        model.embeddings.token.weight.mul_(1.5)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +68,7 @@ def test_every_task_has_a_row_for_every_layer_beside_a_twin(report: Report) -> N
     assert [found.task.name for found in report.found] == ["pos", "tree"]
     assert pos.curve.layers == (0, 1, 2, 3)
     assert pos.twin is not None
+    assert pos.twin.loss != pos.curve.loss  # another model's
     assert pos.mixed is not None
     assert pos.code is None
     assert tree.mixed is None
@@ -106,12 +112,34 @@ def test_two_corpora_of_one_data_set_are_kept_apart_and_layers_go_upwards(
 
 
 def test_a_model_beside_itself_has_not_changed(model: Model, tokenizer: Tokenizer, treebank: Path) -> None:
-    found = probe(model, tokenizer, treebank, ["pos"], sentences=24, before=model, settings=FEW)
+    settings = replace(FEW, twin=False, mix=False)
+    found = probe(model, tokenizer, treebank, ["pos"], sentences=24, before=model, settings=settings)
     assert found.alike is not None
     assert found.alike == pytest.approx((1, 1, 1, 1))
     (pos,) = found.found
     assert pos.before is not None
     assert pos.before.scores == pos.curve.scores
+
+
+def test_what_fine_tuning_changed_is_told(
+    model: Model, tokenizer: Tokenizer, treebank: Path, report: Report, tmp_path: Path
+) -> None:
+    """Before, all words of a text were alike."""
+    before = new_model(model.config.to_dict(), "backbone")
+    with torch.no_grad():
+        before.embeddings.token.weight.zero_()
+        before.embeddings.position.weight.zero_()
+    settings = replace(FEW, twin=False, mix=False)
+    found = probe(model, tokenizer, treebank, ["pos"], sentences=24, before=before, settings=settings)
+    assert found.alike is not None
+    assert max(found.alike) < 0.9
+    (pos,) = found.found
+    assert pos.before is not None
+    assert pos.curve.scores == report.found[0].curve.scores
+    gain = pos.curve.scores["accuracy"][0].mean - pos.before.scores["accuracy"][0].mean
+    assert gain > 0.1
+    page = write_report(found, tmp_path, {"command": "", "created": ""}).read_text(encoding="utf-8")
+    assert f"{gain * 100:+.1f}" in page
 
 
 def test_tasks_of_ones_own_are_asked(model: Model, tokenizer: Tokenizer, report: Report) -> None:
@@ -131,6 +159,11 @@ def test_the_page_has_every_score_and_asks_nobody(report: Report, tmp_path: Path
         means = [one["mean"] for one in row["scores"][row["metric"]]]
         assert set(means) <= values
         assert means == [one.mean for one in found.curve.scores[row["metric"]]]
+        assert found.twin is not None
+        twins = [one.mean for one in found.twin.scores[row["metric"]]]
+        assert [one["mean"] for one in row["twin"][row["metric"]]] == twins
+    selectivity = report.found[0].curve.selectivity
+    assert [one["mean"] for one in saved["tasks"][0]["selectivity"]] == [one.mean for one in selectivity]
     assert len(saved["guide"]) == 5
     assert all(claim["verdict"] in html for claim in saved["guide"])
     for picture in ("curves.png", "layers.png", "gravity.png"):
