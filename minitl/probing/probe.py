@@ -25,7 +25,7 @@ from minitl.probing.description_length import CodeLength, online_code
 from minitl.probing.mixing import Mixed
 from minitl.probing.probes import MLP, Linear, Probe, Span
 from minitl.probing.reading import Reader, Side, TransformerReader, WordReader
-from minitl.probing.representations import OfTexts, OfWords, Representations, Unreadable, represent
+from minitl.probing.representations import OfTexts, OfWords, Representations, Unreadable, check_readable, represent
 from minitl.probing.similarity import linear_cka
 from minitl.probing.sweep import Curve, sweep
 from minitl.probing.task import Corpus, Task, TreeTask
@@ -158,14 +158,13 @@ def probe(
     chosen += probing_tasks(names, dataset, sentences=sentences) if names else []
     if not chosen:
         raise InputError("there is no task to probe for")
-    readers = {"the model": _reader(model, tokenizer, settings)}
-    if settings.twin and isinstance(model, Model):
-        readers["its random twin"] = _reader(random_twin(model), tokenizer, settings)
-    if before is not None:
-        readers["the model before"] = _reader(before, tokenizer, settings)
+    readers = _readers(model, before, tokenizer, settings)
+    corpora = dict.fromkeys(task.corpus for task in chosen)
+    for corpus in corpora:  # all before any probe is trained, whose work would be lost
+        check_readable(readers["the model"], corpus, settings.unreadable)
     found: dict[int, Found] = {}
     alike: list[tuple[int, Tensor]] = []
-    for corpus in dict.fromkeys(task.corpus for task in chosen):
+    for corpus in corpora:
         read = []
         for whose, reader in readers.items():
             progress(f"{whose} reads {corpus.name}: {len(corpus.texts):,} texts")
@@ -189,6 +188,18 @@ def probe(
         before=None if before is None else _source(before),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _readers(
+    model: Probed, before: Probed | None, tokenizer: Tokenizer | None, settings: Settings
+) -> dict[str, Reader]:
+    """Whatever is probed, by what the report calls it: the model first, the one before it last."""
+    readers = {"the model": _reader(model, tokenizer, settings)}
+    if settings.twin and isinstance(model, Model):
+        readers["its random twin"] = _reader(random_twin(model), tokenizer, settings)
+    if before is not None:
+        readers["the model before"] = _reader(before, tokenizer, settings)
+    return readers
 
 
 def _reader(model: Probed, tokenizer: Tokenizer | None, settings: Settings) -> Reader:

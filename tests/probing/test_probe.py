@@ -10,11 +10,12 @@ import torch
 
 from minitl import load_model, load_tokenizer, new_model
 from minitl.cli.main import main
-from minitl.errors import CheckpointError, InputError
+from minitl.errors import CheckpointError, DataError, InputError
 from minitl.models.base import Model
 from minitl.probing.page import write_report
 from minitl.probing.probe import Report, Settings, probe
 from minitl.probing.record import record
+from minitl.probing.tasks.table import probing_tasks
 from minitl.tokenization import Tokenizer
 from tests.conftest import WORDS
 
@@ -183,6 +184,20 @@ def test_what_cannot_be_asked_is_refused(model: Model, tokenizer: Tokenizer, tre
         Settings(seeds=0)
     with pytest.raises(InputError, match="give its tokenizer"):
         probe(model, None, treebank, ["pos"], sentences=24)
+
+
+def test_a_text_that_cannot_be_read_is_told_before_any_probe_is_trained(
+    model: Model, tokenizer: Tokenizer, treebank: Path, tmp_path: Path
+) -> None:
+    long = tmp_path / "long.conllu"
+    words = "".join(f"{i}\tgood\t_\tADJ\t_\t_\t1\tdep\t_\t_\n" for i in range(6, 42))
+    sentences = treebank.read_text(encoding="utf-8").split("\n\n")
+    long.write_text("\n\n".join(f"{sentence}\n{words}" for sentence in sentences if sentence), encoding="utf-8")
+    tasks = [*probing_tasks(["pos"], treebank, sentences=24), *probing_tasks(["pos"], long, sentences=24)]
+    told: list[str] = []
+    with pytest.raises(DataError, match="long.conllu, text 0: cannot be read: it has 43 tokens"):
+        probe(model, tokenizer, tasks=tasks, settings=FEW, progress=told.append)
+    assert not told
 
 
 def test_the_verb_writes_a_report(
