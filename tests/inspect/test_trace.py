@@ -312,6 +312,17 @@ def test_bad_names_and_changes_are_refused() -> None:
         seen.edit("layers.0.residual.mid", lambda x: x[:1])
         with pytest.raises(InputError, match=shape):
             model(IDS)
+    for name in ("layers.0", "layers.0.attention", "head"):
+        says = f"^{name} gives a (tuple|Output), not one tensor: ask for one of its points"
+        with trace(model, "layers.*", "*.mid", "he*") as seen:
+            model(IDS)  # a pattern takes what it finds
+            seen.edit(name, torch.zeros_like)
+            with pytest.raises(InputError, match=says):
+                model(IDS)
+    with trace(model) as seen:
+        seen.edit("layers.0.residual.mid", patch(torch.zeros(2, 3, 8), tokens=[1]))
+        with pytest.raises(InputError, match=r"a patch of the shape \[2, 3, 8\] does not fit \[2, 5, 8\]"):
+            model(IDS)
     with trace(model, "logits") as seen:
         with pytest.raises(InputError, match="nothing was recorded under 'logits': did the model run"):
             seen["logits"]
