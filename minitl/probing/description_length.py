@@ -72,8 +72,9 @@ def online_code(
     """The code length of the task's training labels given each layer's vectors.
 
     The order of sending is of texts, drawn by the seed, so that a block holds no words of sentences that the probe was
-    trained on, but for the one that a block's end may cut; it is the same for all layers. The validation part, which both ends have, ends each training.
-    All portions together cost about one more training on the whole. InputError: a task of scores. Else as in `sweep`.
+    trained on, but for the one that a block's end may cut; it is the same for all layers. The validation part, which
+    both ends have, ends each training. All portions together cost about one more training on the whole. InputError: a
+    task of scores. Else as in `sweep`.
     """
     if task.labels is None:
         raise InputError(f"task {task.name!r} is of scores: a code length is of classes")

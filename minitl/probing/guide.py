@@ -4,9 +4,9 @@
     what they hold      form    syntax  semantics   task
 
 A model of another depth is parted alike: layer l of n belongs to the quarter in which l / n lies, and the embeddings,
-layer 0, to the first. A task is at home in the quarter of its best layer; a layer is as good as the best where its 95%
-interval reaches the best one's score. Two things are no evidence: a task of which no layer tells more than one knows
-without its vectors, and a best layer where not all were asked.
+layer 0, to the first. A task is at home in the quarter of its best layer; a layer is as good as the best where the 95%
+interval of how far it is behind, under the same draws of texts, reaches 0. Two things are no evidence: a task of which
+no layer tells more than one knows without its vectors, and a best layer where not all were asked.
 """
 
 from collections.abc import Sequence
@@ -50,6 +50,7 @@ class Profile:
 
     layers    which were asked, 0 = embeddings
     scores    one for each of them
+    behind    how far each is behind the best
     floor     what is right without looking at a vector
     centre    of gravity, in layers; None where it was not measured
     """
@@ -58,6 +59,7 @@ class Profile:
     kind: Kind
     layers: tuple[int, ...]
     scores: tuple[Estimate, ...]
+    behind: tuple[Estimate, ...]
     floor: float
     centre: float | None = None
 
@@ -74,8 +76,7 @@ class Profile:
     @property
     def plateau(self) -> tuple[int, ...]:
         """The layers as good as the best."""
-        top = self.scores[self._best].mean
-        return tuple(layer for layer, one in zip(self.layers, self.scores, strict=True) if one.high >= top)
+        return tuple(layer for layer, gap in zip(self.layers, self.behind, strict=True) if gap.low <= 0)
 
     @property
     def _best(self) -> int:

@@ -138,6 +138,14 @@ def difference(left: Measured, right: Measured) -> Measured:
     return Measured(left.values - right.values, left.draws - right.draws)
 
 
+def behind_best(measured: Measured, seeds: int) -> tuple[Estimate, ...]:
+    """How far each layer, of probes [layers · seeds], is behind the one of the highest mean, of equals the lowest."""
+    values, draws = measured.values.view(-1, seeds), measured.draws.view(len(measured.draws) // seeds, seeds, -1)
+    means = values.double().mean(-1).tolist()
+    best = means.index(max(means))
+    return estimates(Measured((values[best] - values).flatten(), (draws[best] - draws).flatten(0, 1)), seeds)
+
+
 def by_metric(
     said: Tensor, truth: Tensor, texts: Tensor, classes: int | None, weights: Tensor
 ) -> Mapping[str, Measured]:

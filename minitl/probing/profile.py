@@ -28,4 +28,5 @@ def profile_of(found: Found) -> Profile:
     curve, centre = found.curve, None
     if found.mixed is not None and found.mixed.mixture is not None:
         centre = float(found.mixed.mixture.centre_of_gravity(found.mixed.layers).mean())
-    return Profile(found.task.title, found.task.kind, curve.layers, shown_scores(curve), floor(curve), centre)
+    title, kind = found.task.title, found.task.kind
+    return Profile(title, kind, curve.layers, shown_scores(curve), curve.behind, floor(curve), centre)

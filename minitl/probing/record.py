@@ -48,6 +48,7 @@ def _task(found: Found) -> dict[str, Any]:
         "metric": shown_metric(curve),
         "layers": list(curve.layers),
         "scores": _scores(curve.scores),
+        "behind": [_plain(asdict(one)) for one in curve.behind],
         "best": profile.best,
         "as_good": list(profile.plateau),
         "without_vectors": floor(curve),

@@ -9,7 +9,7 @@ from torch import Tensor
 from minitl.probing.checks import answerable, check_corpus, check_task, texts_of
 from minitl.probing.controls import constant_answer, has_control, targets
 from minitl.probing.labelled import LabelledLearner
-from minitl.probing.metrics import Estimate, Measured, by_metric, difference, draw_weights, estimates
+from minitl.probing.metrics import Estimate, Measured, behind_best, by_metric, difference, draw_weights, estimates
 from minitl.probing.mixing import Mixed, Mixture
 from minitl.probing.probes import Linear, Probe
 from minitl.probing.regimen import Regimen, Trained, train
@@ -27,6 +27,7 @@ class Curve:
     task, layers   which
     metric         the one that curves show: "accuracy", or "spearman" of scores
     scores         by metric, on the test part
+    behind         how far a layer is behind the best one, in the metric that curves show
     constant       by metric, what the commonest class or the mean score comes to
     control        by metric, the same probes on the control task; None where there is none
     selectivity    scores less control, of the metric that curves show; None without control
@@ -41,6 +42,7 @@ class Curve:
     layers: tuple[int, ...]
     metric: str
     scores: Mapping[str, tuple[Estimate, ...]]
+    behind: tuple[Estimate, ...]
     constant: Mapping[str, float]
     control: Mapping[str, tuple[Estimate, ...]] | None
     selectivity: tuple[Estimate, ...] | None
@@ -94,6 +96,7 @@ def sweep(
         layers=representations.layers[-rows:],
         metric=first,
         scores=_estimated(scores, len(seeds)),
+        behind=behind_best(scores[first], len(seeds)),
         constant=_constant(task, splits, classes),
         control=None if control_scores is None else _estimated(control_scores, len(seeds)),
         selectivity=None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minitl.probing.metrics import Estimate, Measured, draw_weights, estimates
+from minitl.probing.metrics import Estimate, Measured, behind_best, draw_weights, estimates
 from minitl.probing.regimen import Regimen, train
 from minitl.probing.representations import Representations
 from minitl.probing.structural import REGIMEN, Measure, StructuralLearner, Trees, read_trees
@@ -24,6 +24,7 @@ class TreeCurve:
 
     task, layers   which
     scores         "uuas", "distance-spearman", "root-accuracy", "depth-spearman", on the test part
+    behind         how far a layer is behind the best one in UUAS
     chain          the same of the tree in which each word hangs on the one before it, which takes no vectors
     loss           by "distance" and "depth", mean validation loss over the seeds
     rounds         by "distance" and "depth", mean best round over the seeds
@@ -34,6 +35,7 @@ class TreeCurve:
     task: TreeTask
     layers: tuple[int, ...]
     scores: Mapping[str, tuple[Estimate, ...]]
+    behind: tuple[Estimate, ...]
     chain: Mapping[str, float]
     loss: Mapping[str, tuple[float, ...]]
     rounds: Mapping[str, tuple[float, ...]]
@@ -75,6 +77,7 @@ def sweep_trees(
         task=task,
         layers=representations.layers,
         scores={name: estimates(one, len(seeds)) for name, one in scores.items()},
+        behind=behind_best(scores["uuas"], len(seeds)),
         chain={name: float(one.values[0]) for name, one in chain.items()},
         loss={measure: _joined([group[measure].loss for group in found]) for measure in MEASURES},
         rounds={measure: _joined([group[measure].rounds for group in found]) for measure in MEASURES},

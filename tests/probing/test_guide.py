@@ -12,7 +12,11 @@ FLOOR = -0.5  # what one gets without vectors
 
 def profile(kind: Kind, means: list[float], margin: float = 0.01, centre: float | None = None) -> Profile:
     scores = tuple(Estimate(mean, 0.0, mean - margin, mean + margin) for mean in means)
-    return Profile(f"a {kind}", kind, tuple(range(len(means))), scores, FLOOR, centre)
+    return Profile(f"a {kind}", kind, tuple(range(len(means))), scores, gaps(means, margin), FLOOR, centre)
+
+
+def gaps(means: list[float], margin: float) -> tuple[Estimate, ...]:
+    return tuple(Estimate(gap, 0.0, gap - margin, gap + margin) for gap in (max(means) - mean for mean in means))
 
 
 def test_twelve_layers_are_parted_as_the_guide_parts_them() -> None:
@@ -38,8 +42,9 @@ def test_the_best_layer_is_the_lowest_of_equals_and_the_plateau_is_what_reaches_
 
 
 def test_some_layers_alone_keep_their_numbers() -> None:
-    scores = tuple(Estimate(mean, 0.0, mean, mean) for mean in (0.1, 0.9, 0.5))
-    one = Profile("a", "form", (0, 4, 6), scores, FLOOR)
+    means = [0.1, 0.9, 0.5]
+    scores = tuple(Estimate(mean, 0.0, mean, mean) for mean in means)
+    one = Profile("a", "form", (0, 4, 6), scores, gaps(means, 0.0), FLOOR)
     assert (one.best, one.plateau) == (4, (4,))
     assert judged_rows([one], 12)[0].verdict is Verdict.UNKNOWN  # who knows where layers 1 to 3 are
 
