@@ -195,6 +195,10 @@ def test_dora_and_embeddings_have_changes_too() -> None:
 
 def test_a_look_holds_together(tiny: Path) -> None:
     model, tokenizer = load_model(tiny, "masked-lm"), load_tokenizer(tiny)
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.feed_forward.down.weight.mul_(30)  # else all layers are alike, whatever likeness is
+            layer.feed_forward.down.bias.add_(3)
     found = look(model, tokenizer, "the film was [MASK] good")
     (stack,) = found.stacks
     assert stack.tokens == ("[CLS]", "the", "film", "was", "[MASK]", "good", "[SEP]")
