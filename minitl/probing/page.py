@@ -27,11 +27,16 @@ from minitl.probing.figures import (
 from minitl.probing.guide import KINDS
 from minitl.probing.metrics import Estimate
 from minitl.probing.probe import Found, Report
-from minitl.probing.profile import floor, profile_of, shown_metric, shown_scores
+from minitl.probing.profile import floor, profile_of, shown_loss, shown_metric, shown_scores
 from minitl.probing.record import record, verdicts
 from minitl.probing.sweep import Curve
 from minitl.probing.task import Task
+from minitl.probing.tree_sweep import TreeCurve
 
+TREE_METRICS = {
+    "uuas": "UUAS", "distance-spearman": "distances, Spearman’s ρ", "root-accuracy": "root found",
+    "depth-spearman": "depths, Spearman’s ρ",
+}  # fmt: skip
 PICTURES = {"curves.png": draw_curves, "layers.png": draw_heat, "gravity.png": draw_gravity}
 GUIDE = """<p>“The Story That Explains Transfer Learning” is the guide that minitl puts to the test; its table of layers
 is of BERT's twelve. This model's layers are parted in the same proportion. A verdict is about this model and these
@@ -64,6 +69,7 @@ def render(report: Report, facts: Mapping[str, Any]) -> str:
         section("layers", "What each layer knows", _heat(report)),
         section("curves", "Layer by layer", _curves(report)),
         section("gravity", "Where a task draws from, when it may mix", _gravity(report)),
+        section("trees", "The dependency tree, read off distances and depths", _trees(report)),
         section("controls", "Held against what could fool it", _controls(report)),
         section("before", "Before and after fine-tuning", _before(report)),
         section("setup", "What was run", _setup(report, facts)),
@@ -142,6 +148,26 @@ def _curves(report: Report) -> str:
 for comes from the tokens. A control task has the same vectors and made-up labels, one for each word type.</p>
 <ul class="legend shown" aria-label="Legend">{drawn}</ul><div class="panels">{panels}</div>
 """
+
+
+def _trees(report: Report) -> str:
+    """All that a structural probe is judged by (Hewitt and Manning 2019), of which the heat map shows the first."""
+    tables = ""
+    for found in report.found:
+        if isinstance(curve := found.curve, TreeCurve):
+            names = "".join(f'<th scope="col">{"emb" if layer == 0 else layer}</th>' for layer in curve.layers)
+            rows = "".join(
+                f'<tr><th scope="row">{name}</th>'
+                + "".join(f"<td>{_estimate(one)}</td>" for one in curve.scores[metric])
+                + f"<td>{value(curve.chain[metric], f'{curve.chain[metric] * 100:.1f}')}</td></tr>\n"
+                for metric, name in TREE_METRICS.items()
+            )
+            tables += f"""<div class="scroll" role="region" aria-label="Trees by layer" tabindex="0">
+<table class="layers"><caption>{text(found.task.title)}: edges of the least spanning tree, roots, and rank correlations
+over texts of 5 to 50 words, in points; a chain hangs each word on the one before it.</caption>
+<thead><tr><th scope="col">Metric</th>{names}<th scope="col">Chain</th></tr></thead><tbody>{rows}</tbody></table></div>
+"""
+    return tables
 
 
 def _has_gravity(report: Report) -> bool:
@@ -224,7 +250,8 @@ def _before(report: Report) -> str:
         name = "embeddings" if layer == 0 else layer
         rows += f'<tr><th scope="row">{name}</th><td>{value(alike, f"{alike:.3f}")}</td>{gains}</tr>\n'
     return f"""<p>Before: {text(report.before)}. Likeness is linear CKA (Kornblith et al. 2019) of the layer before and
-after, 1 where nothing changed but scale and direction; then the change of each task's score, in points.</p>
+after, 1 where nothing changed but scale and direction; then the change of each task's score, in points, and of the
+probe's loss.</p>
 <div class="scroll" role="region" aria-label="Before and after, by layer" tabindex="0"><table class="changed">
 <thead><tr><th scope="col">Layer</th><th scope="col">Likeness</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>
 """
@@ -233,7 +260,8 @@ after, 1 where nothing changed but scale and direction; then the change of each 
 def _gain(found: Found, row: int) -> str:
     assert found.before is not None
     gain = shown_scores(found.curve)[row].mean - shown_scores(found.before)[row].mean
-    return value(gain, f"{gain * 100:+.1f}")
+    lost = shown_loss(found.curve)[row] - shown_loss(found.before)[row]
+    return f"{value(gain, f'{gain * 100:+.1f}')}<small>loss {value(lost, f'{lost:+.3f}')}</small>"
 
 
 def _setup(report: Report, facts: Mapping[str, Any]) -> str:

@@ -17,6 +17,11 @@ def shown_scores(curve: Curve | TreeCurve) -> tuple[Estimate, ...]:
     return curve.scores[shown_metric(curve)]
 
 
+def shown_loss(curve: Curve | TreeCurve) -> tuple[float, ...]:
+    """The loss of the probes that this metric is of, layer by layer."""
+    return curve.loss["distance"] if isinstance(curve, TreeCurve) else curve.loss
+
+
 def floor(curve: Curve | TreeCurve) -> float:
     """What it comes to without looking at a vector: the commonest class, or for trees a chain."""
     without = curve.chain if isinstance(curve, TreeCurve) else curve.constant

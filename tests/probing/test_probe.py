@@ -1,6 +1,7 @@
 """`minitl.probe` from a model to a report: on planted structure, on a tiny model, and what it refuses."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +142,7 @@ def test_what_fine_tuning_changed_is_told(
     assert gain > 0.1
     page = write_report(found, tmp_path, {"command": "", "created": ""}).read_text(encoding="utf-8")
     assert f"{gain * 100:+.1f}" in page
+    assert f'loss <data value="{pos.curve.loss[0] - pos.before.loss[0]!r}"' in page
 
 
 def test_tasks_of_ones_own_are_asked(model: Model, tokenizer: Tokenizer, report: Report) -> None:
@@ -160,6 +162,9 @@ def test_the_page_has_every_score_and_asks_nobody(report: Report, tmp_path: Path
         means = [one["mean"] for one in row["scores"][row["metric"]]]
         assert set(means) <= values
         assert means == [one.mean for one in found.curve.scores[row["metric"]]]
+    tree = report.found[1].curve
+    assert {one.mean for by in tree.scores.values() for one in by if math.isfinite(one.mean)} <= values
+    assert set(tree.chain.values()) <= values
     selectivity = report.found[0].curve.selectivity
     assert [one["mean"] for one in saved["tasks"][0]["selectivity"]] == [one.mean for one in selectivity]
     assert len(saved["guide"]) == 5
