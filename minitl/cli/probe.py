@@ -1,6 +1,7 @@
 """`minitl probe`: what each layer of a model knows."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from minitl.cli.options import called_as, read_model
 
 if TYPE_CHECKING:
     from minitl.probing.probe import Report
+
+VECTORS = "vectors"  # of OUT: what an interrupted run goes on with; a finished one has no use for it
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -33,7 +36,11 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--words", choices=("mean", "first", "last"), default="mean", help="tokens of a word (mean)")
     parser.add_argument("--before", metavar="MODEL", help="the same before fine-tuning: which layers changed")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out, and count, texts too long to read")
-    parser.add_argument("--cache", type=Path, help="keep the vectors in this folder: the next run begins with them")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        help="keep the vectors here (default: OUT/vectors, until the report is there)",
+    )
     parser.add_argument("--no-twin", action="store_true", help="probe no random twin")
     parser.add_argument("--no-code", action="store_true", help="measure no code lengths")
     parser.add_argument("--no-mix", action="store_true", help="train no mixes of layers")
@@ -42,9 +49,11 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def run(args: argparse.Namespace) -> int:
     from minitl.checkpoints.atomic import check_writable
+    from minitl.errors import InputError
     from minitl.pages.machine import run_facts
     from minitl.probing.page import write_report
     from minitl.probing.probe import DEFAULT_TASKS, Settings, probe
+    from minitl.probing.tasks import TASKS
 
     check_writable(args.out)
     settings = Settings(
@@ -57,16 +66,20 @@ def run(args: argparse.Namespace) -> int:
         twin=not args.no_twin,
         mix=not args.no_mix,
         code=not args.no_code,
-        cache=args.cache,
+        cache=args.cache or args.out / VECTORS,
     )
     model, tokenizer, _ = read_model(args.model)
     before = None if args.before is None else read_model(args.before)[0]
+    if args.data is not None and args.tasks is None:
+        raise InputError(f"--data {args.data}: say with --tasks what to ask of it: {', '.join(TASKS)}")
     tasks = args.tasks or DEFAULT_TASKS
     report = probe(
         model, tokenizer, args.data, tasks, sentences=args.sentences, before=before, settings=settings,
         progress=lambda words: print(words, file=sys.stderr, flush=True),
     )  # fmt: skip
     page = write_report(report, args.out, run_facts([*called_as(), *sys.argv[1:]]))
+    if args.cache is None:
+        shutil.rmtree(args.out / VECTORS)
     _print(report)
     print(page)
     return 0

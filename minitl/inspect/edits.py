@@ -37,10 +37,16 @@ def patch(other: Tensor, tokens: Sequence[int] | None = None) -> Watcher:
     """Put what was recorded elsewhere, as with another text, in its place (activation patching, Vig et al. 2020).
 
     tokens   which of them; None = all
+
+    InputError, when the model runs: what was recorded does not fit, as of a text of another length.
     """
 
     def change(x: Tensor) -> Tensor:
-        return other.to(x) if tokens is None else torch.where(_at(x, tokens), other.to(x), x)
+        try:
+            there = other.to(x).expand_as(x)
+        except RuntimeError as error:
+            raise InputError(f"a patch of the shape {list(other.shape)} does not fit {list(x.shape)}") from error
+        return there if tokens is None else torch.where(_at(x, tokens), there, x)
 
     return change
 

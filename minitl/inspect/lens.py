@@ -48,7 +48,7 @@ def lens_of(model: Model) -> Lens:
     below = model.get_submodule(stack.rstrip(".")) if stack else model
     norm = getattr(below, "norm", nn.Identity())
     if model.task.endswith("-lm"):
-        return Lens(stack, norm, lambda x: _logits(model, x), f"the checkpoint's own {model.task} head")
+        return Lens(stack, norm, lambda x: _said(model.head, x), f"the checkpoint's own {model.task} head")
     table = model.get_submodule("embeddings.token").weight
     output = model.get_submodule(f"{stack}layers.0.attention.output").weight
     assert isinstance(table, Tensor)
@@ -60,7 +60,18 @@ def lens_of(model: Model) -> Lens:
             f"and its embedding is {table.shape[1]} wide where its layers are {hidden}"
         )
     through = "the token embedding, transposed: this checkpoint has no language model's head"
-    return Lens(stack, norm, lambda x: x @ table.detach().T, through)
+    return Lens(stack, norm, _tied_head(model, table.detach()), through)
+
+
+def _tied_head(model: Model, table: Tensor) -> Callable[[Tensor], Tensor]:
+    """What the family's language models do with an embedding that is their output layer too: T5's scale its input."""
+    for task, head in model.family.heads.items():
+        if task.endswith("-lm"):
+            built = head.build(model.config)
+            if [name for name, _ in built.named_parameters()] == ["decoder.weight"]:
+                built.get_submodule("decoder").weight = nn.Parameter(table, requires_grad=False)
+                return lambda x: _said(built, x)
+    return lambda x: x @ table.T
 
 
 def stack_of(model: Model) -> str:
@@ -70,7 +81,7 @@ def stack_of(model: Model) -> str:
     return "encoder." if model.decoder is None else "decoder."
 
 
-def _logits(model: Model, hidden: Tensor) -> Tensor:
-    output: Output = model.head(Output(hidden), None)
+def _said(head: nn.Module, hidden: Tensor) -> Tensor:
+    output: Output = head(Output(hidden), None)
     assert output.logits is not None  # a language model's head gives them
     return output.logits

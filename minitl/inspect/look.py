@@ -242,6 +242,7 @@ def _attributions(
 def silent(tokenizer: Tokenizer, ids: Tensor) -> Tensor:
     """`ids` with every word's token replaced by one that says nothing, the mask or padding; special tokens stay."""
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id}
+    special |= set(tokenizer.languages.values())
     nothing = (tokenizer.mask_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id, 0)
     filler = next(token for token in nothing if token is not None)
     stays = torch.isin(ids, torch.tensor([token for token in special if token is not None], device=ids.device))

@@ -56,6 +56,7 @@ class Trace:
         self._changes: dict[str, list[Watcher]] = {}
         self._undo: dict[str, Callable[[], None]] = {}
         self._records: set[str] = set()
+        self._asked: set[str] = set()  # for by name, not by pattern
 
     def __getitem__(self, name: str) -> Tensor:
         """What was recorded under `name`, changes included; of several calls of the model, in the last."""
@@ -78,11 +79,13 @@ class Trace:
     def edit(self, name: str, change: Watcher) -> None:
         """Let the model go on with change(x) in the place of x, wherever `name`, which may be a pattern, stands.
 
-        change   gets what the model computed, after earlier changes, and gives a tensor of the same shape; see
-                 `minitl.inspect.edits` for usual ones
+        change   gets a copy of what the model computed, after earlier changes, that it may write into, and gives a
+                 tensor of the same shape; see `minitl.inspect.edits` for usual ones
 
-        InputError: no such name; while the model runs, a change that gives another shape.
+        InputError: no such name; while the model runs, a change that gives another shape, or a module asked for by
+        name that does not give one tensor.
         """
+        self._asked.add(name)
         for found in _matching(name, point_names(self._model)):
             self._changes.setdefault(found, []).append(change)
             self._watch(found)
@@ -90,6 +93,7 @@ class Trace:
     def record(self, names: Sequence[str]) -> None:
         """Record what matches one of `names` from here on. InputError: one that matches nothing."""
         known = point_names(self._model)
+        self._asked.update(names)
         for name in names:
             for found in _matching(name, known):
                 self._records.add(found)
@@ -114,7 +118,11 @@ class Trace:
             self._undo[name] = module.register_forward_hook(lambda _, __, out: self._given(name, out)).remove
 
     def _given(self, name: str, output: Any) -> Any:
-        return self._seen(name, output) if isinstance(output, Tensor) else output
+        if isinstance(output, Tensor):
+            return self._seen(name, output)
+        if name in self._asked:
+            raise InputError(f"{name} gives a {type(output).__name__}, not one tensor: ask for one of its points")
+        return output
 
     def _answered(self, name: str, field: str, output: Output) -> Output:
         logits: Tensor | None = getattr(output, field)
@@ -122,7 +130,9 @@ class Trace:
 
     def _seen(self, name: str, x: Tensor, line: str | None = None) -> Tensor:
         for change in self._changes.get(name, ()):
-            changed = change(x)
+            changed = change(
+                x.clone()
+            )  # written into, x would change for those that have it already, and not be missed
             if not isinstance(changed, Tensor) or changed.shape != x.shape:
                 got = list(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
                 raise InputError(f"{name}: a change must give a tensor of the shape {list(x.shape)}, got {got}")

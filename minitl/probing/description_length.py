@@ -71,9 +71,10 @@ def online_code(
 ) -> CodeLength:
     """The code length of the task's training labels given each layer's vectors.
 
-    The order of sending is of texts, drawn by the seed, so that no block holds half of a sentence whose other half the
-    probe was trained on; it is the same for all layers. The validation part, which both ends have, ends each training.
-    All portions together cost about one more training on the whole. InputError: a task of scores. Else as in `sweep`.
+    The order of sending is of texts, drawn by the seed, so that a block holds no words of sentences that the probe was
+    trained on, but for the one that a block's end may cut; it is the same for all layers. The validation part, which
+    both ends have, ends each training. All portions together cost about one more training on the whole. InputError: a
+    task of scores. Else as in `sweep`.
     """
     if task.labels is None:
         raise InputError(f"task {task.name!r} is of scores: a code length is of classes")
@@ -83,7 +84,7 @@ def online_code(
     classes, n = len(task.labels), len(splits["train"])
     asked = control and has_control(splits)
     sent = []
-    for layers in fitting_layers(representations, task, splits, probe, room):
+    for layers in fitting_layers(representations, splits, probe, room):
         vectors = read_vectors(representations, task, splits, probe, layers)
         of_seeds = []
         for seed in seeds:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MODEL, TWIN, CONTROL, BEFORE = COLOURS[1], COLOURS[0], COLOURS[3], COLOURS[4]
-METRICS = {"accuracy": "accuracy, %", "spearman": "Spearman's ρ, %", "uuas": "UUAS, %", "f1": "macro-F1, %"}
+METRICS = {"accuracy": "accuracy, %", "spearman": "Spearman's ρ, %", "uuas": "UUAS, %", "macro-f1": "macro-F1, %"}
 COLUMNS = 3  # of panels in a picture
 
 

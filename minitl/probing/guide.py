@@ -4,10 +4,13 @@
     what they hold      form    syntax  semantics   task
 
 A model of another depth is parted alike: layer l of n belongs to the quarter in which l / n lies, and the embeddings,
-layer 0, to the first. A task is at home in the quarter of its best layer; a layer is as good as the best where its 95%
-interval reaches the best one's score.
+layer 0, to the first. A task is at home in the quarter of its best layer, which validation chose; a layer is as good as
+the best where the 95% interval of how far it is behind, under the same draws of texts, reaches 0. Three things are no
+evidence: a task of which no layer tells more than one knows without its vectors; one that has a layer as good as the
+best in every quarter; and a best layer where not all were asked.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,11 +37,14 @@ ROWS = {  # of each kind: its layers of 12, what the guide says is learnt there,
 }
 RULE = (
     "Holds where every task of the row has its best layer in that part of the model, in part where one of them has, or "
-    "has a layer there that cannot be told from its best; else it does not hold."
+    "has a layer there that cannot be told from its best; else it does not hold. A task does not count whose best "
+    "layer is not above what one gets without vectors, or that has a layer as good as the best in every part of the "
+    "model; nothing is judged where layers were left out."
 )
 ORDER_RULE = (
-    "Holds where the mean centre of gravity rises from form to syntax to semantics to task, in part where that of the "
-    "last of these that were asked is above that of the first."
+    "Holds where the mean centre of gravity rises from form to syntax to semantics to task, each time by more than two "
+    "standard errors over seeds, in part where that of the last of these that were asked is so far above that of the "
+    "first; nothing is judged where layers were left out."
 )
 
 
@@ -48,30 +54,37 @@ class Profile:
 
     layers    which were asked, 0 = embeddings
     scores    one for each of them
+    best      which of them validation chose
+    behind    how far each is behind the best
+    floor     what is right without looking at a vector
     centre    of gravity, in layers; None where it was not measured
+    error     of the centre: its standard error over seeds; infinite of one seed
     """
 
     title: str
     kind: Kind
     layers: tuple[int, ...]
     scores: tuple[Estimate, ...]
+    best: int
+    behind: tuple[Estimate, ...]
+    floor: float
     centre: float | None = None
+    error: float = 0.0
 
     @property
-    def best(self) -> int:
-        """The layer of the highest score; of several the lowest."""
-        return self.layers[self._best]
+    def solved(self) -> bool:
+        """Whether the best layer is surely above the floor."""
+        return self.scores[self.layers.index(self.best)].low > self.floor
 
     @property
     def plateau(self) -> tuple[int, ...]:
         """The layers as good as the best."""
-        top = self.scores[self._best].mean
-        return tuple(layer for layer, one in zip(self.layers, self.scores, strict=True) if one.high >= top)
+        return tuple(layer for layer, gap in zip(self.layers, self.behind, strict=True) if gap.low <= 0)
 
-    @property
-    def _best(self) -> int:
-        means = [one.mean for one in self.scores]
-        return means.index(max(means))
+    def tells_layers_apart(self, depth: int) -> bool:
+        """Whether some quarter of the model has no layer as good as the best."""
+        quarters = {quarter(layer, depth) for layer in range(1, depth + 1)}
+        return not quarters <= {quarter(layer, depth) for layer in self.plateau}
 
 
 def quarter(layer: int, depth: int) -> int:
@@ -85,41 +98,70 @@ def layers_of(kind: Kind, depth: int) -> tuple[int, ...]:
 
 
 def judged_rows(profiles: Sequence[Profile], depth: int) -> list[Claim]:
-    """One claim for each row of the guide's table, and one for what cannot be asked here."""
+    """One claim for each row of the guide's table; it also says what of the row cannot be judged here."""
     return [_row(kind, [one for one in profiles if one.kind == kind], depth) for kind in KINDS]
 
 
-def judged_order(profiles: Sequence[Profile]) -> Claim:
+def judged_order(profiles: Sequence[Profile], depth: int) -> Claim:
     """Whether lower layers hold form and higher ones meaning."""
     says = "The pattern: lower layers encode form, higher layers meaning and reasoning"
-    centres = {
-        kind: fmean(found)
-        for kind in KINDS
-        if (found := [one.centre for one in profiles if one.kind == kind and one.centre is not None])
-    }
-    if len(centres) < 2:
-        return Claim(says, "centres of gravity of fewer than two kinds of tasks", Verdict.UNKNOWN, ORDER_RULE)
-    found = list(centres.values())
-    rises = all(low < high for low, high in pairwise(found))
-    measured = "centre of gravity: " + ", ".join(f"{kind} {centre:.2f}" for kind, centre in centres.items())
-    verdict = Verdict.HOLDS if rises else Verdict.IN_PART if found[-1] > found[0] else Verdict.FAILS
-    return Claim(says, measured, verdict, ORDER_RULE)
+    measured = [
+        one
+        for one in profiles
+        if one.solved and one.centre is not None and math.isfinite(one.error) and _whole(one, depth)
+    ]
+    centres = {kind: _mean_centre([one for one in measured if one.kind == kind]) for kind in KINDS}
+    found = {kind: centre for kind, centre in centres.items() if centre is not None}
+    if len(found) < 2:
+        few = "centres of gravity, over several seeds, of fewer than two kinds of tasks"
+        return Claim(says, few, Verdict.UNKNOWN, ORDER_RULE)
+    told = ", ".join(f"{kind} {centre:.2f} ± {error:.2f}" for kind, (centre, error) in found.items())
+    low, *_, high = found.values()
+    rises = all(_above(upper, lower) for lower, upper in pairwise(found.values()))
+    verdict = Verdict.HOLDS if rises else Verdict.IN_PART if _above(high, low) else Verdict.FAILS
+    return Claim(says, f"centre of gravity, with its standard error: {told}", verdict, ORDER_RULE)
+
+
+def _mean_centre(profiles: Sequence[Profile]) -> tuple[float, float] | None:
+    """Over tasks, and its standard error."""
+    centres = [one.centre for one in profiles if one.centre is not None]
+    return (fmean(centres), math.hypot(*(one.error for one in profiles)) / len(centres)) if centres else None
+
+
+def _above(upper: tuple[float, float], lower: tuple[float, float]) -> bool:
+    return upper[0] - lower[0] > 2 * math.hypot(upper[1], lower[1])
+
+
+def _whole(profile: Profile, depth: int) -> bool:
+    return set(profile.layers) == set(range(depth + 1))
 
 
 def _row(kind: Kind, profiles: Sequence[Profile], depth: int) -> Claim:
     layers, what, unasked = ROWS[kind]
     here = layers_of(kind, depth)
     says = f"{layers.capitalize()} of 12: {what}"
-    left = f"; {unasked}: no data at hand" if unasked else ""
+    left = f"; {unasked}: cannot be judged here, there is no data at hand" if unasked else ""
     if not here:
         return Claim(says, f"a model of {depth} layers has none that stands for these", Verdict.UNKNOWN, RULE)
     if not profiles:
         return Claim(says, f"no task of this kind was asked{left}", Verdict.UNKNOWN, RULE)
-    at_home = [one for one in profiles if KINDS[quarter(one.best, depth)] == kind]
-    near = [one for one in profiles if any(KINDS[quarter(layer, depth)] == kind for layer in one.plateau)]
-    verdict = Verdict.HOLDS if len(at_home) == len(profiles) else Verdict.IN_PART if near else Verdict.FAILS
-    told = "; ".join(f"{one.title}: best at {_layer(one.best)}{_also(one)}" for one in profiles)
-    return Claim(f"{says} (here {_layers(here)})", f"{told}{left}", verdict, RULE)
+    told = "; ".join(f"{one.title}: {_told(one)}" for one in profiles)
+    return Claim(f"{says} (here {_layers(here)})", f"{told}{left}", _verdict(kind, profiles, depth), RULE)
+
+
+def _verdict(kind: Kind, profiles: Sequence[Profile], depth: int) -> Verdict:
+    telling = [one for one in profiles if one.solved and one.tells_layers_apart(depth)]
+    if not telling or not all(_whole(one, depth) for one in telling):
+        return Verdict.UNKNOWN
+    at_home = [one for one in telling if KINDS[quarter(one.best, depth)] == kind]
+    near = [one for one in telling if any(KINDS[quarter(layer, depth)] == kind for layer in one.plateau)]
+    return Verdict.HOLDS if len(at_home) == len(telling) else Verdict.IN_PART if near else Verdict.FAILS
+
+
+def _told(profile: Profile) -> str:
+    if not profile.solved:
+        return "no layer tells more than one knows without vectors"
+    return f"best at {_layer(profile.best)}{_also(profile)}"
 
 
 def _also(profile: Profile) -> str:
@@ -132,7 +174,9 @@ def _layer(layer: int) -> str:
 
 
 def _layers(layers: Sequence[int]) -> str:
-    """ "layers 2–4 and 6"; the embeddings are 0."""
+    """ "layers 2–4 and 6", "the embeddings and layer 1"."""
+    if layers[0] == 0:
+        return "the embeddings" + (f" and {_layers(layers[1:])}" if layers[1:] else "")
     runs: list[list[int]] = []
     for layer in layers:
         if runs and layer == runs[-1][-1] + 1:

@@ -138,6 +138,12 @@ def difference(left: Measured, right: Measured) -> Measured:
     return Measured(left.values - right.values, left.draws - right.draws)
 
 
+def behind(measured: Measured, seeds: int, best: int) -> tuple[Estimate, ...]:
+    """How far each layer, of probes [layers · seeds], is behind layer `best`; below 0 where it is ahead."""
+    values, draws = measured.values.view(-1, seeds), measured.draws.view(len(measured.draws) // seeds, seeds, -1)
+    return estimates(Measured((values[best] - values).flatten(), (draws[best] - draws).flatten(0, 1)), seeds)
+
+
 def by_metric(
     said: Tensor, truth: Tensor, texts: Tensor, classes: int | None, weights: Tensor
 ) -> Mapping[str, Measured]:

@@ -27,11 +27,16 @@ from minitl.probing.figures import (
 from minitl.probing.guide import KINDS
 from minitl.probing.metrics import Estimate
 from minitl.probing.probe import Found, Report
-from minitl.probing.profile import floor, profile_of, shown_metric, shown_scores
+from minitl.probing.profile import best_score, floor, profile_of, shown_loss, shown_metric, shown_scores
 from minitl.probing.record import record, verdicts
 from minitl.probing.sweep import Curve
 from minitl.probing.task import Task
+from minitl.probing.tree_sweep import TreeCurve
 
+TREE_METRICS = {
+    "uuas": "UUAS", "distance-spearman": "distances, Spearman’s ρ", "root-accuracy": "root found",
+    "depth-spearman": "depths, Spearman’s ρ",
+}  # fmt: skip
 PICTURES = {"curves.png": draw_curves, "layers.png": draw_heat, "gravity.png": draw_gravity}
 GUIDE = """<p>“The Story That Explains Transfer Learning” is the guide that minitl puts to the test; its table of layers
 is of BERT's twelve. This model's layers are parted in the same proportion. A verdict is about this model and these
@@ -64,6 +69,7 @@ def render(report: Report, facts: Mapping[str, Any]) -> str:
         section("layers", "What each layer knows", _heat(report)),
         section("curves", "Layer by layer", _curves(report)),
         section("gravity", "Where a task draws from, when it may mix", _gravity(report)),
+        section("trees", "The dependency tree, read off distances and depths", _trees(report)),
         section("controls", "Held against what could fool it", _controls(report)),
         section("before", "Before and after fine-tuning", _before(report)),
         section("setup", "What was run", _setup(report, facts)),
@@ -144,6 +150,26 @@ for comes from the tokens. A control task has the same vectors and made-up label
 """
 
 
+def _trees(report: Report) -> str:
+    """All that a structural probe is judged by (Hewitt and Manning 2019), of which the heat map shows the first."""
+    tables = ""
+    for found in report.found:
+        if isinstance(curve := found.curve, TreeCurve):
+            names = "".join(f'<th scope="col">{"emb" if layer == 0 else layer}</th>' for layer in curve.layers)
+            rows = "".join(
+                f'<tr><th scope="row">{name}</th>'
+                + "".join(f"<td>{_estimate(one)}</td>" for one in curve.scores[metric])
+                + f"<td>{value(curve.chain[metric], f'{curve.chain[metric] * 100:.1f}')}</td></tr>\n"
+                for metric, name in TREE_METRICS.items()
+            )
+            tables += f"""<div class="scroll" role="region" aria-label="Trees by layer" tabindex="0">
+<table class="layers"><caption>{text(found.task.title)}: edges of the least spanning tree, roots, and rank correlations
+over texts of 5 to 50 words, in points; a chain hangs each word on the one before it.</caption>
+<thead><tr><th scope="col">Metric</th>{names}<th scope="col">Chain</th></tr></thead><tbody>{rows}</tbody></table></div>
+"""
+    return tables
+
+
 def _has_gravity(report: Report) -> bool:
     return any(profile_of(one).centre is not None for one in report.found)
 
@@ -189,7 +215,7 @@ Liang 2019). Compression is how much shorter the labels' code is than without th
 def _control_row(found: Found) -> str:
     curve, profile = found.curve, profile_of(found)
     best = curve.layers.index(profile.best)
-    own, twin = shown_scores(curve), None if found.twin is None else shown_scores(found.twin)
+    own, twin = shown_scores(curve), None if found.twin is None else best_score(found.twin)
     labelled = curve if isinstance(curve, Curve) else None
     control = labelled.control[labelled.metric][best] if labelled and labelled.control else None
     selectivity = labelled.selectivity[best] if labelled and labelled.selectivity else None
@@ -199,7 +225,7 @@ def _control_row(found: Found) -> str:
         _estimate(own[best]),
         value(floor(curve), f"{floor(curve) * 100:.1f}"),
         _estimate(own[0]) if curve.layers[0] == 0 else MISSING,
-        _estimate(max(twin, key=lambda one: one.mean)) if twin else MISSING,
+        _estimate(twin) if twin else MISSING,
         _estimate(control) if control else MISSING,
         _estimate(selectivity) if selectivity else MISSING,
         MISSING if compression is None else value(compression, f"{compression:.2f}×"),
@@ -224,7 +250,8 @@ def _before(report: Report) -> str:
         name = "embeddings" if layer == 0 else layer
         rows += f'<tr><th scope="row">{name}</th><td>{value(alike, f"{alike:.3f}")}</td>{gains}</tr>\n'
     return f"""<p>Before: {text(report.before)}. Likeness is linear CKA (Kornblith et al. 2019) of the layer before and
-after, 1 where nothing changed but scale and direction; then the change of each task's score, in points.</p>
+after, 1 where nothing changed but scale and direction; then the change of each task's score, in points, and of the
+probe's loss.</p>
 <div class="scroll" role="region" aria-label="Before and after, by layer" tabindex="0"><table class="changed">
 <thead><tr><th scope="col">Layer</th><th scope="col">Likeness</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>
 """
@@ -233,7 +260,8 @@ after, 1 where nothing changed but scale and direction; then the change of each 
 def _gain(found: Found, row: int) -> str:
     assert found.before is not None
     gain = shown_scores(found.curve)[row].mean - shown_scores(found.before)[row].mean
-    return value(gain, f"{gain * 100:+.1f}")
+    lost = shown_loss(found.curve)[row] - shown_loss(found.before)[row]
+    return f"{value(gain, f'{gain * 100:+.1f}')}<small>loss {value(lost, f'{lost:+.3f}')}</small>"
 
 
 def _setup(report: Report, facts: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ tasks ─ their corpora ─┬─ the model ────────────
                                                                             └─ code lengths
 """
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from minitl.probing.description_length import CodeLength, online_code
 from minitl.probing.mixing import Mixed
 from minitl.probing.probes import MLP, Linear, Probe, Span
 from minitl.probing.reading import Reader, Side, TransformerReader, WordReader
-from minitl.probing.representations import OfTexts, OfWords, Representations, Unreadable, represent
+from minitl.probing.representations import OfTexts, OfWords, Representations, Unreadable, check_readable, represent
 from minitl.probing.similarity import linear_cka
 from minitl.probing.sweep import Curve, sweep
 from minitl.probing.task import Corpus, Task, TreeTask
@@ -157,14 +158,13 @@ def probe(
     chosen += probing_tasks(names, dataset, sentences=sentences) if names else []
     if not chosen:
         raise InputError("there is no task to probe for")
-    readers = {"the model": _reader(model, tokenizer, settings)}
-    if settings.twin and isinstance(model, Model):
-        readers["its random twin"] = _reader(random_twin(model), tokenizer, settings)
-    if before is not None:
-        readers["the model before"] = _reader(before, tokenizer, settings)
+    readers = _readers(model, before, tokenizer, settings)
+    corpora = dict.fromkeys(task.corpus for task in chosen)
+    for corpus in corpora:  # all before any probe is trained, whose work would be lost
+        check_readable(readers["the model"], corpus, settings.unreadable)
     found: dict[int, Found] = {}
     alike: list[tuple[int, Tensor]] = []
-    for corpus in dict.fromkeys(task.corpus for task in chosen):
+    for corpus in corpora:
         read = []
         for whose, reader in readers.items():
             progress(f"{whose} reads {corpus.name}: {len(corpus.texts):,} texts")
@@ -190,6 +190,18 @@ def probe(
     )
 
 
+def _readers(
+    model: Probed, before: Probed | None, tokenizer: Tokenizer | None, settings: Settings
+) -> dict[str, Reader]:
+    """Whatever is probed, by what the report calls it: the model first, the one before it last."""
+    readers = {"the model": _reader(model, tokenizer, settings)}
+    if settings.twin and isinstance(model, Model):
+        readers["its random twin"] = _reader(random_twin(model), tokenizer, settings)
+    if before is not None:
+        readers["the model before"] = _reader(before, tokenizer, settings)
+    return readers
+
+
 def _reader(model: Probed, tokenizer: Tokenizer | None, settings: Settings) -> Reader:
     if not isinstance(model, Model):
         return WordReader(model)
@@ -201,10 +213,11 @@ def _reader(model: Probed, tokenizer: Tokenizer | None, settings: Settings) -> R
 def _represent(reader: Reader, corpus: Corpus, settings: Settings, whose: str) -> Representations:
     folder = None
     if settings.cache is not None:
-        folder = Path(settings.cache) / re.sub(r"[^\w.-]+", "-", f"{corpus.name}-{whose}")
+        texts = hashlib.sha256(repr(corpus.texts).encode()).hexdigest()[:8]  # of one data set there may be several
+        folder = Path(settings.cache) / re.sub(r"[^\w.-]+", "-", f"{corpus.name}-{texts}-{whose}")
     return represent(
-        reader, corpus, folder, layers=settings.layers, words=settings.words, texts=settings.texts,
-        unreadable=settings.unreadable,
+        reader, corpus, folder, layers=None if settings.layers is None else sorted(settings.layers),
+        words=settings.words, texts=settings.texts, unreadable=settings.unreadable,
     )  # fmt: skip
 
 
@@ -222,13 +235,13 @@ def _found(
         return Found(curves[0], curves[1], curves[2], None, None)
     kind = PROBES[settings.probe]
     mixed = sweep(read, task, Mixed(kind()), seeds=seeds, control=False) if settings.mix else None
-    code = online_code(read, task, kind()) if settings.code and task.labels is not None else None
+    coded = settings.code and task.labels is not None
     return Found(
         curve=sweep(read, task, kind(), seeds=seeds),
         twin=None if twin is None else sweep(twin, task, kind(), seeds=seeds, control=False),
         before=None if before is None else sweep(before, task, kind(), seeds=seeds, control=False),
         mixed=mixed,
-        code=code,
+        code=online_code(read, task, kind(), seeds=seeds, control=False) if coded else None,
     )
 
 

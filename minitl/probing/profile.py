@@ -1,5 +1,7 @@
 """What of a task's result is shown first, the same for labels, scores and trees."""
 
+import math
+
 from minitl.probing.guide import Profile
 from minitl.probing.metrics import Estimate
 from minitl.probing.probe import Found
@@ -17,6 +19,16 @@ def shown_scores(curve: Curve | TreeCurve) -> tuple[Estimate, ...]:
     return curve.scores[shown_metric(curve)]
 
 
+def best_score(curve: Curve | TreeCurve) -> Estimate:
+    """That metric in the layer which validation chose."""
+    return shown_scores(curve)[curve.layers.index(curve.best)]
+
+
+def shown_loss(curve: Curve | TreeCurve) -> tuple[float, ...]:
+    """The loss of the probes that this metric is of, layer by layer."""
+    return curve.loss["distance"] if isinstance(curve, TreeCurve) else curve.loss
+
+
 def floor(curve: Curve | TreeCurve) -> float:
     """What it comes to without looking at a vector: the commonest class, or for trees a chain."""
     without = curve.chain if isinstance(curve, TreeCurve) else curve.constant
@@ -25,7 +37,12 @@ def floor(curve: Curve | TreeCurve) -> float:
 
 def profile_of(found: Found) -> Profile:
     """The same for the guide's table."""
-    curve, centre = found.curve, None
+    curve, centre, error = found.curve, None, 0.0
     if found.mixed is not None and found.mixed.mixture is not None:
-        centre = float(found.mixed.mixture.centre_of_gravity(found.mixed.layers).mean())
-    return Profile(found.task.title, found.task.kind, curve.layers, shown_scores(curve), centre)
+        centres = found.mixed.mixture.centre_of_gravity(found.mixed.layers)
+        centre = float(centres.mean())
+        error = float(centres.std()) / len(centres) ** 0.5 if len(centres) > 1 else math.inf
+    return Profile(
+        found.task.title, found.task.kind, curve.layers, shown_scores(curve), curve.best, curve.behind, floor(curve),
+        centre, error,
+    )  # fmt: skip

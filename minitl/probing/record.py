@@ -35,7 +35,7 @@ def record(report: Report) -> dict[str, Any]:
 def verdicts(report: Report) -> list[Claim]:
     """The guide's rows, and its pattern, beside this model."""
     profiles = [profile_of(found) for found in report.found]
-    return [*judged_rows(profiles, report.depth), judged_order(profiles)]
+    return [*judged_rows(profiles, report.depth), judged_order(profiles, report.depth)]
 
 
 def _task(found: Found) -> dict[str, Any]:
@@ -48,11 +48,12 @@ def _task(found: Found) -> dict[str, Any]:
         "metric": shown_metric(curve),
         "layers": list(curve.layers),
         "scores": _scores(curve.scores),
+        "behind": [_plain(asdict(one)) for one in curve.behind],
         "best": profile.best,
         "as_good": list(profile.plateau),
         "without_vectors": floor(curve),
         "embeddings": asdict(shown_scores(curve)[0]) if curve.layers[0] == 0 else None,
-        "twin": None if found.twin is None else _scores(found.twin.scores),
+        "twin": None if found.twin is None else {"best": found.twin.best, "scores": _scores(found.twin.scores)},
         "examples": dict(curve.examples),
         "left_out": dict(curve.left_out),
         "before": None if found.before is None else _before(found.before),

@@ -156,6 +156,11 @@ def represent(
     return Representations(corpus, chosen, hidden, shards, unread)
 
 
+def check_readable(reader: Reader, corpus: Corpus, unreadable: Unreadable = "error") -> None:
+    """DataError where `represent` would end in one for a text that cannot be read, for the price of the tokens."""
+    _unread(corpus, reader.prepare(corpus.texts), unreadable)
+
+
 def _chosen_layers(layers: Sequence[int] | None, count: int) -> tuple[int, ...]:
     if layers is None:
         return tuple(range(count))

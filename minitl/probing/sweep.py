@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minitl.probing.checks import answerable, check_corpus, check_task, texts_of
+from minitl.probing.checks import answerable, check_corpus, check_task, some, texts_of
 from minitl.probing.controls import constant_answer, has_control, targets
 from minitl.probing.labelled import LabelledLearner
-from minitl.probing.metrics import Estimate, Measured, by_metric, difference, draw_weights, estimates
+from minitl.probing.metrics import Estimate, Measured, behind, by_metric, difference, draw_weights, estimates
 from minitl.probing.mixing import Mixed, Mixture
 from minitl.probing.probes import Linear, Probe
 from minitl.probing.regimen import Regimen, Trained, train
@@ -27,6 +27,8 @@ class Curve:
     task, layers   which
     metric         the one that curves show: "accuracy", or "spearman" of scores
     scores         by metric, on the test part
+    best           the layer of the least validation loss, of equals the lowest: the test part chooses nothing
+    behind         how far a layer is behind that one, in the metric that curves show; below 0 where it is ahead
     constant       by metric, what the commonest class or the mean score comes to
     control        by metric, the same probes on the control task; None where there is none
     selectivity    scores less control, of the metric that curves show; None without control
@@ -41,6 +43,8 @@ class Curve:
     layers: tuple[int, ...]
     metric: str
     scores: Mapping[str, tuple[Estimate, ...]]
+    best: int
+    behind: tuple[Estimate, ...]
     constant: Mapping[str, float]
     control: Mapping[str, tuple[Estimate, ...]] | None
     selectivity: tuple[Estimate, ...] | None
@@ -65,7 +69,7 @@ def sweep(
 
     control   whether to ask the control task too, where the examples have kinds; it is the same pass over the data
     room      bytes of vectors that may be in memory: where all layers do not fit, they are taken in groups, and the
-              result is the same
+              result is the same; mixes, which need all layers at once, have fewer examples
 
     Cost of a linear probe: a pass reads n · layers · size floats once a seed, and takes 4 · n · layers · size ·
     classes · seeds · questions operations, forward and backward. Errors as in `check_task`, `check_corpus`, `train`.
@@ -74,26 +78,32 @@ def sweep(
     check_task(task)
     check_corpus(representations, task.corpus, task.name)
     splits, left_out = answerable(representations, task)
+    if isinstance(probe, Mixed):
+        splits = fitting_examples(representations, splits, room)
     wanted = targets(splits, seeds, control and has_control(splits))
     classes = None if task.labels is None else len(task.labels)
-    said, losses, rounds, mixed = [], [], [], None
-    for layers in fitting_layers(representations, task, splits, probe, room):
-        vectors = read_vectors(representations, task, splits, probe, layers)
+    said, losses, held_out, rounds, mixed = [], [], [], [], None
+    for group in fitting_layers(representations, splits, probe, room):
+        vectors = read_vectors(representations, task, splits, probe, group)
         learner = LabelledLearner(probe, seeds, vectors, _standardized(wanted, classes), classes)
         trained = train(learner, regimen)
         answers, loss = learner.answers(trained.parameters, "test", regimen.batch_size)
         said.append(answers)
         losses.append(loss[0].mean((1, 2)))
+        held_out.append(trained.loss[0].mean(-1))
         rounds.append(trained.best_round[0].float().mean(-1))
         mixed = trained
     scores, control_scores = _measured(torch.cat(said, dim=1), wanted["test"], task, splits["test"], classes)
     first = next(iter(scores))
-    rows = len(torch.cat(losses))
+    best, rows = int(torch.cat(held_out).argmin()), len(torch.cat(losses))
+    layers = representations.layers[-rows:]
     return Curve(
         task=task,
-        layers=representations.layers[-rows:],
+        layers=layers,
         metric=first,
         scores=_estimated(scores, len(seeds)),
+        best=layers[best],
+        behind=behind(scores[first], len(seeds), best),
         constant=_constant(task, splits, classes),
         control=None if control_scores is None else _estimated(control_scores, len(seeds)),
         selectivity=None
@@ -114,14 +124,27 @@ def read_vectors(
     return (pooled if probe.reads == "pooled" else spanned)(representations, task, splits, layers)
 
 
+def fitting_examples(
+    representations: Representations, splits: Mapping[Split, Examples], room: int
+) -> dict[Split, Examples]:
+    """The first examples of each split, as many as fit with the vectors of all layers."""
+    each = vectors_an_example(splits["train"]) * len(representations.layers) * representations.hidden * 4
+    share = min(1.0, room / (each * sum(len(splits[split]) for split in SPLITS)))
+    return {split: some(part, torch.arange(max(1, int(share * len(part))))) for split, part in splits.items()}
+
+
+def vectors_an_example(examples: Examples) -> int:
+    """How many vectors are in memory for each: of two places, the parts and their combination."""
+    return 1 if examples.spans.shape[1] == 1 else 2 + 4
+
+
 def fitting_layers(
-    representations: Representations, task: Task, splits: Mapping[Split, Examples], probe: Probe, room: int
+    representations: Representations, splits: Mapping[Split, Examples], probe: Probe, room: int
 ) -> list[slice]:
     """Layers that fit into memory together; a mix needs all of them."""
     if isinstance(probe, Mixed):
         return [slice(None)]
-    examples = sum(len(splits[split]) for split in SPLITS)
-    vectors = examples * (1 if task.places == 1 else 2 + 4)  # of two places, the parts and their combination
+    vectors = sum(len(splits[split]) for split in SPLITS) * vectors_an_example(splits["train"])
     return layer_groups(len(representations.layers), vectors * representations.hidden * 4, room)
 
 

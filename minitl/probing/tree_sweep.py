@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minitl.probing.metrics import Estimate, Measured, draw_weights, estimates
+from minitl.probing.metrics import Estimate, Measured, behind, draw_weights, estimates
 from minitl.probing.regimen import Regimen, train
 from minitl.probing.representations import Representations
 from minitl.probing.structural import REGIMEN, Measure, StructuralLearner, Trees, read_trees
@@ -24,6 +24,8 @@ class TreeCurve:
 
     task, layers   which
     scores         "uuas", "distance-spearman", "root-accuracy", "depth-spearman", on the test part
+    best           the layer of the least validation loss of distances, of equals the lowest
+    behind         how far a layer is behind that one in UUAS; below 0 where it is ahead
     chain          the same of the tree in which each word hangs on the one before it, which takes no vectors
     loss           by "distance" and "depth", mean validation loss over the seeds
     rounds         by "distance" and "depth", mean best round over the seeds
@@ -34,6 +36,8 @@ class TreeCurve:
     task: TreeTask
     layers: tuple[int, ...]
     scores: Mapping[str, tuple[Estimate, ...]]
+    best: int
+    behind: tuple[Estimate, ...]
     chain: Mapping[str, float]
     loss: Mapping[str, tuple[float, ...]]
     rounds: Mapping[str, tuple[float, ...]]
@@ -71,12 +75,18 @@ def sweep_trees(
         said = [torch.cat(of_text) for of_text in zip(*(group[measure].said for group in found), strict=True)]
         scores |= _measured(measure, said, test, weights)
         chain |= _measured(measure, _chain(measure, test), test, weights[:1])
+    loss: dict[str, tuple[float, ...]] = {
+        measure: _joined([group[measure].loss for group in found]) for measure in MEASURES
+    }
+    best = loss["distance"].index(min(loss["distance"]))
     return TreeCurve(
         task=task,
         layers=representations.layers,
         scores={name: estimates(one, len(seeds)) for name, one in scores.items()},
+        best=representations.layers[best],
+        behind=behind(scores["uuas"], len(seeds), best),
         chain={name: float(one.values[0]) for name, one in chain.items()},
-        loss={measure: _joined([group[measure].loss for group in found]) for measure in MEASURES},
+        loss=loss,
         rounds={measure: _joined([group[measure].rounds for group in found]) for measure in MEASURES},
         examples={split: len(part.lengths) for split, part in parts.items()},
         left_out=left_out,

@@ -63,6 +63,17 @@ def test_without_a_head_the_embedding_reads_and_says_so() -> None:
     assert "no language model's head" in lens_of(model).through
 
 
+@pytest.mark.parametrize("name", ["t5-backbone", "bart-backbone"])
+def test_an_embedding_reads_as_the_familys_tied_head_would(name: str) -> None:
+    """T5's scales what it reads: without that, every guess would be far too sure."""
+    model = load_model(CHECKPOINTS / name)
+    speaking = new_model(model.config.to_dict() | {"tie_word_embeddings": True}, "seq2seq-lm")
+    taken = speaking.load_state_dict(model.state_dict(), strict=False)
+    assert not taken.unexpected_keys
+    states = torch.randn(1, 3, lens_of(model).norm(torch.randn(1, 1, model.embeddings.token.weight.shape[1])).shape[-1])
+    torch.testing.assert_close(lens_of(model)(states), lens_of(speaking)(states))
+
+
 def test_an_embedding_of_another_width_reads_nothing() -> None:
     model = new_model({**BERT, "model_type": "electra", "embedding_size": 4}, "backbone")
     with pytest.raises(InputError, match="its embedding is 4 wide where its layers are 8"):
@@ -162,6 +173,9 @@ def test_an_adapters_change_by_hand() -> None:
 def test_how_many_directions_a_change_has() -> None:
     assert AdapterChange("", 1, 1, (3.0, 3.0, 0.0)).effective_rank == pytest.approx(2)
     assert AdapterChange("", 1, 1, (3.0,)).effective_rank == pytest.approx(1)
+    shares = (0.75, 0.25)  # of the values, not of their squares
+    entropy = -sum(share * math.log(share) for share in shares)
+    assert AdapterChange("", 1, 1, (3.0, 1.0)).effective_rank == pytest.approx(math.exp(entropy))
     assert AdapterChange("", 0, 0, (0.0, 0.0)).effective_rank == 0
 
 
@@ -192,6 +206,10 @@ def test_dora_and_embeddings_have_changes_too() -> None:
 
 def test_a_look_holds_together(tiny: Path) -> None:
     model, tokenizer = load_model(tiny, "masked-lm"), load_tokenizer(tiny)
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.feed_forward.down.weight.mul_(30)  # else all layers are alike, whatever likeness is
+            layer.feed_forward.down.bias.add_(3)
     found = look(model, tokenizer, "the film was [MASK] good")
     (stack,) = found.stacks
     assert stack.tokens == ("[CLS]", "the", "film", "was", "[MASK]", "good", "[SEP]")
@@ -203,7 +221,14 @@ def test_a_look_holds_together(tiny: Path) -> None:
     torch.testing.assert_close(stack.alike.diagonal(), torch.ones(4))
     torch.testing.assert_close(stack.alike, stack.alike.T)
     with torch.no_grad():
-        scores = model(**tokenizer(["the film was [MASK] good"])).logits[0].softmax(-1)
+        output = model(**tokenizer(["the film was [MASK] good"]), output_hidden_states=True)
+    states = torch.stack(output.hidden_states)[:, 0]
+    x, y = states[1] - states[1].mean(0), states[3] - states[3].mean(0)
+    similarity = (y.T @ x).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm())  # Kornblith et al. 2019, table 1
+    torch.testing.assert_close(stack.alike[1, 3], similarity)
+    expected = torch.nn.functional.cosine_similarity(states[1], states[2], dim=-1)
+    torch.testing.assert_close(stack.cosines[1], expected)
+    scores = output.logits[0].softmax(-1)
     assert found.guesses is not None
     torch.testing.assert_close(found.guesses.probabilities[-1, :, 0], scores.amax(-1))
     assert found.guesses.words[-1][4][0] == tokenizer.id_to_token(int(scores[4].argmax()))

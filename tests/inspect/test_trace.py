@@ -142,6 +142,28 @@ def test_a_change_of_any_point_is_what_the_model_goes_on_with(name: str) -> None
 
 
 @every_family
+def test_a_change_may_be_made_in_place_and_what_was_recorded_stays(name: str) -> None:
+    """As users of other libraries write it: without a copy, a map that was written into would pass for unchanged."""
+    model = model_of(name)
+    ids, _ = batch_of(model, 9)
+    points = [
+        f"{stacks(model)[0]}layers.0.{point}" for point in ("residual.pre", "attention.scores", "attention.weights")
+    ]
+    for point in points:
+        with torch.no_grad():
+            with trace(model, "*embeddings") as before:
+                answer(model, ids)
+            with trace(model, "*embeddings") as seen:
+                seen.edit(point, lambda x: x.mul_(0.5))
+                changed = answer(model, ids)
+            with trace(model, point) as again:
+                again.edit(point, lambda x: x * 0.5)
+                assert torch.equal(changed, answer(model, ids)), point
+        for one in before:
+            assert torch.equal(seen[one], before[one]), point
+
+
+@every_family
 def test_a_stream_patched_from_another_text_answers_as_the_other(name: str) -> None:
     model = model_of(name)
     if hasattr(model, "decoder"):
@@ -289,6 +311,17 @@ def test_bad_names_and_changes_are_refused() -> None:
     with trace(model) as seen:
         seen.edit("layers.0.residual.mid", lambda x: x[:1])
         with pytest.raises(InputError, match=shape):
+            model(IDS)
+    for name in ("layers.0", "layers.0.attention", "head"):
+        says = f"^{name} gives a (tuple|Output), not one tensor: ask for one of its points"
+        with trace(model, "layers.*", "*.mid", "he*") as seen:
+            model(IDS)  # a pattern takes what it finds
+            seen.edit(name, torch.zeros_like)
+            with pytest.raises(InputError, match=says):
+                model(IDS)
+    with trace(model) as seen:
+        seen.edit("layers.0.residual.mid", patch(torch.zeros(2, 3, 8), tokens=[1]))
+        with pytest.raises(InputError, match=r"a patch of the shape \[2, 3, 8\] does not fit \[2, 5, 8\]"):
             model(IDS)
     with trace(model, "logits") as seen:
         with pytest.raises(InputError, match="nothing was recorded under 'logits': did the model run"):

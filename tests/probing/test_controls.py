@@ -53,9 +53,15 @@ def test_targets_are_the_task_then_its_control_for_each_seed():
 
 
 def test_without_kinds_there_is_no_control():
-    splits = splits_of(torch.arange(10), torch.arange(10) % 2)
+    splits = splits_of(torch.arange(10) % 5, torch.arange(10) % 2)
     assert has_control(splits)
     assert not has_control({**splits, "test": Examples(splits["test"].spans, splits["test"].labels)})
+
+
+def test_of_kinds_that_training_never_saw_there_is_no_control_task():
+    labels = torch.randint(2, (40,))
+    assert has_control(splits_of(torch.arange(40) % 20, labels))
+    assert not has_control(splits_of(torch.arange(40), labels))
 
 
 def test_the_constant_answer():

@@ -90,6 +90,16 @@ def test_what_is_easier_to_find_takes_fewer_bits_and_a_control_more():
     assert float(code.compression[2, 0]) == pytest.approx(uniform_bits(240, 2) / easy)
 
 
+def test_what_is_sent_was_not_learnt_from_even_by_a_probe_that_could():
+    """The words of a text share a vector and a label, which no other text tells: nobody can know it beforehand."""
+    texts = len(LENGTHS)
+    labels = torch.randint(2, (texts,)).repeat_interleave(5)
+    words = torch.randn(1, texts, 4 * texts).repeat_interleave(5, dim=1)
+    representations = representations_of(words, LENGTHS)
+    code = online_code(representations, word_task(representations.corpus, labels), regimen=QUICK)
+    assert float(code.bits) > 0.97 * code.uniform  # less the rest of a text that the end of a block cut
+
+
 def test_scores_have_no_code():
     representations = representations_of(torch.randn(1, N, 4), LENGTHS)
     with pytest.raises(InputError, match="task 'made' is of scores"):

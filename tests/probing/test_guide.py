@@ -7,10 +7,19 @@ from minitl.probing.guide import KINDS, Profile, judged_order, judged_rows, laye
 from minitl.probing.metrics import Estimate
 from minitl.probing.task import Kind
 
+FLOOR = -0.5  # what one gets without vectors
 
-def profile(kind: Kind, means: list[float], margin: float = 0.01, centre: float | None = None) -> Profile:
+
+def profile(
+    kind: Kind, means: list[float], margin: float = 0.01, centre: float | None = None, error: float = 0.0
+) -> Profile:
     scores = tuple(Estimate(mean, 0.0, mean - margin, mean + margin) for mean in means)
-    return Profile(f"a {kind}", kind, tuple(range(len(means))), scores, centre)
+    best, layers = means.index(max(means)), tuple(range(len(means)))
+    return Profile(f"a {kind}", kind, layers, scores, best, gaps(means, margin), FLOOR, centre, error)
+
+
+def gaps(means: list[float], margin: float) -> tuple[Estimate, ...]:
+    return tuple(Estimate(gap, 0.0, gap - margin, gap + margin) for gap in (max(means) - mean for mean in means))
 
 
 def test_twelve_layers_are_parted_as_the_guide_parts_them() -> None:
@@ -29,16 +38,34 @@ def test_six_layers_go_by_their_height() -> None:
     assert [layers_of(kind, 6) for kind in KINDS] == [(1,), (2, 3), (4,), (5, 6)]
 
 
-def test_the_best_layer_is_the_lowest_of_equals_and_the_plateau_is_what_reaches_it() -> None:
-    one = profile("form", [0.5, 0.8, 0.795, 0.8, 0.7])
-    assert one.best == 1
-    assert one.plateau == (1, 2, 3)
+def test_the_plateau_is_what_reaches_the_best_layer() -> None:
+    assert profile("form", [0.5, 0.8, 0.795, 0.8, 0.7]).plateau == (1, 2, 3)
 
 
 def test_some_layers_alone_keep_their_numbers() -> None:
-    scores = tuple(Estimate(mean, 0.0, mean, mean) for mean in (0.1, 0.9, 0.5))
-    one = Profile("a", "form", (0, 4, 6), scores)
+    means = [0.1, 0.9, 0.5]
+    scores = tuple(Estimate(mean, 0.0, mean, mean) for mean in means)
+    one = Profile("a", "form", (0, 4, 6), scores, 4, gaps(means, 0.0), FLOOR)
     assert (one.best, one.plateau) == (4, (4,))
+    assert judged_rows([one], 12)[0].verdict is Verdict.UNKNOWN  # who knows where layers 1 to 3 are
+
+
+def test_a_task_that_no_layer_solves_says_nothing() -> None:
+    """In a model that learnt nothing, the best layer is the luckiest one."""
+    lucky = profile("form", [FLOOR, FLOOR + 0.009, FLOOR, FLOOR, FLOOR])
+    found = profile("form", [0.1, 0.2, 0.3, 0.9, 0.1])
+    assert judged_rows([lucky], 4)[0].verdict is Verdict.UNKNOWN
+    assert judged_rows([lucky, found], 4)[0].verdict is Verdict.FAILS
+    told = "a form: no layer tells more than one knows without vectors; a form: best at layer 3"
+    assert judged_rows([lucky, found], 4)[0].measured == told
+    centres = [profile(kind, [FLOOR], centre=centre) for kind, centre in (("form", 1.0), ("task", 3.0))]
+    assert judged_order(centres, 0).verdict is Verdict.UNKNOWN
+
+
+def test_a_task_that_every_part_of_the_model_solves_alike_says_nothing() -> None:
+    flat = profile("task", [0.5, 0.9, 0.9, 0.898, 0.905])
+    assert judged_rows([flat], 4)[3].verdict is Verdict.UNKNOWN
+    assert judged_rows([flat, profile("task", [0, 0.9, 0.5, 0.5, 0.5])], 4)[3].verdict is Verdict.FAILS
 
 
 def test_a_row_holds_where_all_of_its_tasks_are_at_home() -> None:
@@ -47,7 +74,7 @@ def test_a_row_holds_where_all_of_its_tasks_are_at_home() -> None:
     assert (form.verdict, task.verdict) == (Verdict.HOLDS, Verdict.HOLDS)
     assert (syntax.verdict, semantics.verdict) == (Verdict.UNKNOWN, Verdict.UNKNOWN)
     assert form.measured == "a form: best at layer 1"
-    assert "coreference: no data at hand" in semantics.measured
+    assert "coreference: cannot be judged here" in semantics.measured
 
 
 def test_a_row_holds_in_part_where_one_is_near_and_not_where_none_is() -> None:
@@ -79,4 +106,14 @@ def test_a_model_with_no_layer_for_a_row_is_not_judged_on_it() -> None:
 )
 def test_the_pattern_is_judged_by_centres_of_gravity(centres: tuple[float | None, ...], verdict: Verdict) -> None:
     profiles = [profile(kind, [0.5], centre=centre) for kind, centre in zip(KINDS, centres, strict=True)]
-    assert judged_order(profiles).verdict is verdict
+    assert judged_order(profiles, 0).verdict is verdict
+
+
+def test_centres_that_seeds_scatter_as_far_as_they_differ_are_no_pattern() -> None:
+    form, task = profile("form", [0.5], centre=2.0, error=0.3), profile("task", [0.5], centre=2.5, error=0.3)
+    assert judged_order([form, task], 0).verdict is Verdict.FAILS
+    surer = profile("task", [0.5], centre=3.0, error=0.3)
+    assert judged_order([form, surer], 0).verdict is Verdict.HOLDS
+    one_seed = profile("task", [0.5], centre=3.0, error=float("inf"))
+    assert judged_order([form, one_seed], 0).verdict is Verdict.UNKNOWN
+    assert judged_order([form, surer], 3).verdict is Verdict.UNKNOWN  # layers were left out

@@ -7,7 +7,15 @@ import torch
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
-from minitl.probing.metrics import Measured, class_metrics, difference, draw_weights, estimates, score_metrics
+from minitl.probing.metrics import (
+    Measured,
+    behind,
+    class_metrics,
+    difference,
+    draw_weights,
+    estimates,
+    score_metrics,
+)
 
 
 @pytest.fixture
@@ -75,6 +83,19 @@ def test_a_difference_is_taken_draw_by_draw():
     (estimate,) = estimates(found, seeds=2)
     assert estimate.low == pytest.approx(0.2, abs=1e-6)
     assert estimate.high == pytest.approx(0.2, abs=1e-6)
+
+
+def test_a_layer_that_is_behind_in_every_draw_is_told_from_the_best_however_wide_the_draws_are():
+    wide = torch.randn(100)
+    draws = torch.stack([wide, wide + 0.02, wide + 0.03, wide + 0.03])  # two layers, two seeds
+    values = torch.tensor([0.5, 0.52, 0.53, 0.53])
+    lower, best = behind(Measured(values, draws), seeds=2, best=1)
+    assert lower.mean == pytest.approx(0.02)
+    assert (lower.low, lower.high) == (pytest.approx(0.02, abs=1e-6), pytest.approx(0.02, abs=1e-6))
+    assert (best.mean, best.low, best.high) == (0, 0, 0)
+    equals = behind(Measured(torch.tensor([0.5, 0.5]), torch.tensor([[0.4, 0.6], [0.6, 0.4]])), seeds=1, best=0)
+    assert [one.low <= 0 for one in equals] == [True, True]
+    assert equals[0].high == 0  # of equals it is the lowest
 
 
 def test_words_of_a_text_are_drawn_together():

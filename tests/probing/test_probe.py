@@ -1,7 +1,9 @@
 """`minitl.probe` from a model to a report: on planted structure, on a tiny model, and what it refuses."""
 
 import json
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,12 @@ import torch
 
 from minitl import load_model, load_tokenizer, new_model
 from minitl.cli.main import main
-from minitl.errors import CheckpointError, InputError
+from minitl.errors import CheckpointError, DataError, InputError
 from minitl.models.base import Model
 from minitl.probing.page import write_report
 from minitl.probing.probe import Report, Settings, probe
 from minitl.probing.record import record
+from minitl.probing.tasks.table import probing_tasks
 from minitl.tokenization import Tokenizer
 from tests.conftest import WORDS
 
@@ -45,7 +48,11 @@ def treebank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tiny: Path) -> Model:
-    return load_model(tiny, "backbone")
+    """Not as it was drawn: with the seed of its random twin it would be the same model."""
+    model = load_model(tiny, "backbone")
+    with torch.no_grad():
+        model.embeddings.token.weight.mul_(1.5)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +70,7 @@ def test_every_task_has_a_row_for_every_layer_beside_a_twin(report: Report) -> N
     assert [found.task.name for found in report.found] == ["pos", "tree"]
     assert pos.curve.layers == (0, 1, 2, 3)
     assert pos.twin is not None
+    assert pos.twin.loss != pos.curve.loss  # another model's
     assert pos.mixed is not None
     assert pos.code is None
     assert tree.mixed is None
@@ -90,13 +98,51 @@ def test_the_report_is_the_same_again_and_from_a_cache(
         probe(other, tokenizer, treebank, ["pos"], sentences=24, settings=kept)
 
 
+def test_two_corpora_of_one_data_set_are_kept_apart_and_layers_go_upwards(
+    model: Model, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """Tags are asked of all sentences, entities of those that have some: both are of the file's name."""
+    file = tmp_path / "mine.conll"
+    words = [("good", "O"), ("bad", "O"), ("fine", "O"), ("film", "B-thing"), ("hotel", "B-thing"), ("day", "B-time")]
+    sentences = [[one, words[0], two, words[i % 3]] for i in range(6) for one in words for two in words[i % 3 :]]
+    lines = ["\n".join(f"{word} {tag}" for word, tag in sentence) for sentence in sentences]
+    file.write_text("\n\n".join(lines), encoding="utf-8")
+    kept = Settings(seeds=1, code=False, twin=False, mix=False, layers=(3, 1), cache=tmp_path / "kept")
+    found = probe(model, tokenizer, file, ["tags", "entities"], sentences=24, settings=kept).found
+    assert [one.curve.layers for one in found] == [(1, 3), (1, 3)]
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
 def test_a_model_beside_itself_has_not_changed(model: Model, tokenizer: Tokenizer, treebank: Path) -> None:
-    found = probe(model, tokenizer, treebank, ["pos"], sentences=24, before=model, settings=FEW)
+    settings = replace(FEW, twin=False, mix=False)
+    found = probe(model, tokenizer, treebank, ["pos"], sentences=24, before=model, settings=settings)
     assert found.alike is not None
     assert found.alike == pytest.approx((1, 1, 1, 1))
     (pos,) = found.found
     assert pos.before is not None
     assert pos.before.scores == pos.curve.scores
+
+
+def test_what_fine_tuning_changed_is_told(
+    model: Model, tokenizer: Tokenizer, treebank: Path, report: Report, tmp_path: Path
+) -> None:
+    """Before, all words of a text were alike."""
+    before = new_model(model.config.to_dict(), "backbone")
+    with torch.no_grad():
+        before.embeddings.token.weight.zero_()
+        before.embeddings.position.weight.zero_()
+    settings = replace(FEW, twin=False, mix=False)
+    found = probe(model, tokenizer, treebank, ["pos"], sentences=24, before=before, settings=settings)
+    assert found.alike is not None
+    assert max(found.alike) < 0.9
+    (pos,) = found.found
+    assert pos.before is not None
+    assert pos.curve.scores == report.found[0].curve.scores
+    gain = pos.curve.scores["accuracy"][0].mean - pos.before.scores["accuracy"][0].mean
+    assert gain > 0.1
+    page = write_report(found, tmp_path, {"command": "", "created": ""}).read_text(encoding="utf-8")
+    assert f"{gain * 100:+.1f}" in page
+    assert f'loss <data value="{pos.curve.loss[0] - pos.before.loss[0]!r}"' in page
 
 
 def test_tasks_of_ones_own_are_asked(model: Model, tokenizer: Tokenizer, report: Report) -> None:
@@ -116,10 +162,24 @@ def test_the_page_has_every_score_and_asks_nobody(report: Report, tmp_path: Path
         means = [one["mean"] for one in row["scores"][row["metric"]]]
         assert set(means) <= values
         assert means == [one.mean for one in found.curve.scores[row["metric"]]]
+    tree = report.found[1].curve
+    assert {one.mean for by in tree.scores.values() for one in by if math.isfinite(one.mean)} <= values
+    assert set(tree.chain.values()) <= values
+    selectivity = report.found[0].curve.selectivity
+    assert [one["mean"] for one in saved["tasks"][0]["selectivity"]] == [one.mean for one in selectivity]
     assert len(saved["guide"]) == 5
     assert all(claim["verdict"] in html for claim in saved["guide"])
     for picture in ("curves.png", "layers.png", "gravity.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_the_twin_came_to_is_recorded_beside_the_models_own(report: Report) -> None:
+    """In this treebank both know everything: so let the twin know half."""
+    pos, tree = report.found
+    half = {name: tuple(replace(one, mean=one.mean / 2) for one in by) for name, by in pos.curve.scores.items()}
+    row = record(replace(report, found=(replace(pos, twin=replace(pos.curve, scores=half)), tree)))["tasks"][0]
+    own = [one["mean"] for one in row["scores"]["accuracy"]]
+    assert [one["mean"] for one in row["twin"]["scores"]["accuracy"]] == [mean / 2 for mean in own]
 
 
 def test_what_cannot_be_asked_is_refused(model: Model, tokenizer: Tokenizer, treebank: Path) -> None:
@@ -135,6 +195,20 @@ def test_what_cannot_be_asked_is_refused(model: Model, tokenizer: Tokenizer, tre
         Settings(seeds=0)
     with pytest.raises(InputError, match="give its tokenizer"):
         probe(model, None, treebank, ["pos"], sentences=24)
+
+
+def test_a_text_that_cannot_be_read_is_told_before_any_probe_is_trained(
+    model: Model, tokenizer: Tokenizer, treebank: Path, tmp_path: Path
+) -> None:
+    long = tmp_path / "long.conllu"
+    words = "".join(f"{i}\tgood\t_\tADJ\t_\t_\t1\tdep\t_\t_\n" for i in range(6, 42))
+    sentences = treebank.read_text(encoding="utf-8").split("\n\n")
+    long.write_text("\n\n".join(f"{sentence}\n{words}" for sentence in sentences if sentence), encoding="utf-8")
+    tasks = [*probing_tasks(["pos"], treebank, sentences=24), *probing_tasks(["pos"], long, sentences=24)]
+    told: list[str] = []
+    with pytest.raises(DataError, match=r"long.conllu, text 0: cannot be read: it has 43 tokens"):
+        probe(model, tokenizer, tasks=tasks, settings=FEW, progress=told.append)
+    assert not told
 
 
 def test_the_verb_writes_a_report(

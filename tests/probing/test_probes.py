@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minitl.probing.mixing import Mixed, Mixture
+from minitl.probing.mixing import HASTE, Mixed, Mixture
 from minitl.probing.probes import MLP, Linear, Sizes, Span
 
 QUESTIONS, LAYERS, SEEDS, BATCH, SIZE, CLASSES = 2, 3, 2, 5, 4, 3
@@ -75,7 +75,7 @@ def test_mixed_probes_read_the_mix_of_the_layers_up_to_theirs(probe, cumulative)
     outputs = mixed(parameters, x, real)
     for (q, row, s), p in alone:
         last = row if cumulative else LAYERS - 1
-        shares = p["mix.share"][: last + 1].softmax(0)
+        shares = (HASTE * p["mix.share"][: last + 1]).softmax(0)
         mix = p["mix.gamma"] * sum(share * x[layer, s] for layer, share in enumerate(shares))
         for i in range(BATCH):
             if probe.reads == "pooled":

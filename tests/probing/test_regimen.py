@@ -124,6 +124,25 @@ def test_few_examples_are_passed_over_several_times_a_round():
     assert calls == [turn for turn in range(6) for _ in learner.seeds]  # 24 examples take three passes of ten
 
 
+def test_each_seed_meets_the_examples_in_an_order_of_its_own():
+    met = []
+    learner = learner_of(Linear())
+    losses = LabelledLearner.losses
+
+    def watched(parameters, part, indices):
+        if part == "train":
+            met.append(indices)
+        return losses(learner, parameters, part, indices)
+
+    object.__setattr__(learner, "losses", watched)
+    train(learner, Regimen(rounds=1, round_steps=5, batch_size=40))
+    first, second = met[:2]
+    assert first.shape == (3, 40)
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], second[0])
+    assert first.sort(-1).values.tolist() == [list(range(40))] * 3
+
+
 def test_a_loss_that_is_not_finite_is_told():
     learner = learner_of(Linear(), spread=torch.inf)
     with pytest.raises(Diverged, match="validation loss is not finite after round 1"):

@@ -260,6 +260,22 @@ def test_a_text_beyond_the_positions_is_named_or_skipped_and_counted(pieces):
     torch.testing.assert_close(found.words(torch.tensor([21, 22])), alone.words(torch.arange(2)), rtol=1e-5, atol=1e-6)
 
 
+def test_a_decoders_start_takes_a_position(pieces):
+    config = {
+        "model_type": "bart", "vocab_size": 24, "d_model": 8, "encoder_layers": 1, "decoder_layers": 1,
+        "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8,
+        "max_position_embeddings": 16, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
+        "decoder_start_token_id": 2,
+    }  # fmt: skip
+    fits, full = Corpus("fits", (("a",) * 13,)), Corpus("full", (("a",) * 14,))  # and two special tokens
+    model = new_model(config)
+    represent(TransformerReader(model, pieces, "encoder"), full)
+    reader = TransformerReader(model, pieces, "decoder")
+    represent(reader, fits)
+    with pytest.raises(DataError, match="it has 16 tokens, and the model positions for 15"):
+        represent(reader, full)
+
+
 def test_a_word_without_a_token_is_named(pieces):
     corpus = Corpus("strange", (("good", "film"), ("a", "\u200b", "food"), ()))
     with pytest.raises(DataError, match=r"text 1: .* no token of its word 1, '\\u200b', nor can 1 others"):

@@ -116,6 +116,18 @@ def test_two_places_show_whether_they_agree():
         assert sweep(representations, task, probe, regimen=QUICK).scores["accuracy"][0].mean > 0.97
 
 
+def test_words_of_one_text_are_drawn_together():
+    """Of a text all are right or all are wrong, so as much is known as from one of each."""
+    labels = torch.randint(2, (120,)).repeat_interleave(5)
+    words = torch.randn(1, 120, 2).repeat_interleave(5, dim=1)
+    representations = representations_of(words, LENGTHS)
+    (one,) = sweep(representations, word_task(representations.corpus, labels), regimen=QUICK, seeds=(0,)).scores[
+        "accuracy"
+    ]
+    deviation = (one.mean * (1 - one.mean) / 24) ** 0.5  # 24 texts of the test part, which have 120 words
+    assert one.high - one.low == pytest.approx(2 * 1.96 * deviation, rel=0.15)
+
+
 def test_texts_are_probed_by_their_vectors():
     classes = torch.randint(2, (120,))
     words = torch.randn(1, N, HIDDEN)
@@ -141,11 +153,27 @@ def test_a_mix_weighs_the_layer_that_knows(labels):
     assert ((curve.mixture.expected_layer(curve.layers) - 2).abs() < 0.5).all()
 
 
+def test_a_mix_comes_to_the_layer_that_knows_before_its_probe_is_done(labels):
+    """As it is trained unless somebody says otherwise."""
+    representations = representations_of(planted(labels, layer=2, layers=4), LENGTHS)
+    curve = sweep(representations, word_task(representations.corpus, labels, CLASSES), Mixed(Linear()), seeds=(0,))
+    assert curve.mixture.shares[0, 2] > 0.95
+
+
 def test_the_commonest_class_is_told():
     labels = (torch.arange(N) % 4 == 0).long()
     representations = representations_of(torch.randn(1, N, HIDDEN), LENGTHS)
     curve = sweep(representations, word_task(representations.corpus, labels), regimen=QUICK, seeds=(0,))
     assert curve.constant["accuracy"] == 0.75
+    rare = torch.cat((labels[:480], torch.ones(120).long()))  # of the test part it is the other one
+    curve = sweep(representations, word_task(representations.corpus, rare), regimen=QUICK, seeds=(0,))
+    assert curve.constant["accuracy"] == 0.0
+
+
+def test_the_mean_of_classes_counts_each_once():
+    labels = (torch.arange(N) % 4 == 0).long()
+    representations = representations_of(torch.randn(1, N, HIDDEN), LENGTHS)
+    curve = sweep(representations, word_task(representations.corpus, labels), regimen=QUICK, seeds=(0,))
     assert curve.constant["macro-f1"] == pytest.approx((2 * 0.75 / 1.75) / 2)
 
 

@@ -69,5 +69,10 @@ def test_attachment_counts_edges_and_correlations_lengths():
     assert spearman(scores, weights).draws[0].tolist() == [pytest.approx(0.25), pytest.approx(0.5)]
 
 
+def test_correlations_are_of_texts_of_5_to_50_words():
+    scores = [text_score(n, 0, 1, correlation) for n, correlation in ((4, 1.0), (5, 0.1), (50, 0.3), (51, 1.0))]
+    assert float(spearman(scores, torch.ones(1, 4)).values) == pytest.approx(0.2)
+
+
 def test_texts_too_short_for_a_correlation_have_none():
     assert spearman([text_score(3, 1, 2, 1.0)], draw_weights(1, draws=2)).values.isnan().all()

@@ -1,0 +1,31 @@
+"""The README's table of what each layer knows, from a result made by hand."""
+
+from typing import Any
+
+from benchmarks.layers import markdown
+
+
+def estimates(*means: float) -> list[dict[str, float]]:
+    return [{"mean": mean, "deviation": 0.01, "low": mean - 0.02, "high": mean + 0.02} for mean in means]
+
+
+def test_a_task_has_a_row_with_its_best_layer_in_bold_and_what_it_is_held_against() -> None:
+    task: dict[str, Any] = {
+        "title": "part of speech", "metric": "accuracy", "layers": [0, 1, 2], "best": 1,
+        "scores": {"accuracy": estimates(0.8, 0.9, 0.85)}, "without_vectors": 0.2,
+        "twin": {"best": 2, "scores": {"accuracy": estimates(0.7, 0.6, 0.65)}},
+        "selectivity": estimates(0.1, 0.3, 0.2), "mixture": {"centre_of_gravity": {"mean": 1.23}},
+    }  # fmt: skip
+    bare = {**task, "title": "tree", "metric": "uuas", "scores": {"uuas": estimates(0.5, 0.6, 0.4)}, "twin": None}
+    results = {
+        "tasks": [task, {**bare, "selectivity": None, "mixture": None}],
+        "guide": [{"says": "Layers 1–3", "measured": "best at layer 1", "verdict": "holds", "rule": "a rule"}],
+        "seeds": [0, 1, 2], "seconds": 90.0, "run": {"cpu": "a processor", "created": "2026-01-02T03:04:05"},
+    }  # fmt: skip
+    table = markdown(results)
+    assert "| task | metric % | emb | 1 | 2 | random twin |" in table
+    assert "| part of speech | accuracy | 80.0 | **90.0** | 85.0 | 65.0 | 20.0 | 30.0 | 1.2 |" in table
+    assert "| tree | UUAS | 50.0 | **60.0** | 40.0 | – | 20.0 | – | – |" in table
+    assert "| Layers 1–3 | best at layer 1 | **holds** |" in table
+    assert "mean over 3 seeds" in table
+    assert "at most 4.0 points wide" in table
