@@ -1,12 +1,12 @@
 """What each layer of MiniLM knows, for the README: `python -m benchmarks.layers`
 
-    minitl.probe, every usual task ─► results/studies/layers.json, layers.png, curves.png, gravity.png
+    minitl.probe, six tasks, no twin, mixes or code lengths ─► seconds
+                  every usual task, with all of them        ─► results/studies/layers.json, layers-*.png
 
 Needs MINITL_ASSETS. The same as `minitl probe all-MiniLM-L6-v2 --skip-unreadable`, kept where the README finds it.
 """
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from benchmarks.protocol import RESULTS
@@ -21,6 +21,7 @@ from minitl.probing.record import record
 
 RESULT = RESULTS / "studies" / "layers.json"
 MODEL = "all-MiniLM-L6-v2"
+SWEEP = ("length", "suffix", "pos", "relation", "entities", "sentiment")  # what is timed
 METRICS = {"accuracy": "accuracy", "spearman": "Spearman's ρ", "uuas": "UUAS"}
 
 
@@ -33,14 +34,16 @@ def markdown(results: dict[str, Any]) -> str:
     lines += [_row(task) for task in results["tasks"]]
     lines += ["", "| the guide says | measured here | verdict |", "|---|---|---|"]
     lines += [f"| {claim['says']} | {claim['measured']} | **{claim['verdict']}** |" for claim in results["guide"]]
-    run = results["run"]
+    run, timed = results["run"], results["sweep"]
     widest = max(one["high"] - one["low"] for task in results["tasks"] for one in task["scores"][task["metric"]])
     lines += [
         "",
         f"Linear probes, mean over {len(results['seeds'])} seeds, on test examples of which 95% intervals are at most "
-        f"{widest * 100:.1f} points wide; the best layer is bold. The random twin is at its own best layer, "
-        "selectivity that of the model's best. `python -m benchmarks.layers`, "
-        f"{duration(results['seconds'])} on {run['cpu']}, {run['created'][:10]}.",
+        f"{widest * 100:.1f} points wide; the best layer, which validation chose, is bold. The random twin is at its own, "
+        "selectivity that of the model's. `python -m benchmarks.layers`, "
+        f"{duration(results['seconds'])} on {run['cpu']}, {run['created'][:10]}. A sweep of "
+        f"{len(timed['tasks'])} tasks with their control tasks ({', '.join(timed['tasks'])}; 2,000 sentences, 3 seeds, "
+        f"{results['model']['layers'] + 1} representations), reading included, takes {duration(timed['seconds'])}.",
     ]
     return "\n".join([*lines, ""])
 
@@ -69,16 +72,21 @@ def _twin(task: dict[str, Any]) -> float | None:
     return twin and float(twin["scores"][task["metric"]][task["layers"].index(twin["best"])]["mean"])
 
 
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
 def main() -> None:
-    report = probe(
-        load_model(MODEL, "backbone"), load_tokenizer(MODEL), settings=Settings(unreadable="skip"),
-        progress=lambda words: print(words, file=sys.stderr, flush=True),
-    )  # fmt: skip
+    model, tokenizer = load_model(MODEL, "backbone"), load_tokenizer(MODEL)
+    alone = Settings(unreadable="skip", twin=False, mix=False, code=False)
+    timed = probe(model, tokenizer, tasks=SWEEP, settings=alone, progress=_say)
+    report = probe(model, tokenizer, settings=Settings(unreadable="skip"), progress=_say)
     facts = run_facts(["python", "-m", "benchmarks.layers"])
-    write_json(RESULT, {**record(report), "run": facts})
+    sweep = {"tasks": [found.task.title for found in timed.found], "seconds": timed.seconds}
+    write_json(RESULT, {**record(report), "sweep": sweep, "run": facts})
     with drawing(picture=True):
         for name, draw in PICTURES.items():
-            png(draw(report), Path(RESULT.parent) / name.replace("layers", "layers-heat"))
+            png(draw(report), RESULT.parent / f"layers-{name.replace('layers', 'heat')}")
     print(RESULT)
 
 

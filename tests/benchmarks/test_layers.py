@@ -20,6 +20,7 @@ def test_a_task_has_a_row_with_its_best_layer_in_bold_and_what_it_is_held_agains
     results = {
         "tasks": [task, {**bare, "selectivity": None, "mixture": None}],
         "guide": [{"says": "Layers 1–3", "measured": "best at layer 1", "verdict": "holds", "rule": "a rule"}],
+        "sweep": {"tasks": ["a", "b"], "seconds": 95.6}, "model": {"layers": 2},
         "seeds": [0, 1, 2], "seconds": 90.0, "run": {"cpu": "a processor", "created": "2026-01-02T03:04:05"},
     }  # fmt: skip
     table = markdown(results)
@@ -28,4 +29,5 @@ def test_a_task_has_a_row_with_its_best_layer_in_bold_and_what_it_is_held_agains
     assert "| tree | UUAS | 50.0 | **60.0** | 40.0 | – | 20.0 | – | – |" in table
     assert "| Layers 1–3 | best at layer 1 | **holds** |" in table
     assert "mean over 3 seeds" in table
+    assert "A sweep of 2 tasks with their control tasks (a, b; 2,000 sentences, 3 seeds, 3 representations)" in table
     assert "at most 4.0 points wide" in table
