@@ -39,8 +39,8 @@ def markdown(results: dict[str, Any]) -> str:
     lines += [
         "",
         f"Linear probes, mean over {len(results['seeds'])} seeds, on test examples of which 95% intervals are at most "
-        f"{widest * 100:.1f} points wide; the best layer, which validation chose, is bold. The random twin is at its own, "
-        "selectivity that of the model's. `python -m benchmarks.layers`, "
+        f"{widest * 100:.1f} points wide; the best layer, which validation chose, is bold. The random twin is at its "
+        "own, selectivity that of the model's. `python -m benchmarks.layers`, "
         f"{duration(results['seconds'])} on {run['cpu']}, {run['created'][:10]}. A sweep of "
         f"{len(timed['tasks'])} tasks with their control tasks ({', '.join(timed['tasks'])}; 2,000 sentences, 3 seeds, "
         f"{results['model']['layers'] + 1} representations), reading included, takes {duration(timed['seconds'])}.",
