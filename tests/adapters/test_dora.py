@@ -67,11 +67,11 @@ def test_norms_without_the_product_equal_those_with_it(
     torch.manual_seed(seed)
     w, a, b = torch.randn(out, inn), torch.randn(r, inn), size * torch.randn(out, r)
     expected = (w.double() + scaling * (b.double() @ a.double())).norm(dim=1)
-    # Where W and s · BA cancel, or the terms of BA, what is left is small beside them: squares of sums of such terms are
-    # what the formula adds and takes away.
+    # Where W and s · BA cancel, or the terms of BA, what is left is small beside them: squares of sums of such terms
+    # are what the formula adds and takes away.
     scale = (w.double().abs() + abs(scaling) * (b.double().abs() @ a.double().abs())).norm(dim=1)
     squares = row_norms(w, a, b, scaling).double().square()
-    assert ((squares - expected.square()).abs() <= 1e-5 * scale.square().clamp(min=1e-30)).all()
+    assert ((squares - expected.square()).abs() <= 2e-6 * scale.square().clamp(min=1e-30)).all()
 
 
 def test_a_fresh_update_changes_nothing_and_its_magnitude_is_the_size_of_the_rows() -> None:
