@@ -10,46 +10,26 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 
 from benchmarks.protocol import Worker, compare, save
 from minitl import load_model, load_tokenizer
-from minitl.data import TaggedSentence
-from minitl.data.tagged import load_tagged
 from minitl.experiments.reproduce import bundled_checkpoint
 from minitl.probing.reading import TransformerReader
 from minitl.probing.representations import represent
-from minitl.probing.task import Corpus, Examples, Split, Task
+from minitl.probing.task import Task
+from minitl.probing.tasks import probing_tasks
 from minitl.probing.vectors import pooled
 
-SENTENCES: dict[Split, int] = {"train": 500, "validation": 100}
+SENTENCES = 500  # to train on, and a quarter as many to end by
 SIDES = ("minitl", "PyTorch, one by one", "scikit-learn, one by one")
 PROBES = {"linear": "softmax regression", "mlp": "64 hidden units"}
 
 
-def parts_of_speech() -> Task:
-    """Every word of the first sentences, and its tag."""
-    data = load_tagged("ud-en")
-    tags = data.label_names or []
-    parts: dict[Split, list[TaggedSentence]] = {
-        "train": data.train[: SENTENCES["train"]],
-        "validation": data.validation[: SENTENCES["validation"]],
-    }
-    splits: dict[Split, Examples] = {}
-    begin = 0
-    for split, sentences in parts.items():
-        labels = torch.tensor([tags.index(tag) for sentence in sentences for tag in sentence.tags or ()])
-        at = torch.arange(begin, begin + len(labels))
-        splits[split] = Examples(torch.stack((at, at + 1), dim=-1)[:, None], labels)
-        begin += len(labels)
-    corpus = Corpus("EWT", tuple(tuple(sentence.words) for part in parts.values() for sentence in part))
-    return Task("pos", "part of speech", "syntax", corpus, "words", tuple(tags), splits)
-
-
 def write_features(path: Path) -> int:
     """The standardised vectors [layers, words, hidden] and the labels of both parts; how many probes' examples."""
-    model, task = bundled_checkpoint(), parts_of_speech()
+    model, (task,) = bundled_checkpoint(), probing_tasks(["pos"], sentences=SENTENCES)
+    assert isinstance(task, Task)
     reader = TransformerReader(load_model(model, "backbone"), load_tokenizer(model))
     vectors = pooled(represent(reader, task.corpus, unreadable="skip"), task, task.splits, slice(None))
     tensors = {f"{split}.x": one.values for split, one in vectors.items()}

@@ -130,9 +130,8 @@ class Trace:
 
     def _seen(self, name: str, x: Tensor, line: str | None = None) -> Tensor:
         for change in self._changes.get(name, ()):
-            changed = change(
-                x.clone()
-            )  # written into, x would change for those that have it already, and not be missed
+            # A copy: written into, x would change for those that have it already, and the change not be noticed.
+            changed = change(x.clone())
             if not isinstance(changed, Tensor) or changed.shape != x.shape:
                 got = list(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
                 raise InputError(f"{name}: a change must give a tensor of the shape {list(x.shape)}, got {got}")

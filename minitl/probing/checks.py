@@ -1,6 +1,5 @@
 """What a task must be before a probe is trained on it, and which of its examples have vectors."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -104,9 +103,3 @@ def texts_of(task: Task, spans: Tensor) -> Tensor:
 
 def _text_of(corpus: Corpus, words: Tensor) -> Tensor:
     return torch.searchsorted(corpus.starts, words.contiguous(), right=True) - 1
-
-
-def label_counts(task: Task, splits: Mapping[Split, Examples]) -> Tensor:
-    """How often each class occurs in the training split: [classes]."""
-    assert task.labels is not None
-    return torch.bincount(splits["train"].labels.long(), minlength=len(task.labels))

@@ -66,7 +66,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Report:
-    """What `probe` returns; `minitl.probing.report` writes it as a page, as JSON and as pictures.
+    """What `probe` returns; `minitl.probing.page` writes it as a page, as JSON and as pictures.
 
     source, family   of the model
     depth, hidden    its layers, embeddings not counted, and the size of a vector

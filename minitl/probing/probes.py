@@ -13,7 +13,7 @@ a processor's registers, and not numbers of classes, which seldom do. A CPU take
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -79,17 +79,24 @@ def new_linear(parameters: Parameters, name: str, into: int, out: int, generator
     parameters[f"{name}.bias"] = torch.zeros(out)
 
 
-@dataclass(frozen=True)
-class Linear:
-    """W x + b: softmax regression, or ridge regression of a score. What it finds is there to be read off."""
-
-    reads: Literal["pooled"] = "pooled"
+class OfEachLayer:
+    """What probes have alike that read one layer each."""
 
     def rows(self, layers: int) -> int:
         return layers
 
-    def kept(self, rows: Tensor, layers: int) -> tuple[Probe, Tensor | None]:  # noqa: ARG002
+    def kept(self: "P", rows: Tensor, layers: int) -> "tuple[P, Tensor | None]":  # noqa: ARG002
         return self, rows
+
+
+P = TypeVar("P", bound=OfEachLayer)
+
+
+@dataclass(frozen=True)
+class Linear(OfEachLayer):
+    """W x + b: softmax regression, or ridge regression of a score. What it finds is there to be read off."""
+
+    reads: Literal["pooled"] = "pooled"
 
     def new(self, sizes: Sizes, generator: Generator) -> Parameters:
         parameters: Parameters = {}
@@ -101,17 +108,11 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class MLP:
+class MLP(OfEachLayer):
     """W relu(V x + a) + b with `width` hidden units: also finds what is there in a more entangled way."""
 
     width: int = 64
     reads: Literal["pooled"] = "pooled"
-
-    def rows(self, layers: int) -> int:
-        return layers
-
-    def kept(self, rows: Tensor, layers: int) -> tuple[Probe, Tensor | None]:  # noqa: ARG002
-        return self, rows
 
     def new(self, sizes: Sizes, generator: Generator) -> Parameters:
         parameters: Parameters = {}
@@ -124,7 +125,7 @@ class MLP:
 
 
 @dataclass(frozen=True)
-class Span:
+class Span(OfEachLayer):
     """The edge probe (Tenney et al. 2019a, arXiv:1905.06316, section 3), for one place or two.
 
         e = P x                            each vector of a place, projected to `width`
@@ -136,12 +137,6 @@ class Span:
 
     width: int = 64
     reads: Literal["spanned"] = "spanned"
-
-    def rows(self, layers: int) -> int:
-        return layers
-
-    def kept(self, rows: Tensor, layers: int) -> tuple[Probe, Tensor | None]:  # noqa: ARG002
-        return self, rows
 
     def new(self, sizes: Sizes, generator: Generator) -> Parameters:
         parameters: Parameters = {}

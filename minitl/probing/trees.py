@@ -7,6 +7,7 @@ depth the number of edges to the root (Hewitt & Manning 2019, N19-1419, sections
 import numpy as np
 import numpy.typing as npt
 
+from minitl.data.treebank import depths
 from minitl.errors import DataError
 
 Integers = npt.NDArray[np.int64]
@@ -20,15 +21,10 @@ def depths_of(heads: Integers, where: str = "a tree") -> Integers:
         raise DataError(f"{where}: {len(roots)} roots among {len(heads)} words, expected one")
     if (heads >= len(heads)).any():
         raise DataError(f"{where}: a word hangs on word {heads.max()}, and there are {len(heads)}")
-    depths = np.full(len(heads), -1)
-    depths[roots] = 0
-    depth = 0
-    while (depths == depth).any():  # those that hang on the words of this depth
-        depths[(heads >= 0) & (depths[heads] == depth) & (depths < 0)] = depth + 1
-        depth += 1
-    if (depths < 0).any():
-        raise DataError(f"{where}: word {int(np.argmin(depths))} does not lead to the root: a circle")
-    return depths
+    found = np.array(depths(np.maximum(heads, -1).tolist()))
+    if (found < 0).any():
+        raise DataError(f"{where}: word {int(np.argmin(found))} does not lead to the root: a circle")
+    return found
 
 
 def distances_of(heads: Integers, where: str = "a tree") -> Integers:
