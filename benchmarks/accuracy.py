@@ -17,9 +17,10 @@ from typing import Any
 
 from benchmarks.protocol import RESULTS, ROOT, environment, machine, peers_python, versions
 from minitl.checkpoints.atomic import write_json
+from minitl.checkpoints.hub import bundled_checkpoint
 from minitl.data import Dataset, Example, load_dataset, sample
-from minitl.experiments.arms import arms_named
-from minitl.experiments.reproduce import SEARCH_SEEDS, bundled_checkpoint
+from minitl.experiments.study.arms import arms_named
+from minitl.experiments.study.reproduce import SEARCH_SEEDS
 
 STUDY = RESULTS / "studies" / "sst2.json"
 OURS_AND_THEIRS = {"full": "transformers", "lora": "PEFT"}

@@ -2,7 +2,7 @@
 
 The models stand on the meta device, where tensors have shapes and no content. A file's size is that of the
 adapter_model.safetensors that `save_adapter` would write, header included; the two small files beside it are not
-counted. What the guide (see `minitl.experiments.claims`) says of such sizes is judged by the same numbers.
+counted. What the guide (see `minitl.experiments.study.claims`) says of such sizes is judged by the same numbers.
 """
 
 import json

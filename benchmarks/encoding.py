@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.protocol import Worker, compared, peers_python, save, take_turns
+from minitl.checkpoints.hub import bundled_checkpoint
 from minitl.data import load_dataset
-from minitl.experiments.reproduce import bundled_checkpoint
 
 ROWS = {  # what is compared: ours first
     "float32": ("minitl", "sentence-transformers"),

@@ -4,7 +4,7 @@ Arithmetic of a full step of MiniLM on 32 × 64 tokens: about 130 GFLOP; of a Lo
 """
 
 from benchmarks.protocol import Worker, compare, peers_python, save
-from minitl.experiments.reproduce import bundled_checkpoint
+from minitl.checkpoints.hub import bundled_checkpoint
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.decoding import GPT2_SMALL
 from benchmarks.protocol import Worker, compare, peers_python, save
-from minitl.experiments.reproduce import bundled_checkpoint
+from minitl.checkpoints.hub import bundled_checkpoint
 from minitl.models.loading import new_model, save_model
 
 

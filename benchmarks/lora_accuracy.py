@@ -21,9 +21,9 @@ from benchmarks.protocol import machine, versions
 from benchmarks.workers.fine_tune import weights_type
 from minitl import fit, load_dataset, load_model, load_tokenizer
 from minitl.checkpoints.atomic import write_json
+from minitl.checkpoints.hub import bundled_checkpoint
 from minitl.data import Dataset, sample
-from minitl.experiments.arms import LORA
-from minitl.experiments.reproduce import bundled_checkpoint
+from minitl.experiments.study.arms import LORA
 from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.training import Settings, evaluate
 

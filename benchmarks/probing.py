@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from benchmarks.protocol import Worker, compare, save
 from minitl import load_model, load_tokenizer
-from minitl.experiments.reproduce import bundled_checkpoint
+from minitl.checkpoints.hub import bundled_checkpoint
 from minitl.probing.reading import TransformerReader
 from minitl.probing.representations import represent
 from minitl.probing.task import Task

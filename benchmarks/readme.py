@@ -27,7 +27,8 @@ from benchmarks import adapter_sizes, layers
 from benchmarks.lora.report import table
 from benchmarks.protocol import RESULTS, ROOT
 from benchmarks.table import markdown, result_files
-from minitl.experiments.summary import Measured, read_study
+from minitl.experiments.statistics import Measured
+from minitl.experiments.study.summary import read_study
 from minitl.pages.formats import MISSING, duration, megabytes, percent, rate, share_trained, with_spread
 
 README = ROOT / "README.md"

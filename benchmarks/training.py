@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.protocol import Worker, compare, peers_python, save
 from benchmarks.workers.learn_epoch import EXAMPLES
-from minitl.experiments.reproduce import bundled_checkpoint
+from minitl.checkpoints.hub import bundled_checkpoint
 
 CASES = [
     ("full", "float32"),

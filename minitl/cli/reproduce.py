@@ -12,7 +12,7 @@ from minitl.cli.progress import Bars
 from minitl.errors import Interrupted
 
 if TYPE_CHECKING:
-    from minitl.experiments.study import Run
+    from minitl.experiments.study.run import Run
     from minitl.training.log import Listener
 
 
@@ -57,8 +57,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from minitl.experiments.reproduce import Request, reproduce
-    from minitl.experiments.terminal import print_table
+    from minitl.experiments.study.reproduce import Request, reproduce
+    from minitl.experiments.study.terminal import print_table
 
     name = "demo" if args.data == "embedded" else Path(args.data).stem
     request = Request(

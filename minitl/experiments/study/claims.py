@@ -2,13 +2,14 @@
 
 "The guide" is the introduction to transfer learning in NLP that the study puts to the test. Each function takes the
 study and returns one `Claim`; `judge` lists them in the order of the report. Nothing is judged that was not run, and no
-difference smaller than its noise (`summary.noise`) counts for or against a claim.
+difference smaller than its noise (`statistics.noise`) counts for or against a claim.
 """
 
 import math
 from collections.abc import Callable
 
-from minitl.experiments.summary import SCRATCH, Arm, Measured, Study, interval, noise
+from minitl.experiments.statistics import Measured, interval, noise
+from minitl.experiments.study.summary import SCRATCH, Arm, Study
 from minitl.pages.claims import Claim, Verdict
 from minitl.pages.formats import duration, megabytes, percent, points
 

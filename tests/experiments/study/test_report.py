@@ -15,10 +15,11 @@ import pytest
 from rich.console import Console
 
 from minitl.errors import CheckpointError, InputError
-from minitl.experiments.claims import judge
-from minitl.experiments.report import headline, write_report
-from minitl.experiments.summary import Measured, interval, noise, read_study
-from minitl.experiments.terminal import print_table
+from minitl.experiments.statistics import Measured, interval, noise
+from minitl.experiments.study.claims import judge
+from minitl.experiments.study.report import headline, write_report
+from minitl.experiments.study.summary import read_study
+from minitl.experiments.study.terminal import print_table
 from minitl.pages.claims import Verdict
 
 HOSTILE = """<script>alert('x')</script> "quoted" & 'single' 🙂 \ud800 \x00 end"""

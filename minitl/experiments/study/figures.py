@@ -6,8 +6,9 @@ Wide and narrow drawings of one figure differ in size, not in content; the page 
 import math
 from typing import TYPE_CHECKING, Any
 
-from minitl.experiments.claims import SCRATCH_RANGE, TRANSFER_RANGE
-from minitl.experiments.summary import SCRATCH, Arm, Study, interval
+from minitl.experiments.statistics import interval
+from minitl.experiments.study.claims import SCRATCH_RANGE, TRANSFER_RANGE
+from minitl.experiments.study.summary import SCRATCH, Arm, Study
 from minitl.pages.drawing import BAND, COLOURS, INK, MARKERS, MUTED, PAPER, drawing, new_figure, svg
 
 if TYPE_CHECKING:

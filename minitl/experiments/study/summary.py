@@ -8,43 +8,19 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
 from typing import Any
 
 from minitl.errors import InputError
+from minitl.experiments.statistics import Measured
 from minitl.pages.formats import printable
 
 FORMAT = 1
 SCRATCH = "scratch"  # the one arm that transfers nothing
-CONFIDENCE = 0.95
 REQUIRED = {
     "model": ("source",),
     "data": ("name", "train", "validation", "test", "label_names"),
     "machine": ("cores", "threads"),
 }
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One quantity, measured once per seed. A seed without a finite value makes the mean NaN: it is not left out."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.values) if self.values else math.nan
-
-    @property
-    def spread(self) -> float:
-        """Sample standard deviation over seeds; NaN with fewer than two of them."""
-        return stdev(self.values) if len(self.values) > 1 and math.isfinite(self.mean) else math.nan
-
-    @property
-    def largest(self) -> float:
-        return max(self.values) if self.values and math.isfinite(self.mean) else math.nan
-
-    def __bool__(self) -> bool:
-        return math.isfinite(self.mean)
 
 
 @dataclass(frozen=True)
@@ -162,36 +138,3 @@ def _read_curve(points: Iterable[dict[str, Any]], arms: Iterable[Arm]) -> dict[s
 def _number(value: Any) -> float:
     """JSON has no NaN: what could not be measured arrives as null."""
     return math.nan if value is None else float(value)
-
-
-def interval(share: float, size: int) -> tuple[float, float]:
-    """The 95% interval of a share observed in `size` test examples (Wilson 1927), as (low, high)."""
-    if not math.isfinite(share) or size <= 0:
-        return math.nan, math.nan
-    z = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2)
-    centre = (share + z * z / (2 * size)) / (1 + z * z / size)
-    half = z / (1 + z * z / size) * math.sqrt(share * (1 - share) / size + z * z / (4 * size * size))
-    return centre - half, centre + half
-
-
-def noise(first: Measured, second: Measured, size: int, comparisons: int = 1) -> float:
-    """Half the width of the 95% interval of the difference of two mean accuracies, each on `size` test examples.
-
-    It adds the sampling of the test set, as if each had its own (an overestimate: the arms share one), and the spread
-    over seeds where there are several. Two or three seeds say little about their own spread: the quantile is Student's,
-    its degrees of freedom those of Welch (1947), infinite for the test set's share. `comparisons` widens it for the
-    best of several arms (Bonferroni). The variance of a share uses two successes and two failures more (Agresti &
-    Caffo 2000), so that 100% right is not free of noise.
-    """
-    from scipy.stats import t
-
-    variance = uncertainty = 0.0
-    for measured in (first, second):
-        share = (measured.mean * size + 2) / (size + 4)
-        variance += share * (1 - share) / size
-        if math.isfinite(measured.spread):
-            of_mean = measured.spread**2 / len(measured.values)
-            variance += of_mean
-            uncertainty += of_mean**2 / (len(measured.values) - 1)
-    freedom = variance**2 / uncertainty if uncertainty else math.inf
-    return float(t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), freedom)) * math.sqrt(variance)

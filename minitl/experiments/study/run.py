@@ -11,7 +11,7 @@ import torch
 
 from minitl.adapters import count_parameters, save_adapter
 from minitl.data import Dataset, Example, sample
-from minitl.experiments.arms import Arm
+from minitl.experiments.study.arms import Arm
 from minitl.models.base import Model
 from minitl.models.loading import load_model, new_model, save_model
 from minitl.tasks.sequence_classification import SequenceClassification

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from minitl.checkpoints import atomic
-from minitl.experiments import figures
-from minitl.experiments.claims import judge
-from minitl.experiments.summary import SCRATCH, Arm, Measured, Study, interval, noise, read_study
+from minitl.experiments.statistics import Measured, interval, noise
+from minitl.experiments.study import figures
+from minitl.experiments.study.claims import judge
+from minitl.experiments.study.summary import SCRATCH, Arm, Study, read_study
 from minitl.pages.claims import claim_list
 from minitl.pages.document import definitions, document, masthead, plot, section, spread_values, text, value
 from minitl.pages.formats import (
@@ -66,7 +67,7 @@ def render(study: Study) -> str:
         section("examples", "Where the regimes disagree", _examples(study)),
         section("setup", "What was run, and how to repeat it", _setup(study)),
     ]
-    style = resources.files("minitl.experiments").joinpath("report.css").read_text(encoding="utf-8")
+    style = resources.files("minitl.experiments.study").joinpath("report.css").read_text(encoding="utf-8")
     title = f"Transfer learning, measured: {study.results['name']}"
     footer = "Written by minitl from results.json, which lies beside this page."
     return document(title, _masthead(study), sections, footer, style)
