@@ -1,6 +1,7 @@
 """`minitl reproduce`: the study, its progress, its table and its report."""
 
 import argparse
+import contextlib
 import shlex
 import signal
 import sys
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from minitl.cli.options import command_to_go_on, quietly
 from minitl.cli.progress import Bars
-from minitl.errors import Interrupted
+from minitl.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minitl.experiments.study.run import Run
     from minitl.training.log import Listener
 
@@ -51,10 +54,67 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--restart", action="store_true", help="begin anew instead of going on with an unfinished study"
     )
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where studies are kept (default: runs)")
+    several = parser.add_argument_group("the guide's claims, one by one")
+    several.add_argument(
+        "--all", action="store_true", help="carry out every experiment, or what is left of them; hours"
+    )
+    several.add_argument("--only", nargs="+", metavar="EXPERIMENT", help="these experiments alone; --list names them")
+    several.add_argument("--list", action="store_true", help="name the experiments and what each puts to the test")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.list:
+        return _list()
+    if args.all or args.only:
+        return _run_experiments(args)
+    return _run_study(args)
+
+
+def _list() -> int:
+    from minitl.experiments.table import EXPERIMENTS
+
+    for one in EXPERIMENTS:
+        print(f"{one.name:<12} {one.title}")
+        for statement in one.statements:
+            print(f"{'':<12}   {statement.says}")
+    return 0
+
+
+def _run_experiments(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from minitl.experiments.reproduction import REPORT, experiments_named, reproduce_all
+
+    if args.all and args.only:
+        raise InputError("--all carries out every experiment, --only some of them: one of the two")
+    folder = args.out / (args.name or "all")
+    console = Console()
+
+    def say(words: str) -> None:
+        console.print(words, highlight=False, markup=False, soft_wrap=True)
+
+    with _kept_on_interruption(), Bars(console) as bars, quietly():
+        outcomes = reproduce_all(experiments_named(args.only), folder, ["minitl", *sys.argv[1:]], bars.training, say)
+    for outcome in outcomes:
+        for claim in outcome.claims:
+            say(f"{claim.verdict.value:<28} {claim.says} {claim.measured}")
+    say(f"Report: {folder / REPORT}")
+    return 0
+
+
+@contextlib.contextmanager
+def _kept_on_interruption() -> "Iterator[None]":
+    """Says, of work that is stopped, how it goes on."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as error:
+        signum = error.signum if isinstance(error, Interrupted) else signal.SIGINT
+        what = str(error) if isinstance(error, Interrupted) else "stopped"
+        raise Interrupted(f"{what}. Finished runs are kept; go on with: {command_to_go_on()}", signum) from error
+
+
+def _run_study(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from minitl.experiments.study.reproduce import Request, reproduce
@@ -76,14 +136,9 @@ def run(args: argparse.Namespace) -> int:
         command=shlex.join(["minitl", *sys.argv[1:]]),
     )
     console = Console()
-    try:
-        with Bars(console) as bars, quietly():
-            titles = _Titles(bars)
-            results, folder = reproduce(request, titles)
-    except (Interrupted, KeyboardInterrupt) as error:
-        signum = error.signum if isinstance(error, Interrupted) else signal.SIGINT
-        what = str(error) if isinstance(error, Interrupted) else "stopped"
-        raise Interrupted(f"{what}. Finished runs are kept; go on with: {command_to_go_on()}", signum) from error
+    with _kept_on_interruption(), Bars(console) as bars, quietly():
+        titles = _Titles(bars)
+        results, folder = reproduce(request, titles)
     console.print()
     if not titles.runs:
         console.print(f"finished on {results['created'][:10]}; --restart begins anew", highlight=False, soft_wrap=True)

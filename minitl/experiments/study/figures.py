@@ -4,15 +4,13 @@ Wide and narrow drawings of one figure differ in size, not in content; the page 
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from minitl.experiments.lines import Line, draw_line, name_ends
 from minitl.experiments.statistics import interval
 from minitl.experiments.study.claims import SCRATCH_RANGE, TRANSFER_RANGE
 from minitl.experiments.study.summary import SCRATCH, Arm, Study
 from minitl.pages.drawing import BAND, COLOURS, INK, MARKERS, MUTED, PAPER, drawing, new_figure, svg
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 ARM_ORDER = ("scratch", "frozen", "gradual", "lora", "full")
 MOST_POINTS = 400  # a longer loss curve is thinned: the page stays small, the eye sees no difference
@@ -63,15 +61,13 @@ def accuracy_by_labels(study: Study, narrow: bool = False) -> str:
     with drawing():
         figure, axes = new_figure(narrow, wide=(8.4, 4.3), small=(3.9, 3.7))
         counts = sorted({labels for by_labels in study.curve.values() for labels in by_labels})
-        ends: list[tuple[float, Arm, str]] = []
-        for arm in study.arms:
-            points = {n: found for n, found in study.curve.get(arm.name, {}).items() if found}
-            if not points:
-                continue
-            colour, marker = _look(study, arm)
-            _line_with_spread(axes, points, colour, marker)
-            if max(points) == counts[-1]:
-                ends.append((points[counts[-1]].mean * 100, arm, colour))
+        lines = [
+            Line(arm.short, points, colour_index(study, arm.name))
+            for arm in study.arms
+            if (points := {n: found for n, found in study.curve.get(arm.name, {}).items() if found})
+        ]
+        for line in lines:
+            draw_line(axes, line)
         axes.set_xscale("log")
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
         axes.minorticks_off()
@@ -87,7 +83,7 @@ def accuracy_by_labels(study: Study, narrow: bool = False) -> str:
             xycoords=axes.get_yaxis_transform(), textcoords="offset points", color=MUTED, fontsize=10,
         )  # fmt: skip
         if not narrow:
-            _name_line_ends(axes, ends, counts[-1])
+            name_ends(axes, [line for line in lines if line.last == counts[-1]])
         return svg(figure, "labels", narrow, _describe_curve(study))
 
 
@@ -122,46 +118,6 @@ def loss_curve(study: Study, arm: Arm) -> str:
 def has_losses(arm: Arm) -> bool:
     """Whether any run of the arm logged a finite loss, to draw."""
     return any(_finite(run.get(part), "epoch", "loss")[1] for run in arm.runs for part in ("curve", "validation"))
-
-
-def _line_with_spread(axes: "Axes", points: dict[int, Any], colour: str, marker: str) -> None:
-    counts = list(points)
-    means = [points[count].mean * 100 for count in counts]
-    spreads = [points[count].spread * 100 if math.isfinite(points[count].spread) else 0.0 for count in counts]
-    if any(spreads):
-        below = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
-        above = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
-        axes.fill_between(counts, below, above, color=colour, alpha=0.14, linewidth=0)
-        for count in counts:
-            values = [value * 100 for value in points[count].values]
-            axes.plot([count] * len(values), values, ".", color=colour, alpha=0.5, markersize=4)
-    axes.plot(
-        counts, means, f"-{marker}", color=colour, linewidth=2, markersize=7.5, markeredgecolor=PAPER, markeredgewidth=1
-    )
-
-
-def _name_line_ends(axes: "Axes", ends: list[tuple[float, Arm, str]], last: int) -> None:
-    """Write each arm's name at the end of its line, pushed apart where lines end close together."""
-    low, high = axes.get_ylim()
-    ends = sorted(ends, key=lambda end: end[0])
-    heights = _apart([height for height, _, _ in ends], gap=(high - low) * 0.062)
-    for height, (_, arm, colour) in zip(heights, ends, strict=True):
-        axes.annotate(
-            arm.short, (last, height), (11, 0), textcoords="offset points", va="center", color=colour,
-            fontweight="bold", annotation_clip=False,
-        )  # fmt: skip
-
-
-def _apart(heights: list[float], gap: float) -> list[float]:
-    """Ascending heights moved, each as little as its neighbours allow, until any two are about `gap` apart."""
-    heights = list(heights)
-    for _ in range(100):
-        for below in range(len(heights) - 1):
-            overlap = gap - (heights[below + 1] - heights[below])
-            if overlap > 0:
-                heights[below] -= overlap / 2
-                heights[below + 1] += overlap / 2
-    return heights
 
 
 def _look(study: Study, arm: Arm) -> tuple[str, str]:

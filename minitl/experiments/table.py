@@ -1,0 +1,6 @@
+"""Every experiment, in the order of the guide."""
+
+from minitl.experiments import labels
+from minitl.experiments.experiment import Experiment
+
+EXPERIMENTS: tuple[Experiment, ...] = (labels.EXPERIMENT,)

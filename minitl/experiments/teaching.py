@@ -1,0 +1,80 @@
+"""One training of an experiment, told as a recipe."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minitl.adapters import count_parameters
+from minitl.data import sample
+from minitl.experiments.experiment import here
+from minitl.models.loading import save_model
+from minitl.training import Listener, Result, evaluate, fit
+from minitl.training.beginning import Beginning, begin
+from minitl.training.recipe import Recipe, make_recipe
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A model that was taught, with what it began with."""
+
+    begun: Beginning
+    result: Result
+
+    def score(self, examples: Sequence[Any]) -> dict[str, float]:
+        """What the task's metric says of the examples."""
+        return evaluate(
+            self.begun.model, examples, task=self.begun.task, batch_size=self.begun.recipe.training.eval_batch_size
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What it took, as JSON."""
+        counted = count_parameters(self.begun.model)
+        return {
+            "validation": self.result.metrics,
+            "best_epoch": self.result.best_epoch,
+            "steps": self.result.steps,
+            "training_seconds": round(self.result.seconds, 2),
+            "peak_memory_bytes": self.result.peak_memory,
+            "trainable": counted.trainable,
+            "total": counted.total,
+        }
+
+    def save(self, folder: Path) -> None:
+        """The whole model with its tokenizer."""
+        save_model(self.begun.model, folder, self.begun.tokenizer)
+
+
+def recipe_of(values: Mapping[str, Any], folder: Path) -> Recipe:
+    """The checked recipe; InputError as of a recipe's file."""
+    return make_recipe({**values, "out": str(folder)}, "an experiment's recipe")
+
+
+def teach(
+    values: Mapping[str, Any], folder: Path, listener: Listener | None = None, labels: int | None = None
+) -> Taught:
+    """Carry out a recipe, or the rest of it, in `folder`.
+
+    values   as TOML has it, without `out`
+    labels   so many of the training examples, drawn by the training's seed; None = all
+
+    NotHere where its data or weights are not at hand.
+    """
+    recipe = recipe_of(values, folder)
+    begun = here(lambda: begin(recipe, anew=False))
+    train = begun.data.taught
+    if labels is not None:
+        train = sample(begun.data.train, labels, recipe.training.seed)
+    result = fit(
+        begun.model,
+        train,
+        begun.data.validation,
+        task=begun.task,
+        settings=begun.recipe.training,
+        strategy=recipe.learns,
+        folder=folder,
+        listener=listener,
+        resume=True,
+        replay=begun.replay,
+    )
+    return Taught(begun, result)
