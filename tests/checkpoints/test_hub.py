@@ -373,3 +373,12 @@ def test_what_a_package_carries_is_found_by_name_without_the_hub(minilm: Path, m
         assert resolve(name) == minilm
     with pytest.raises(CheckpointError):
         resolve("all-MiniLM-L6-v2", revision="v1")  # the package is of no revision
+
+
+def test_the_projects_own_checkpoints_are_found_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("minitl.checkpoints.hub.CHECKOUT", tmp_path)
+    with pytest.raises(CheckpointError, match=r"novels-gpt2: is not in .*minitl train recipes/novels_gpt2.toml"):
+        load_model("novels-gpt2")
+    save_model(new_model(TINY), tmp_path / "weights" / "novels-gpt2")
+    assert resolve("novels-gpt2") == tmp_path / "weights" / "novels-gpt2"
+    assert load_model("novels-gpt2").config.n_layer == 1
