@@ -26,6 +26,7 @@ def load_dataset(
     label: str | None = None,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.0,
+    examples: int | None = None,
     scores: bool = False,
     seed: int = 0,
     revision: str | None = None,
@@ -47,11 +48,12 @@ def load_dataset(
     numbers are no classes.
 
     A set without test split has `test_fraction` of its training split cut off, then one without validation split
-    `validation_fraction`, each stratified by class and drawn with `seed`; 0 cuts nothing.
+    `validation_fraction`, each stratified by class and drawn with `seed`; 0 cuts nothing. Of what remains to train on,
+    `examples` are drawn alike; None = all.
 
     Raises DataError when nothing is found (listing what was tried), when a file is damaged, empty or lacks a column,
-    or a label is missing, out of range or unknown; InputError on a fraction outside [0, 1) or a revision that nothing
-    can answer to.
+    or a label is missing, out of range or unknown; InputError on a fraction outside [0, 1), more examples than there
+    are, or a revision that nothing can answer to.
     """
     name = str(name)
     for which, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
@@ -65,6 +67,8 @@ def load_dataset(
         train, test = cut_off(train, test_fraction, seed)
     if not validation:
         train, validation = cut_off(train, validation_fraction, seed)
+    if examples is not None:
+        train = sample(train, examples, seed)
     return Dataset(name, origin, train, validation, test, names)
 
 

@@ -13,6 +13,10 @@ SPLIT_NAMES = {
 }
 
 
+class NotFound(DataError):
+    """There is no data set of that name, neither at a path nor under MINITL_ASSETS."""
+
+
 def find_files(
     name: str | Path, declared: Mapping[str, Mapping[str, str]], endings: Sequence[str], what: str
 ) -> tuple[dict[str, Path], str]:
@@ -22,7 +26,7 @@ def find_files(
     endings    of the files of a folder
     what       the set in words, for messages
 
-    A file is the training split. DataError lists what was tried.
+    A file is the training split. NotFound lists what was tried.
     """
     path = Path(name).expanduser()
     if path.exists():
@@ -38,7 +42,7 @@ def find_files(
         if not absent:
             return files, str(next(iter(files.values())).parent)
         tried = f"{absent[0]} is absent"
-    raise DataError(
+    raise NotFound(
         f"no {what} {str(name)!r} was found; tried: a file or folder of that name ({path.absolute()} is absent); "
         f"{VARIABLE} ({tried})"
     )

@@ -5,10 +5,11 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from minitl.data.columns import Columns, choose_columns
-from minitl.data.finding import SPLIT_NAMES
+from minitl.data.finding import SPLIT_NAMES, NotFound
 from minitl.data.stream import reason_of
 from minitl.data.tables import Table
 from minitl.errors import DataError
@@ -34,6 +35,13 @@ SHORT_NAMES: dict[str, HubSet] = {
     "sentence_polarity": HubSet("cornell-movie-review-data/rotten_tomatoes"),
     **{f"pawsx-{code}": HubSet("google-research-datasets/paws-x", code) for code in ("en", "de", "es", "fr")},
     **{f"stsb-{code}": HubSet("PhilipMay/stsb_multi_mt", code) for code in ("en", "de", "es", "fr")},
+    # Their test answers are not published: the development set is the test set.
+    **{
+        name: HubSet(f"rajpurkar/{name}", splits={"train": "train", "test": "validation"})
+        for name in ("squad", "squad_v2")
+    },
+    "conll2003": HubSet("lhoestq/conll2003"),
+    "cnn_dailymail": HubSet("abisee/cnn_dailymail", "3.0.0"),
 }
 
 
@@ -53,6 +61,22 @@ def fetch(source: HubSet, revision: str | None) -> Any:
         return datasets.load_dataset(source.id, source.config, revision=revision)
     except Exception as error:
         return f"the hub ({source.id}: {reason_of(error)})"
+
+
+def fetch_splits(name: str | Path, absent: NotFound) -> tuple[dict[str, Any], str]:
+    """The splits of a set that is nowhere but on the hub, each a `datasets.Dataset`, and its origin.
+
+    `name` is a short name or has the owner before a slash: what has neither, more likely a typing error, is not asked
+    for. DataError where the hub does not have it either: what `absent` says, and why.
+    """
+    source = hub_set(str(name)) if str(name) in SHORT_NAMES or "/" in str(name) else None
+    if source is None:
+        raise absent
+    fetched = fetch(source, None)
+    if isinstance(fetched, str):
+        raise DataError(f"{absent}; {fetched}")
+    splits = {split: fetched[theirs] for split, theirs in _split_names(source, list(fetched)).items()}
+    return splits, f"hub:{source.id}@{_fetched_revision(next(iter(splits.values())))}"
 
 
 def read_hub(

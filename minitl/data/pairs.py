@@ -7,11 +7,13 @@ train.jsonl             a table, a pair a row
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from minitl.data.assets import VARIABLE, assets_folder
 from minitl.data.columns import Columns, records
 from minitl.data.examples import Dataset, Example
-from minitl.data.finding import SPLIT_NAMES, find_files
+from minitl.data.finding import SPLIT_NAMES, NotFound, find_files
+from minitl.data.hub import fetch_splits
 from minitl.data.splits import cut_off
 from minitl.data.stream_files import load_stream
 from minitl.data.tables import READERS, Table, read_table, read_text
@@ -42,7 +44,8 @@ def load_pairs(
 
     A folder of aligned files named train, validation (or dev, valid, val) and test, whose endings `text` and `pair`
     name; a .jsonl, .csv, .tsv or .parquet file or a folder of such, of which they name columns (left out, a table's
-    only two); or a set of MINITL_ASSETS: multi30k, with the languages en, de and fr, and the summaries of `TABLES`.
+    only two); a set of MINITL_ASSETS: multi30k, with the languages en, de and fr, and the summaries of `TABLES`; or one
+    on the hub, "ID" or "ID:CONFIG", where a column within a column has both names: "translation.de".
 
     Without test split `test_fraction` of the training split is cut off, then without validation split
     `validation_fraction`, drawn with `seed`. Pairs of which a side is empty are left out, which is announced. With
@@ -126,13 +129,26 @@ def _lines(path: Path) -> list[str]:
 
 
 def _read_tables(name: str | Path, text: str | None, pair: str | None) -> tuple[dict[str, Pairs], str]:
-    files, origin = find_files(name, {**ALIGNED, **TABLES}, list(READERS), "set of pairs")
+    try:
+        files, origin = find_files(name, {**ALIGNED, **TABLES}, list(READERS), "set of pairs")
+    except NotFound as absent:
+        fetched, origin = fetch_splits(name, absent)
+        return {
+            split: _of_table(_of_rows(rows, f"{origin}, {split}"), text, pair) for split, rows in fetched.items()
+        }, origin
     splits = {}
     for split, path in files.items():
         splits[split] = _of_table(read_table(path), text, pair)
     if not Path(name).expanduser().exists():
         splits = {"train": splits["train"][:-TEST_ROWS], "test": splits["train"][-TEST_ROWS:]}
     return splits, origin
+
+
+def _of_rows(rows: Any, source: str) -> Table:
+    content = rows.flatten().to_list()
+    return Table(
+        source, list(content[0]) if content else [], content, [f"{source}, row {i + 1}" for i in range(len(content))]
+    )
 
 
 def _of_table(table: Table, text: str | None, pair: str | None) -> Pairs:

@@ -1,4 +1,4 @@
-"""Questions on a text that holds the answer, or does not: files in SQuAD's format, by name or path.
+"""Questions on a text that holds the answer, or does not: in SQuAD's format, files or rows of a set on the hub.
 
     {"data": [{"paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "is_impossible": false,
                                                       "answers": [{"text": …, "answer_start": 17}]}]}]}]}
@@ -12,7 +12,8 @@ from typing import Any
 
 from minitl.checkpoints.weights import read_json
 from minitl.data.examples import Dataset, Question
-from minitl.data.finding import find_files
+from minitl.data.finding import NotFound, find_files
+from minitl.data.hub import fetch_splits
 from minitl.data.splits import cut_off
 from minitl.errors import DataError, InputError
 
@@ -33,15 +34,20 @@ def load_questions(
     """Find the questions `name` and load all of them.
 
     A .json file, which becomes the training split, a folder with files named train, validation (dev, valid, val) and
-    test, or a set known by name under the folder that MINITL_ASSETS names (`QUESTIONS`).
+    test, a set known by name under the folder that MINITL_ASSETS names (`QUESTIONS`), or one on the hub, "ID" or
+    "ID:CONFIG", with the columns of `squad`.
 
     A training split without test has `test_fraction` cut off, then one without validation `validation_fraction`, drawn
     with `seed`: by texts, so that no text is in two splits.
 
     DataError: nothing is found (listing what was tried), a file is damaged or empty, or an answer is not at its offset.
     """
-    paths, origin = find_files(name, QUESTIONS, (".json",), "set of questions")
-    splits = {split: list(_questions(path)) for split, path in paths.items()}
+    try:
+        paths, origin = find_files(name, QUESTIONS, (".json",), "set of questions")
+        splits = {split: list(_questions(path)) for split, path in paths.items()}
+    except NotFound as absent:
+        fetched, origin = fetch_splits(name, absent)
+        splits = {split: list(_rows(rows, f"{origin}, {split}")) for split, rows in fetched.items()}
     train, validation, test = (splits.get(split, []) for split in ("train", "validation", "test"))
     if not test:
         train, test = _cut_by_context(train, test_fraction, seed)
@@ -61,6 +67,18 @@ def _questions(path: Path) -> Iterator[Question]:
                 yield _question(entry, context, place)
     if not count:
         raise DataError(f"{path}: the data set is empty: it has no questions")
+
+
+def _rows(rows: Any, where: str) -> Iterator[Question]:
+    """The questions of a split on the hub, whose answers stand in two lists; no answer in them: none is in the text."""
+    for number, row in enumerate(rows, start=1):
+        place = f"{where}, row {number}"
+        answers = row.get("answers")
+        if not isinstance(answers, dict) or {"text", "answer_start"} - answers.keys():
+            raise DataError(f"{place}: expected a column 'answers' of 'text' and 'answer_start'")
+        pairs = zip(answers["text"], answers["answer_start"], strict=True)
+        told = [{"text": text, "answer_start": start} for text, start in pairs]
+        yield _question({**row, "answers": told}, _string(row, "context", place), place)
 
 
 def _question(entry: Any, context: str, place: str) -> Question:

@@ -22,12 +22,14 @@ class Texts:
     text: str | None = None
     pair: str | None = None
     label: str | None = None
+    examples: int | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         not_empty(source=self.source, text=self.text, pair=self.pair, label=self.label)
         below_one(validation_fraction=self.validation_fraction, test_fraction=self.test_fraction)
+        at_least(1, examples=self.examples)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from minitl import load_model, load_tokenizer, new_model
+from minitl.checkpoints.hub import HUB_ID, full_name
+from minitl.data.hub import hub_set
 from minitl.errors import DataError, InputError
 from minitl.training.beginning import begin
 from minitl.training.recipe import make_recipe, read_recipe
@@ -123,6 +125,37 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_of_the_project_are_whole(path: Path) -> None:
     assert read_recipe(path).out == f"runs/{path.stem}"
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES / "hub").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_for_a_connected_machine_name_weights_and_data_of_the_hub(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.out == f"runs/{path.stem}"
+    assert HUB_ID.fullmatch(full_name(str(recipe.model.source)))
+    assert hub_set(recipe.data.source) is not None
+
+
+def test_the_readme_counts_the_lines_of_the_guide_s_examples_as_they_are() -> None:
+    readme = (RECIPES.parent / "README.md").read_text(encoding="utf-8")
+    for name in ("imdb", "imdb_gpt2_lora", "conll2003"):
+        lines = (RECIPES / "hub" / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+        count = sum(bool(line.strip()) and not line.startswith("#") for line in lines)
+        assert f"[`{name}.toml`](recipes/hub/{name}.toml) | {count} |" in readme
+
+
+def test_the_guide_s_examples_have_its_hyper_parameters() -> None:
+    imdb, lora, ner = (read_recipe(RECIPES / "hub" / f"{n}.toml") for n in ("imdb", "imdb_gpt2_lora", "conll2003"))
+    taught = imdb.training
+    assert (imdb.model.source, imdb.data.examples, imdb.options.max_length) == ("bert-base-uncased", 2000, 256)
+    assert (taught.learning_rate, taught.batch_size, taught.epochs) == (2e-5, 16, 3)
+    assert (taught.weight_decay, taught.warmup, taught.schedule, taught.seed) == (0.01, 0.1, "linear", 42)
+    adapter = lora.learns.lora
+    assert adapter is not None
+    assert (lora.model.source, adapter.r, adapter.alpha, adapter.dropout) == ("gpt2", 16, 32, 0.1)
+    assert adapter.target_modules == ["c_attn", "c_proj"]
+    taught = ner.training
+    assert (ner.model.source, taught.learning_rate, taught.batch_size, taught.epochs) == ("roberta-base", 3e-5, 32, 4)
+    assert taught.weight_decay == 0.01
 
 
 @pytest.mark.parametrize("name", ["novels_bert", "novels_gpt2"])

@@ -37,6 +37,7 @@ OUT_OF_RANGE: dict[str, dict[str, list[Any]]] = {
     "Texts": {
         **dict.fromkeys(("source", "text", "pair", "label"), WORD),
         **dict.fromkeys(("validation_fraction", "test_fraction"), FRACTION),
+        "examples": COUNT,
     },
     "Sentences": {"source": WORD, "column": [*WORD, 0], "validation_fraction": FRACTION},
     "Questions": {"source": WORD, **dict.fromkeys(("validation_fraction", "test_fraction"), FRACTION)},
