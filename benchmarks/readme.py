@@ -10,6 +10,7 @@
     <!-- recipes -->            studies/recipes.json, runs of our own before and after
     <!-- sentiment -->          studies/controlled_sentiment.json
     <!-- layers -->             studies/layers.json
+    <!-- claims -->             reproduction/*.json
     <!-- adapters -->           the tables of benchmarks/results/adapter_sizes.json
     <!-- end -->                where a table ends
 
@@ -23,7 +24,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks import adapter_sizes, layers
+from benchmarks import adapter_sizes, layers, reproduction
 from benchmarks.lora.report import table
 from benchmarks.protocol import RESULTS, ROOT
 from benchmarks.table import markdown, result_files
@@ -35,7 +36,7 @@ README = ROOT / "README.md"
 STUDIES = RESULTS / "studies"
 BLOCK = re.compile(
     r"(<!-- (study: (?P<study>\S+)|time: (?P<time>\S+)|peers: (?P<peers>\S+)|(?P<lora>lora)"
-    r"|benchmarks|adapters|tasks|recipes|sentiment|layers) -->\n)"
+    r"|benchmarks|adapters|tasks|recipes|sentiment|layers|claims) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
@@ -303,6 +304,8 @@ def filled(page: str) -> str:
             body = sentiment_table(STUDIES / "controlled_sentiment.json")
         elif found[2] == "layers":
             body = layers.markdown(json.loads(layers.RESULT.read_text(encoding="utf-8")))
+        elif found[2] == "claims":
+            body = reproduction.markdown()
         elif found[2] == "adapters":
             body = adapter_table()
         else:

@@ -1,0 +1,39 @@
+"""The table of claims: from committed results alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import reproduction
+from benchmarks.reproduction import keep, markdown
+from minitl.experiments.table import EXPERIMENTS
+
+FIRST = EXPERIMENTS[0]
+
+
+def write(path: Path) -> None:
+    claim = {"says": "It holds | surely.", "measured": "75%", "verdict": "holds", "rule": "from 50%"}
+    results = {"model": "a model", "data": "some data", "seeds": 3}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"claims": [claim], "results": results}))
+
+
+def test_a_claim_is_a_row_and_what_has_no_result_is_said(tmp_path: Path) -> None:
+    assert f"Not run yet: {FIRST.title}" in markdown(tmp_path)
+    write(tmp_path / f"{FIRST.name}.json")
+    table = markdown(tmp_path)
+    assert "| It holds &#124; surely. | a model; some data; 3 seeds | 75% | **holds** |" in table
+    assert FIRST.title not in table
+
+
+def test_results_pictures_and_report_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, kept = tmp_path / "runs", tmp_path / "kept"
+    monkeypatch.setattr(reproduction, "RUNS", runs)
+    monkeypatch.setattr(reproduction, "KEPT", kept)
+    write(runs / "one" / "results.json")
+    (runs / "one" / "line.png").write_bytes(b"png")
+    (runs / "report.html").write_text("page")
+    keep(["one"])
+    assert sorted(path.name for path in kept.iterdir()) == ["one-line.png", "one.json", "report.html"]
+    assert json.loads((kept / "one.json").read_text())["claims"][0]["verdict"] == "holds"
