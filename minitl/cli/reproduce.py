@@ -97,8 +97,10 @@ def _run_experiments(args: argparse.Namespace) -> int:
     with _kept_on_interruption(), Bars(console) as bars, quietly():
         outcomes = reproduce_all(experiments_named(args.only), folder, ["minitl", *sys.argv[1:]], bars.training, say)
     for outcome in outcomes:
-        for claim in outcome.claims:
-            say(f"{claim.verdict.value:<28} {claim.says} {claim.measured}")
+        if outcome.why:
+            say(f"{outcome.experiment.name} cannot be judged here: {outcome.why}")
+        for claim in [] if outcome.why else outcome.claims:
+            say(f"{claim.verdict.value}: {claim.says} {claim.measured}")
     say(f"Report: {folder / REPORT}")
     return 0
 

@@ -12,6 +12,12 @@ from minitl.pages.document import document, masthead, plot, section, text
 from minitl.pages.drawing import drawing, svg
 from minitl.pages.formats import MISSING, plain, plural
 
+TOLD = {
+    Verdict.HOLDS: "hold",
+    Verdict.IN_PART: "hold in part",
+    Verdict.FAILS: "do not hold",
+    Verdict.UNKNOWN: "cannot be judged here",
+}
 FOOTER = "Written by minitl from the results.json of each experiment, which lie beside this page."
 
 
@@ -35,12 +41,12 @@ def render(parts: Sequence[Part], facts: Mapping[str, Any]) -> str:
 
 def _masthead(parts: Sequence[Part], facts: Mapping[str, Any]) -> str:
     verdicts = Counter(claim.verdict for part in parts for claim in part.claims)
-    told = ", ".join(f"<b>{verdicts[verdict]}</b> {verdict.value}" for verdict in Verdict if verdicts[verdict])
+    counted = ", ".join(f"<b>{verdicts[verdict]}</b> {told}" for verdict, told in TOLD.items() if verdicts[verdict])
     run = [part for part in parts if part.results is not None]
     return masthead(
         "minitl · all experiments",
         "Transfer learning: what is claimed, what was measured",
-        f"Of {plural(verdicts.total(), 'claim')}: {told}.",
+        f"Of {plural(verdicts.total(), 'claim')}: {counted}.",
         [
             ("Experiments", f"{len(run)} of {len(parts)}", "with results"),
             ("Machine", facts.get("cpu", MISSING), plural(facts["cores"], "core") if "cores" in facts else ""),
@@ -50,7 +56,7 @@ def _masthead(parts: Sequence[Part], facts: Mapping[str, Any]) -> str:
 
 
 def _table(parts: Sequence[Part]) -> str:
-    rows = "".join(_row(part, claim) for part in parts for claim in part.claims)
+    rows = "".join(_row(part, number, claim) for part in parts for number, claim in enumerate(part.claims))
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("The guide says", "Run here", "Measured", "Verdict"))
     return f"""<div class="scroll" role="region" aria-label="Claims and verdicts" tabindex="0">
 <table class="judged"><thead><tr>{heads}</tr></thead><tbody>
@@ -58,12 +64,18 @@ def _table(parts: Sequence[Part]) -> str:
 """
 
 
-def _row(part: Part, claim: Claim) -> str:
+def _row(part: Part, number: int, claim: Claim) -> str:
+    """A claim; the first of an experiment says for all of them what was run."""
     one = part.experiment
+    run = ""
+    if number == 0:
+        run = (
+            f'<td rowspan="{len(part.claims)}"><a href="#{one.name}">{text(one.title)}</a>'
+            f"<small>{text(ran(part.results))}</small></td>"
+        )
     return (
         f'<tr><th scope="row">{text(claim.says)}<small>“{text(one.section)}”</small></th>'
-        f'<td><a href="#{one.name}">{text(one.title)}</a><small>{text(ran(part.results))}</small></td>'
-        f"<td>{text(claim.measured)}</td>"
+        f"{run}<td>{text(claim.measured)}</td>"
         f"<td>{verdict_mark(claim.verdict)}<small>{text(claim.rule)}</small></td></tr>\n"
     )
 
