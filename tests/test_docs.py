@@ -2,9 +2,13 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from benchmarks.docs import with_lines
+from minitl.cli.main import _parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -14,8 +18,41 @@ PLAN = (ROOT / "docs" / "several_machines.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_readme_links_each_page_and_the_page_what_exists(page: Path) -> None:
     assert f"](docs/{page.name})" in (ROOT / "README.md").read_text(encoding="utf-8")
-    for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / link).exists()
+    for link in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        assert (page.parent / path).exists(), link
+        if path.endswith(".md") and anchor:
+            assert anchor in _anchors(page.parent / path), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_names_stands_on_the_lines_it_links(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert with_lines(text) == text, "run `python -m benchmarks.docs`"
+
+
+@pytest.mark.usefixtures("minilm")  # which skips where that is absent
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page: Path) -> None:
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, page.name, "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_of_a_page_are_understood_and_their_recipes_exist(page: Path) -> None:
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("minitl "):
+                words = shlex.split(line, comments=True)[1:]
+                _parse(words)  # SystemExit where a word is not known
+                assert all((ROOT / word).exists() for word in words if word.endswith(".toml"))
+
+
+def _anchors(path: Path) -> set[str]:
+    """Of a page's headings, as the page's readers link them."""
+    heads = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
 
 
 def test_the_plan_for_7b_parameters_follows_its_formulae() -> None:
