@@ -27,7 +27,15 @@ from minitl.probing.figures import (
 from minitl.probing.guide import KINDS
 from minitl.probing.metrics import Estimate
 from minitl.probing.probe import Found, Report
-from minitl.probing.profile import best_score, floor, profile_of, shown_loss, shown_metric, shown_scores
+from minitl.probing.profile import (
+    best_score,
+    floor,
+    profile_of,
+    shown_loss,
+    shown_metric,
+    shown_scores,
+    signed_interval,
+)
 from minitl.probing.record import record, verdicts
 from minitl.probing.sweep import Curve
 from minitl.probing.task import Task
@@ -250,8 +258,9 @@ def _before(report: Report) -> str:
         name = "embeddings" if layer == 0 else layer
         rows += f'<tr><th scope="row">{name}</th><td>{value(alike, f"{alike:.3f}")}</td>{gains}</tr>\n'
     return f"""<p>Before: {text(report.before)}. Likeness is linear CKA (Kornblith et al. 2019) of the layer before and
-after, 1 where nothing changed but scale and direction; then the change of each task's score, in points, and of the
-probe's loss.</p>
+after, 1 where nothing changed but scale and direction; then the change of each task's score, in points, with its 95%
+interval, for which both are scored on the same draws of test texts, and the change of the probe's loss. A change whose
+interval holds 0 may be none.</p>
 <div class="scroll" role="region" aria-label="Before and after, by layer" tabindex="0"><table class="changed">
 <thead><tr><th scope="col">Layer</th><th scope="col">Likeness</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>
 """
@@ -259,9 +268,11 @@ probe's loss.</p>
 
 def _gain(found: Found, row: int) -> str:
     assert found.before is not None
-    gain = shown_scores(found.curve)[row].mean - shown_scores(found.before)[row].mean
+    assert found.gain is not None
+    gain = found.gain[row]
     lost = shown_loss(found.curve)[row] - shown_loss(found.before)[row]
-    return f"{value(gain, f'{gain * 100:+.1f}')}<small>loss {value(lost, f'{lost:+.3f}')}</small>"
+    shown = value(gain.mean, f"{gain.mean * 100:+.1f}")
+    return f"{shown}<small>{signed_interval(gain)}</small><small>loss {value(lost, f'{lost:+.3f}')}</small>"
 
 
 def _setup(report: Report, facts: Mapping[str, Any]) -> str:

@@ -46,3 +46,8 @@ def profile_of(found: Found) -> Profile:
         found.task.title, found.task.kind, curve.layers, shown_scores(curve), curve.best, curve.behind, floor(curve),
         centre, error,
     )  # fmt: skip
+
+
+def signed_interval(one: Estimate) -> str:
+    """Of a change, in points: "-0.3 to +1.2"."""
+    return f"{one.low * 100:+.1f} to {one.high * 100:+.1f}"

@@ -56,7 +56,7 @@ def _task(found: Found) -> dict[str, Any]:
         "twin": None if found.twin is None else {"best": found.twin.best, "scores": _scores(found.twin.scores)},
         "examples": dict(curve.examples),
         "left_out": dict(curve.left_out),
-        "before": None if found.before is None else _before(found.before),
+        "before": None if found.before is None else _before(found),
         "loss": _loss(curve),
     }
     if isinstance(curve, TreeCurve):
@@ -78,8 +78,12 @@ def _loss(curve: Curve | TreeCurve) -> Any:
     return list(curve.loss)
 
 
-def _before(curve: Curve | TreeCurve) -> dict[str, Any]:
-    return {"scores": _scores(curve.scores), "loss": _loss(curve)}
+def _before(found: Found) -> dict[str, Any]:
+    """Of the model before, and what was gained since in the metric that curves show."""
+    assert found.before is not None
+    assert found.gain is not None
+    gain = [_plain(asdict(one)) for one in found.gain]
+    return {"scores": _scores(found.before.scores), "loss": _loss(found.before), "gain": gain}
 
 
 def _scores(scores: Scores) -> dict[str, list[dict[str, float | None]]]:
