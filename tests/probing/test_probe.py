@@ -16,6 +16,7 @@ from minitl.models.base import Model
 from minitl.probing.controls import random_twin
 from minitl.probing.description_length import CodeLength
 from minitl.probing.material import Material
+from minitl.probing.metrics import Measured
 from minitl.probing.page import render, write_report
 from minitl.probing.probe import Report, Settings, probe
 from minitl.probing.reading import TransformerReader
@@ -151,15 +152,35 @@ def test_what_fine_tuning_changed_is_told(
     assert [one.mean for one in pos.gain] == pytest.approx(
         [a.mean - b.mean for a, b in zip(pos.curve.scores["accuracy"], pos.before.scores["accuracy"], strict=True)]
     )
-    draws = (pos.curve.measured.draws - pos.before.measured.draws).view(4, 2, -1).mean(1)  # [layers, draws]
-    for one, drawn in zip(pos.gain, draws, strict=True):
-        assert [one.low, one.high] == pytest.approx(drawn.quantile(torch.tensor([0.025, 0.975]).to(drawn)).tolist())
     page = write_report(found, tmp_path, {"command": "", "created": ""}).read_text(encoding="utf-8")
     assert f"{gain * 100:+.1f}" in page
     assert f"{pos.gain[0].low * 100:+.1f} to {pos.gain[0].high * 100:+.1f}" in page
     (row,) = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))["tasks"]
     assert [(one["low"], one["high"]) for one in row["before"]["gain"]] == [(one.low, one.high) for one in pos.gain]
     assert f'loss <data value="{pos.curve.loss[0] - pos.before.loss[0]!r}"' in page
+
+
+def test_a_gain_is_taken_under_the_same_draws(
+    model: Model, tokenizer: Tokenizer, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both scores vary by 20 points with the texts that are drawn, their difference by one."""
+    (pos, _) = report.found
+    both = 0.2 * torch.randn(8, 1000)  # of four layers and two seeds
+    curves = [
+        replace(pos.curve, measured=Measured(torch.full((8,), mean), mean + both + noise))
+        for mean, noise in ((0.8, 0.01 * torch.randn(8, 1000)), (0.5, torch.zeros(8, 1000)))
+    ]
+    after, before = curves
+    monkeypatch.setattr("minitl.probing.probe.sweep", lambda *_, **__: curves.pop(0))
+    settings = replace(FEW, twin=False, mix=False)
+    (found,) = probe(model, tokenizer, tasks=[pos.task], before=random_twin(model), settings=settings).found
+    assert found.gain is not None
+    draws = (after.measured.draws - before.measured.draws).view(4, 2, -1).mean(1)  # [layers, draws]
+    for one, drawn in zip(found.gain, draws, strict=True):
+        assert one.mean == pytest.approx(0.3)
+        bounds = drawn.double().quantile(torch.tensor([0.025, 0.975]).double())
+        assert [one.low, one.high] == pytest.approx(bounds.tolist(), abs=1e-6)
+        assert one.high - one.low < 0.04
 
 
 def test_models_are_held_against_each_other_on_texts_that_all_can_read(
