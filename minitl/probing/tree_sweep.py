@@ -124,7 +124,7 @@ def _measured(measure: Measure, said: Sequence[Tensor], test: Trees, weights: Te
     scores: list[TextScore] = []
     for i, one in enumerate(said):
         if measure == "distance":
-            scores.append(score_distances(one, test.distances[i], test.heads[i], test.scored[i]))
+            scores.append(score_distances(one, test.distances[i], test.scored[i]))
         else:
             scores.append(score_depths(one, test.depths[i], test.scored[i]))
     name = "uuas" if measure == "distance" else "root-accuracy"
