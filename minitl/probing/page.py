@@ -29,6 +29,7 @@ from minitl.probing.metrics import Estimate
 from minitl.probing.probe import Found, Report
 from minitl.probing.profile import (
     best_score,
+    by_heart,
     floor,
     profile_of,
     shown_loss,
@@ -213,11 +214,23 @@ def _controls(report: Report) -> str:
         for note in [*found.task.notes, *_left_out(found)]
     )
     left = f"<details><summary>What was left out, and why</summary><ul>{notes}</ul></details>" if notes else ""
-    return f"""<div class="scroll" role="region" aria-label="Baselines and controls" tabindex="0">
+    return f"""{_by_heart(report)}<div class="scroll" role="region" aria-label="Baselines and controls" tabindex="0">
 <table class="controls"><caption>At the best layer. Selectivity is the score less that of the control task (Hewitt and
 Liang 2019). Compression is how much shorter the labels' code is than without the vectors (Voita and Titov 2020).
 </caption><thead><tr><th scope="col">Task</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>
 {left}"""
+
+
+def _by_heart(report: Report) -> str:
+    """What a selectivity near 0 means, where there is one."""
+    names = [found.task.title for found in report.found if by_heart(found.curve)]
+    if not names:
+        return ""
+    return f"""<p>Selectivity is not surely above 0 of: <b>{text(", ".join(names))}</b>. There a probe learns made-up
+labels of the words as well as the true ones: it could know words by heart, and its score alone is no evidence that the
+layer knows the task. What words by heart come to, the column of the embeddings tells; evidence is what a layer has
+above that, and above the random twin.</p>
+"""
 
 
 def _control_row(found: Found) -> str:

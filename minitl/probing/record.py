@@ -9,7 +9,7 @@ from torch import Tensor
 
 from minitl.pages.claims import Claim
 from minitl.probing.description_length import CodeLength
-from minitl.probing.guide import judged_order, judged_rows
+from minitl.probing.guide import Profile, judged_order, judged_rows
 from minitl.probing.metrics import Estimate
 from minitl.probing.probe import Found, Report
 from minitl.probing.profile import floor, profile_of, shown_metric, shown_scores
@@ -34,8 +34,33 @@ def record(report: Report) -> dict[str, Any]:
 
 def verdicts(report: Report) -> list[Claim]:
     """The guide's rows, and its pattern, beside this model."""
-    profiles = [profile_of(found) for found in report.found]
-    return [*judged_rows(profiles, report.depth), judged_order(profiles, report.depth)]
+    return _verdicts([profile_of(found) for found in report.found], report.depth)
+
+
+def judged_anew(results: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as it would be with the rules of today: its numbers as they are, the guide judged by them again."""
+    profiles = [_recorded_profile(task, len(results["seeds"])) for task in results["tasks"]]
+    return {**results, "guide": [_claim(claim) for claim in _verdicts(profiles, results["model"]["layers"])]}
+
+
+def _verdicts(profiles: Sequence[Profile], depth: int) -> list[Claim]:
+    return [*judged_rows(profiles, depth), judged_order(profiles, depth)]
+
+
+def _recorded_profile(task: Mapping[str, Any], seeds: int) -> Profile:
+    """`profile_of` what `_task` made."""
+    centre, error, mixture = None, 0.0, task.get("mixture")
+    if mixture is not None:
+        centre = mixture["centre_of_gravity"]["mean"]
+        error = mixture["centre_of_gravity"]["deviation"] / seeds**0.5 if seeds > 1 else math.inf
+    scores, behind = (
+        tuple(Estimate(**{name: math.nan if value is None else value for name, value in one.items()}) for one in by)
+        for by in (task["scores"][task["metric"]], task["behind"])
+    )
+    return Profile(
+        task["title"], task["kind"], tuple(task["layers"]), scores, task["best"], behind, task["without_vectors"],
+        centre, error,
+    )  # fmt: skip
 
 
 def _task(found: Found) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from minitl.models.base import Model
 from minitl.probing.controls import random_twin
 from minitl.probing.description_length import CodeLength
 from minitl.probing.material import Material
-from minitl.probing.metrics import Measured
+from minitl.probing.metrics import Estimate, Measured
 from minitl.probing.page import render, write_report
 from minitl.probing.probe import Report, Settings, probe
 from minitl.probing.reading import TransformerReader
-from minitl.probing.record import record
+from minitl.probing.record import judged_anew, record
 from minitl.probing.representations import represent
 from minitl.probing.task import Task
 from minitl.probing.tasks.table import probing_tasks
@@ -230,6 +231,15 @@ def test_the_page_shows_the_compression_at_the_best_layer(report: Report) -> Non
         assert re.findall(r"\d\.\d\d×", page) == [shown]
 
 
+def test_the_page_says_what_it_means_that_made_up_labels_are_learnt_as_well(report: Report) -> None:
+    (pos, tree) = report.found
+    for low, said in ((0.01, False), (0.0, True), (-0.2, True)):
+        sure = tuple(Estimate(0.1, 0.0, low if layer == pos.curve.best else 0.05, 0.2) for layer in range(4))
+        found = (replace(pos, curve=replace(pos.curve, selectivity=sure)), tree)
+        page = render(replace(report, found=found), {"command": "", "created": ""})
+        assert ("Selectivity is not surely above 0 of: <b>part of speech</b>." in page) is said
+
+
 def test_tasks_of_ones_own_are_asked(model: Model, tokenizer: Tokenizer, report: Report) -> None:
     (pos, _) = report.found
     again = probe(model, tokenizer, tasks=[pos.task], settings=FEW)
@@ -265,6 +275,23 @@ def test_what_the_twin_came_to_is_recorded_beside_the_models_own(report: Report)
     row = record(replace(report, found=(replace(pos, twin=replace(pos.curve, scores=half)), tree)))["tasks"][0]
     own = [one["mean"] for one in row["scores"]["accuracy"]]
     assert [one["mean"] for one in row["twin"]["scores"]["accuracy"]] == [mean / 2 for mean in own]
+
+
+def test_a_record_is_judged_again_by_its_numbers_alone(report: Report) -> None:
+    """With one seed there is no spread, which JSON cannot say, and no error of a centre."""
+    one_seed = [replace(one.curve, scores=estimates_of_one_seed(one.curve.scores)) for one in report.found]
+    alone = replace(report, seeds=(0,), found=tuple(
+        replace(one, curve=curve) for one, curve in zip(report.found, one_seed, strict=True)
+    ))  # fmt: skip
+    for recorded in (record(report), json.loads(json.dumps(record(alone)))):
+        guide = [{**claim, "verdict": "as it was", "rule": "as it was"} for claim in recorded["guide"]]
+        assert judged_anew({**recorded, "guide": guide})["guide"][:4] == recorded["guide"][:4]
+        assert judged_anew(recorded)["tasks"] == recorded["tasks"]
+    assert judged_anew(record(report)) == record(report)
+
+
+def estimates_of_one_seed(scores: Mapping[str, tuple[Estimate, ...]]) -> dict[str, tuple[Estimate, ...]]:
+    return {name: tuple(replace(one, deviation=math.nan) for one in by) for name, by in scores.items()}
 
 
 def test_what_cannot_be_asked_is_refused(model: Model, tokenizer: Tokenizer, treebank: Path) -> None:

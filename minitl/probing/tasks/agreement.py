@@ -37,7 +37,7 @@ from minitl.probing.tasks.source import HELD_OUT, Source
 NUMBERS = ("Plur", "Sing")
 NOUNS = ("NOUN", "PROPN")
 AGREEING = ("Number", "Person")  # features of a verb that follow its subject: all else must be alike in a pair
-CUT: tuple[Split, ...] = (*SPLITS, *["train"] * (HELD_OUT - 1))  # in turn; so that three groups are enough for all
+CUT: tuple[Split, ...] = SPLITS + SPLITS[:1] * (HELD_OUT - 1)  # in turn; so that three groups are enough for all
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,11 @@ Pair = tuple[Verb, Verb]
 
 
 def agreement(about: About, source: Source) -> Task:
-    """The number of a verb's subject, from the verb; its type is its form. A corpus of its own."""
+    """The number of a verb's subject, from the verb. A corpus of its own.
+
+    There is no control task. It would ask whether labels of verb forms can be learnt by heart (Hewitt & Liang 2019),
+    and here that is of no use: each form has both answers equally often. The pairs are the control.
+    """
     whole = draw(source.name, source.treebank, {split: len(pool) for split, pool in source.treebank.items()})
     pool = [sentence for split in SPLITS for sentence in whole.sentences[split]]
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(source.seed))
@@ -67,7 +71,7 @@ def agreement(about: About, source: Source) -> Task:
     asked: dict[Split, list[Question]] = {}
     for split in SPLITS:
         firsts = dict(zip(holders[split], (first for first, _ in drawn.words(split)), strict=True))
-        asked[split] = [Question((place(firsts[v.sentence] + v.at),), v.number, v.form) for v in kept[split]]
+        asked[split] = [Question((place(firsts[v.sentence] + v.at),), v.number) for v in kept[split]]
     return task_of_classes(about, drawn.corpus, "words", asked)
 
 
