@@ -60,7 +60,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 def _by_heart(task: dict[str, Any]) -> bool:
     selectivity = task.get("selectivity")
-    return bool(selectivity) and float(selectivity[task["layers"].index(task["best"])]["low"]) <= 0
+    return selectivity is not None and float(selectivity[task["layers"].index(task["best"])]["low"]) <= 0
 
 
 def _row(task: dict[str, Any]) -> str:

@@ -36,6 +36,7 @@ def test_of_the_treebank_the_verbs_that_tell_nothing_are_asked(treebank: Path) -
     (task,) = probing_tasks(["agreement"], treebank)
     assert isinstance(task, Task)
     assert task.labels == ("Plur", "Sing")
+    assert task.splits["train"].kinds is None  # no control task
     of_splits = [[(form.lower(), number) for form, number in asked(task, split)] for split in SPLITS]
     both = [[("opened", "Plur"), ("opened", "Sing")], [("sat", "Plur"), ("sat", "Sing")]]
     assert sorted(map(sorted, of_splits)) == [both[0], both[0], both[1]]
