@@ -1,11 +1,13 @@
-"""What each layer of MiniLM knows, for the README: `python -m benchmarks.layers`
+"""What each layer of MiniLM knows, for the README: `python -m benchmarks.layers [--judge]`
 
     minitl.probe, six tasks, no twin, mixes or code lengths ─► seconds
                   every usual task, with all of them        ─► results/studies/layers.json, layers-*.png
 
-Needs MINITL_ASSETS. The same as `minitl probe all-MiniLM-L6-v2 --skip-unreadable`, kept where the README finds it.
+Needs MINITL_ASSETS. The same as `minitl probe all-MiniLM-L6-v2 --skip-unreadable`, kept where the README finds it. With
+--judge nothing is measured: the guide's rows are judged again by the numbers that are there.
 """
 
+import json
 import sys
 from typing import Any
 
@@ -17,7 +19,7 @@ from minitl.pages.formats import MISSING, duration
 from minitl.pages.machine import run_facts
 from minitl.probing.page import PICTURES
 from minitl.probing.probe import Settings, probe
-from minitl.probing.record import record
+from minitl.probing.record import judged_anew, record
 
 RESULT = RESULTS / "studies" / "layers.json"
 MODEL = "all-MiniLM-L6-v2"
@@ -45,7 +47,20 @@ def markdown(results: dict[str, Any]) -> str:
         f"{len(timed['tasks'])} tasks with their control tasks ({', '.join(timed['tasks'])}; 2,000 sentences, 3 seeds, "
         f"{results['model']['layers'] + 1} representations), reading included, takes {duration(timed['seconds'])}.",
     ]
+    memorised = [task["title"] for task in results["tasks"] if _by_heart(task)]
+    if memorised:
+        lines += [
+            "",
+            f"Where selectivity is not surely above 0 ({', '.join(memorised)}), a probe learns made-up labels of the "
+            "words as well as the true ones: it could know words by heart, and its score alone is no evidence. What "
+            "words by heart come to, the embeddings tell; evidence is what a layer has above that.",
+        ]
     return "\n".join([*lines, ""])
+
+
+def _by_heart(task: dict[str, Any]) -> bool:
+    selectivity = task.get("selectivity")
+    return selectivity is not None and float(selectivity[task["layers"].index(task["best"])]["low"]) <= 0
 
 
 def _row(task: dict[str, Any]) -> str:
@@ -77,6 +92,14 @@ def _say(words: str) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:] == ["--judge"]:
+        write_json(RESULT, judged_anew(json.loads(RESULT.read_text(encoding="utf-8"))))
+    else:
+        measure()
+    print(RESULT)
+
+
+def measure() -> None:
     model, tokenizer = load_model(MODEL, "backbone"), load_tokenizer(MODEL)
     alone = Settings(unreadable="skip", twin=False, mix=False, code=False)
     timed = probe(model, tokenizer, tasks=SWEEP, settings=alone, progress=_say)
@@ -87,7 +110,6 @@ def main() -> None:
     with drawing(picture=True):
         for name, draw in PICTURES.items():
             png(draw(report), RESULT.parent / f"layers-{name.replace('layers', 'heat')}")
-    print(RESULT)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     if args.cache is None:
         shutil.rmtree(args.out / VECTORS)
     _print(report)
+    if report.alike is not None:
+        _print_changes(report)
     print(page)
     return 0
 
@@ -104,4 +106,23 @@ def _print(report: "Report") -> None:
             f"[bold]{one.mean * 100:.1f}[/]" if layer == best else f"{one.mean * 100:.1f}" for layer, one in scores
         ]
         table.add_row(found.task.title, shown_metric(found.curve), *cells)
+    Console().print(table)
+
+
+def _print_changes(report: "Report") -> None:
+    """How like each layer is to the one before, and what each task gained there, in points with the 95% interval."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from minitl.probing.profile import signed_interval
+
+    assert report.alike is not None
+    changed = [found for found in report.found if found.gain is not None]
+    table = Table(box=None, pad_edge=False, title=f"since {report.before}", title_justify="left")
+    for name in ("layer", "likeness", *(found.task.title for found in changed)):
+        table.add_column(name, justify="right")
+    for row, (layer, alike) in enumerate(zip(report.found[0].curve.layers, report.alike, strict=True)):
+        gains = [found.gain[row] for found in changed if found.gain is not None]
+        cells = [f"{one.mean * 100:+.1f} ({signed_interval(one)})" for one in gains]
+        table.add_row("emb" if layer == 0 else str(layer), f"{alike:.3f}", *cells)
     Console().print(table)

@@ -23,6 +23,7 @@ from minitl.inspect.maps import rollout
 from minitl.inspect.trace import Trace, trace
 from minitl.models.base import Model
 from minitl.models.encoder_decoder import EncoderDecoder
+from minitl.probing.similarity import linear_cka_of_few
 from minitl.tokenization import Tokenizer
 
 WRITTEN = 32  # tokens, where no target is given
@@ -39,7 +40,7 @@ class Stack:
     flow       float32 [layers, length, length]: the rollout
     cross      float32 [layers, heads, length, source], of a decoder that looks at a source; else None
     cosines    float32 [layers, length]: of each token's state before and after a layer
-    alike      float32 [layers + 1, layers + 1]: linear CKA of the states of two layers, embeddings first
+    alike      float32 [layers + 1, layers + 1]: linear CKA of the states of two layers over this text, embeddings first
     """
 
     name: str
@@ -190,8 +191,9 @@ def _stack(seen: Trace, name: str, ids: Tensor, tokenizer: Tokenizer) -> Stack:
     cross = torch.stack([seen[one][0].float() for one in crossed]) if crossed[0] in seen else None
     states = stream(seen, prefix, layers)
     cosines = torch.nn.functional.cosine_similarity(states[:-1], states[1:], dim=-1)
+    alike = linear_cka_of_few(states).float()
     tokens = tuple(shown(tokenizer, int(token)) for token in ids)
-    return Stack(name, tokens, torch.stack(maps), torch.stack(rollout(maps)), cross, cosines, _alike(states))
+    return Stack(name, tokens, torch.stack(maps), torch.stack(rollout(maps)), cross, cosines, alike)
 
 
 def stream(seen: Trace, prefix: str, layers: int) -> Tensor:
@@ -201,14 +203,6 @@ def stream(seen: Trace, prefix: str, layers: int) -> Tensor:
         *(seen[f"{prefix}layers.{i}.residual.post"] for i in range(layers)),
     ]
     return torch.stack([state[0].float() for state in states])
-
-
-def _alike(states: Tensor) -> Tensor:
-    """Linear CKA of each layer with each (Kornblith et al. 2019, equation 3), over the tokens of this text alone."""
-    centred = states - states.mean(1, keepdim=True)
-    gram = centred @ centred.transpose(1, 2)  # [layers + 1, length, length]
-    gram = gram / gram.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None]
-    return torch.einsum("iqk,jqk->ij", gram, gram)
 
 
 def _guesses(model: Model, tokenizer: Tokenizer, seen: Trace) -> tuple[Guesses | None, str]:

@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from minitl.models.base import Model
 
@@ -17,7 +18,12 @@ def backbone_digest(model: Model) -> "_Hash":
     digest = hashlib.sha256()
     for name, tensor in model.stored():
         if not name.startswith("head."):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            add_tensor(digest, name, tensor)
     digest.update(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
     return digest
+
+
+def add_tensor(digest: "_Hash", name: str, tensor: Tensor) -> None:
+    """Its name, type, shape and every bit."""
+    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+    digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)

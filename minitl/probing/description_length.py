@@ -16,15 +16,13 @@ import torch
 from torch import Generator, Tensor
 
 from minitl.errors import InputError
-from minitl.probing.checks import answerable, check_corpus, check_task, texts_of
+from minitl.probing.checks import texts_of
 from minitl.probing.controls import has_control, targets
 from minitl.probing.labelled import LabelledLearner
+from minitl.probing.material import Material
 from minitl.probing.probes import Linear, Probe
 from minitl.probing.regimen import Regimen, train
-from minitl.probing.representations import Representations
-from minitl.probing.sweep import fitting_layers, read_vectors
 from minitl.probing.task import Examples, Task
-from minitl.probing.vectors import ROOM
 
 # Shares of the training part after which a probe is trained anew: the paper's, of which the last is the whole.
 PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
@@ -60,32 +58,27 @@ def block_ends(count: int) -> tuple[int, ...]:
 
 
 def online_code(
-    representations: Representations,
-    task: Task,
+    material: Material,
     probe: Probe = LINEAR,
     *,
     seeds: Sequence[int] = (0,),
     regimen: Regimen = REGIMEN,
     control: bool = True,
-    room: int = ROOM,
 ) -> CodeLength:
-    """The code length of the task's training labels given each layer's vectors.
+    """The code length of the task's training labels given each layer's vectors, by a probe that reads one layer.
 
     The order of sending is of texts, drawn by the seed, so that a block holds no words of sentences that the probe was
     trained on, but for the one that a block's end may cut; it is the same for all layers. The validation part, which
     both ends have, ends each training. All portions together cost about one more training on the whole. InputError: a
     task of scores. Else as in `sweep`.
     """
+    task, splits = material.task, material.splits
     if task.labels is None:
         raise InputError(f"task {task.name!r} is of scores: a code length is of classes")
-    check_task(task)
-    check_corpus(representations, task.corpus, task.name)
-    splits, _ = answerable(representations, task)
     classes, n = len(task.labels), len(splits["train"])
     asked = control and has_control(splits)
     sent = []
-    for layers in fitting_layers(representations, splits, probe, room):
-        vectors = read_vectors(representations, task, splits, probe, layers)
+    for vectors in material.groups():
         of_seeds = []
         for seed in seeds:
             learner = LabelledLearner(probe, (seed,), vectors, targets(splits, (seed,), asked), classes)
@@ -99,7 +92,7 @@ def online_code(
         uniform=uniform_bits(n, classes),
         portions=block_ends(n),
         blocks=blocks[:, 0],
-        layers=representations.layers[-bits.shape[1] :],
+        layers=material.layers,
     )
 
 

@@ -4,10 +4,13 @@
     what they hold      form    syntax  semantics   task
 
 A model of another depth is parted alike: layer l of n belongs to the quarter in which l / n lies, and the embeddings,
-layer 0, to the first. A task is at home in the quarter of its best layer, which validation chose; a layer is as good as
-the best where the 95% interval of how far it is behind, under the same draws of texts, reaches 0. Three things are no
+layer 0, to none. A task is at home in the quarter of its best layer, which validation chose; a layer is as good as the
+best where the 95% interval of how far it is behind, under the same draws of texts, reaches 0. Three things are no
 evidence: a task of which no layer tells more than one knows without its vectors; one that has a layer as good as the
 best in every quarter; and a best layer where not all were asked.
+
+Nothing is rounded up: a task counts for a row with its best layer alone. Where that is elsewhere and a layer of the row
+as good, the row holds by it no more and may fail by it no more: then it cannot be judged.
 """
 
 import math
@@ -36,10 +39,11 @@ ROWS = {  # of each kind: its layers of 12, what the guide says is learnt there,
     "task": ("layers 10–12", "task-specific reasoning, discourse, the meaning of sentences", "discourse and reasoning"),
 }
 RULE = (
-    "Holds where every task of the row has its best layer in that part of the model, in part where one of them has, or "
-    "has a layer there that cannot be told from its best; else it does not hold. A task does not count whose best "
-    "layer is not above what one gets without vectors, or that has a layer as good as the best in every part of the "
-    "model; nothing is judged where layers were left out."
+    "Holds where every task of the row has its best layer in that part of the model, and at least half of them none as "
+    "good elsewhere; in part where at least half have their best layer there. Where fewer have, it cannot be judged if "
+    "they are half together with those of which a layer there cannot be told from their best; else it does not hold. "
+    "The embeddings are in no part. A task does not count whose best layer is not above what one gets without vectors, "
+    "or that has a layer as good as the best in every part of the model; nothing is judged where layers were left out."
 )
 ORDER_RULE = (
     "Holds where the mean centre of gravity rises from form to syntax to semantics to task, each time by more than two "
@@ -84,16 +88,16 @@ class Profile:
     def tells_layers_apart(self, depth: int) -> bool:
         """Whether some quarter of the model has no layer as good as the best."""
         quarters = {quarter(layer, depth) for layer in range(1, depth + 1)}
-        return not quarters <= {quarter(layer, depth) for layer in self.plateau}
+        return not quarters <= {quarter(layer, depth) for layer in self.plateau if layer}
 
 
 def quarter(layer: int, depth: int) -> int:
-    """Which quarter, 0 to 3, of a model with `depth` layers a layer belongs to."""
-    return max(0, -(-4 * layer // depth) - 1)
+    """Which quarter, 0 to 3, of a model with `depth` layers a layer, from 1, belongs to."""
+    return -(-4 * layer // depth) - 1
 
 
 def layers_of(kind: Kind, depth: int) -> tuple[int, ...]:
-    """The layers of a model with `depth` of them that stand for those the guide gives to a kind; layer 0 not named."""
+    """The layers of a model with `depth` of them that stand for those the guide gives to a kind."""
     return tuple(layer for layer in range(1, depth + 1) if KINDS[quarter(layer, depth)] == kind)
 
 
@@ -153,9 +157,16 @@ def _verdict(kind: Kind, profiles: Sequence[Profile], depth: int) -> Verdict:
     telling = [one for one in profiles if one.solved and one.tells_layers_apart(depth)]
     if not telling or not all(_whole(one, depth) for one in telling):
         return Verdict.UNKNOWN
-    at_home = [one for one in telling if KINDS[quarter(one.best, depth)] == kind]
-    near = [one for one in telling if any(KINDS[quarter(layer, depth)] == kind for layer in one.plateau)]
-    return Verdict.HOLDS if len(at_home) == len(telling) else Verdict.IN_PART if near else Verdict.FAILS
+    here = set(layers_of(kind, depth))
+    at_home = [one for one in telling if one.best in here]
+    alone = [one for one in at_home if here.issuperset(one.plateau)]
+    near = [one for one in telling if one.best not in here and not here.isdisjoint(one.plateau)]
+    half = len(telling) / 2
+    if len(at_home) == len(telling) and len(alone) >= half:
+        return Verdict.HOLDS
+    if len(at_home) >= half:
+        return Verdict.IN_PART
+    return Verdict.UNKNOWN if len(at_home) + len(near) >= half else Verdict.FAILS
 
 
 def _told(profile: Profile) -> str:

@@ -27,7 +27,16 @@ from minitl.probing.figures import (
 from minitl.probing.guide import KINDS
 from minitl.probing.metrics import Estimate
 from minitl.probing.probe import Found, Report
-from minitl.probing.profile import best_score, floor, profile_of, shown_loss, shown_metric, shown_scores
+from minitl.probing.profile import (
+    best_score,
+    by_heart,
+    floor,
+    profile_of,
+    shown_loss,
+    shown_metric,
+    shown_scores,
+    signed_interval,
+)
 from minitl.probing.record import record, verdicts
 from minitl.probing.sweep import Curve
 from minitl.probing.task import Task
@@ -205,11 +214,23 @@ def _controls(report: Report) -> str:
         for note in [*found.task.notes, *_left_out(found)]
     )
     left = f"<details><summary>What was left out, and why</summary><ul>{notes}</ul></details>" if notes else ""
-    return f"""<div class="scroll" role="region" aria-label="Baselines and controls" tabindex="0">
+    return f"""{_by_heart(report)}<div class="scroll" role="region" aria-label="Baselines and controls" tabindex="0">
 <table class="controls"><caption>At the best layer. Selectivity is the score less that of the control task (Hewitt and
 Liang 2019). Compression is how much shorter the labels' code is than without the vectors (Voita and Titov 2020).
 </caption><thead><tr><th scope="col">Task</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>
 {left}"""
+
+
+def _by_heart(report: Report) -> str:
+    """What a selectivity near 0 means, where there is one."""
+    names = [found.task.title for found in report.found if by_heart(found.curve)]
+    if not names:
+        return ""
+    return f"""<p>Selectivity is not surely above 0 of: <b>{text(", ".join(names))}</b>. There a probe learns made-up
+labels of the words as well as the true ones: it could know words by heart, and its score alone is no evidence that the
+layer knows the task. What words by heart come to, the column of the embeddings tells; evidence is what a layer has
+above that, and above the random twin.</p>
+"""
 
 
 def _control_row(found: Found) -> str:
@@ -250,8 +271,9 @@ def _before(report: Report) -> str:
         name = "embeddings" if layer == 0 else layer
         rows += f'<tr><th scope="row">{name}</th><td>{value(alike, f"{alike:.3f}")}</td>{gains}</tr>\n'
     return f"""<p>Before: {text(report.before)}. Likeness is linear CKA (Kornblith et al. 2019) of the layer before and
-after, 1 where nothing changed but scale and direction; then the change of each task's score, in points, and of the
-probe's loss.</p>
+after, 1 where nothing changed but scale and direction; then the change of each task's score, in points, with its 95%
+interval, for which both are scored on the same draws of test texts, and the change of the probe's loss. A change whose
+interval holds 0 may be none.</p>
 <div class="scroll" role="region" aria-label="Before and after, by layer" tabindex="0"><table class="changed">
 <thead><tr><th scope="col">Layer</th><th scope="col">Likeness</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>
 """
@@ -259,9 +281,11 @@ probe's loss.</p>
 
 def _gain(found: Found, row: int) -> str:
     assert found.before is not None
-    gain = shown_scores(found.curve)[row].mean - shown_scores(found.before)[row].mean
+    assert found.gain is not None
+    gain = found.gain[row]
     lost = shown_loss(found.curve)[row] - shown_loss(found.before)[row]
-    return f"{value(gain, f'{gain * 100:+.1f}')}<small>loss {value(lost, f'{lost:+.3f}')}</small>"
+    shown = value(gain.mean, f"{gain.mean * 100:+.1f}")
+    return f"{shown}<small>{signed_interval(gain)}</small><small>loss {value(lost, f'{lost:+.3f}')}</small>"
 
 
 def _setup(report: Report, facts: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +22,8 @@ from minitl.models.elmo import Elmo
 from minitl.models.word_vectors import WordVectors
 from minitl.probing.controls import random_twin
 from minitl.probing.description_length import CodeLength, online_code
+from minitl.probing.material import gather
+from minitl.probing.metrics import Estimate, difference, estimates
 from minitl.probing.mixing import Mixed
 from minitl.probing.probes import MLP, Linear, Probe, Span
 from minitl.probing.reading import Reader, Side, TransformerReader, WordReader
@@ -47,6 +49,8 @@ class Found:
     curve    of the model, layer by layer
     twin     of a model of the same shape that learnt nothing
     before   of the model before it was fine-tuned
+    gain     how far a layer is ahead of the same one before, in the metric that curves show, under the same draws of
+             the same test texts
     mixed    of mixes of layers: `mixed.mixture` has the centre of gravity
     code     the length of the labels' code
 
@@ -56,6 +60,7 @@ class Found:
     curve: Curve | TreeCurve
     twin: Curve | TreeCurve | None
     before: Curve | TreeCurve | None
+    gain: tuple[Estimate, ...] | None
     mixed: Curve | None
     code: CodeLength | None
 
@@ -169,6 +174,7 @@ def probe(
         for whose, reader in readers.items():
             progress(f"{whose} reads {corpus.name}: {len(corpus.texts):,} texts")
             read.append(_represent(reader, corpus, settings, whose))
+        read = _of_the_same_texts(read)
         if before is not None:
             alike.append((int(corpus.starts[-1]), linear_cka(read[0], read[-1])))
         for place, task in enumerate(chosen):
@@ -228,21 +234,49 @@ def _found(
     before: Representations | None,
     settings: Settings,
 ) -> Found:
+    curve, mixed, code = _asked(task, read, settings)
+    was = None if before is None else _curve(task, before, settings)
+    return Found(
+        curve=curve,
+        twin=None if twin is None else _curve(task, twin, settings),
+        before=was,
+        gain=None if was is None else estimates(difference(curve.measured, was.measured), settings.seeds),
+        mixed=mixed,
+        code=code,
+    )
+
+
+def _asked(
+    task: Task | TreeTask, read: Representations, settings: Settings
+) -> tuple[Curve | TreeCurve, Curve | None, CodeLength | None]:
+    """Everything that is asked of the model itself."""
     seeds = range(settings.seeds)
     if isinstance(task, TreeTask):
-        curves = [None if one is None else sweep_trees(one, task, seeds=seeds) for one in (read, twin, before)]
-        assert curves[0] is not None
-        return Found(curves[0], curves[1], curves[2], None, None)
+        return _curve(task, read, settings), None, None
     kind = PROBES[settings.probe]
-    mixed = sweep(read, task, Mixed(kind()), seeds=seeds, control=False) if settings.mix else None
+    material = gather(read, task, kind().reads)
     coded = settings.code and task.labels is not None
-    return Found(
-        curve=sweep(read, task, kind(), seeds=seeds),
-        twin=None if twin is None else sweep(twin, task, kind(), seeds=seeds, control=False),
-        before=None if before is None else sweep(before, task, kind(), seeds=seeds, control=False),
-        mixed=mixed,
-        code=online_code(read, task, kind(), seeds=seeds, control=False) if coded else None,
+    return (
+        sweep(material, kind(), seeds=seeds),
+        sweep(material, Mixed(kind()), seeds=seeds, control=False) if settings.mix else None,
+        online_code(material, kind(), seeds=seeds, control=False) if coded else None,
     )
+
+
+def _curve(task: Task | TreeTask, read: Representations, settings: Settings) -> Curve | TreeCurve:
+    """What another model came to, without control task."""
+    seeds = range(settings.seeds)
+    if isinstance(task, TreeTask):
+        return sweep_trees(read, task, seeds=seeds)
+    kind = PROBES[settings.probe]
+    return sweep(gather(read, task, kind().reads), kind(), seeds=seeds, control=False)
+
+
+def _of_the_same_texts(read: Sequence[Representations]) -> list[Representations]:
+    """What one of the models cannot read is left out for all, so that they are held against each other on one test."""
+    unread = {one.text: one for representations in read for one in representations.unread}
+    same = tuple(unread[text] for text in sorted(unread))
+    return [replace(representations, unread=same) for representations in read]
 
 
 def _mean(alike: Sequence[tuple[int, Tensor]]) -> tuple[float, ...] | None:

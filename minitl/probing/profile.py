@@ -35,6 +35,13 @@ def floor(curve: Curve | TreeCurve) -> float:
     return without[shown_metric(curve)]
 
 
+def by_heart(curve: Curve | TreeCurve) -> bool:
+    """Whether in the best layer made-up labels of the words are learnt as well as the task's own."""
+    if not isinstance(curve, Curve) or curve.selectivity is None:
+        return False
+    return curve.selectivity[curve.layers.index(curve.best)].low <= 0
+
+
 def profile_of(found: Found) -> Profile:
     """The same for the guide's table."""
     curve, centre, error = found.curve, None, 0.0
@@ -46,3 +53,8 @@ def profile_of(found: Found) -> Profile:
         found.task.title, found.task.kind, curve.layers, shown_scores(curve), curve.best, curve.behind, floor(curve),
         centre, error,
     )  # fmt: skip
+
+
+def signed_interval(one: Estimate) -> str:
+    """Of a change, in points: "-0.3 to +1.2"."""
+    return f"{one.low * 100:+.1f} to {one.high * 100:+.1f}"

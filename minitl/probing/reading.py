@@ -19,7 +19,7 @@ from torch import Tensor
 
 from minitl.errors import InputError
 from minitl.models.base import Model
-from minitl.models.digest import backbone_digest
+from minitl.models.digest import add_tensor, backbone_digest
 from minitl.models.elmo import Elmo
 from minitl.models.encoder_decoder import EncoderDecoder
 from minitl.models.word_vectors import WordVectors
@@ -165,8 +165,7 @@ class WordReader:
     def digest(self) -> str:
         digest = hashlib.sha256()
         for name, tensor in self.model.state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            add_tensor(digest, name, tensor)
         digest.update(repr(self.model.config if isinstance(self.model, Elmo) else self.model.words).encode())
         return digest.hexdigest()
 

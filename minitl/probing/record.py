@@ -9,7 +9,7 @@ from torch import Tensor
 
 from minitl.pages.claims import Claim
 from minitl.probing.description_length import CodeLength
-from minitl.probing.guide import judged_order, judged_rows
+from minitl.probing.guide import Profile, judged_order, judged_rows
 from minitl.probing.metrics import Estimate
 from minitl.probing.probe import Found, Report
 from minitl.probing.profile import floor, profile_of, shown_metric, shown_scores
@@ -34,8 +34,33 @@ def record(report: Report) -> dict[str, Any]:
 
 def verdicts(report: Report) -> list[Claim]:
     """The guide's rows, and its pattern, beside this model."""
-    profiles = [profile_of(found) for found in report.found]
-    return [*judged_rows(profiles, report.depth), judged_order(profiles, report.depth)]
+    return _verdicts([profile_of(found) for found in report.found], report.depth)
+
+
+def judged_anew(results: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as it would be with the rules of today: its numbers as they are, the guide judged by them again."""
+    profiles = [_recorded_profile(task, len(results["seeds"])) for task in results["tasks"]]
+    return {**results, "guide": [_claim(claim) for claim in _verdicts(profiles, results["model"]["layers"])]}
+
+
+def _verdicts(profiles: Sequence[Profile], depth: int) -> list[Claim]:
+    return [*judged_rows(profiles, depth), judged_order(profiles, depth)]
+
+
+def _recorded_profile(task: Mapping[str, Any], seeds: int) -> Profile:
+    """`profile_of` what `_task` made."""
+    centre, error, mixture = None, 0.0, task.get("mixture")
+    if mixture is not None:
+        centre = mixture["centre_of_gravity"]["mean"]
+        error = mixture["centre_of_gravity"]["deviation"] / seeds**0.5 if seeds > 1 else math.inf
+    scores, behind = (
+        tuple(Estimate(**{name: math.nan if value is None else value for name, value in one.items()}) for one in by)
+        for by in (task["scores"][task["metric"]], task["behind"])
+    )
+    return Profile(
+        task["title"], task["kind"], tuple(task["layers"]), scores, task["best"], behind, task["without_vectors"],
+        centre, error,
+    )  # fmt: skip
 
 
 def _task(found: Found) -> dict[str, Any]:
@@ -56,7 +81,7 @@ def _task(found: Found) -> dict[str, Any]:
         "twin": None if found.twin is None else {"best": found.twin.best, "scores": _scores(found.twin.scores)},
         "examples": dict(curve.examples),
         "left_out": dict(curve.left_out),
-        "before": None if found.before is None else _before(found.before),
+        "before": None if found.before is None else _before(found),
         "loss": _loss(curve),
     }
     if isinstance(curve, TreeCurve):
@@ -78,8 +103,12 @@ def _loss(curve: Curve | TreeCurve) -> Any:
     return list(curve.loss)
 
 
-def _before(curve: Curve | TreeCurve) -> dict[str, Any]:
-    return {"scores": _scores(curve.scores), "loss": _loss(curve)}
+def _before(found: Found) -> dict[str, Any]:
+    """Of the model before, and what was gained since in the metric that curves show."""
+    assert found.before is not None
+    assert found.gain is not None
+    gain = [_plain(asdict(one)) for one in found.gain]
+    return {"scores": _scores(found.before.scores), "loss": _loss(found.before), "gain": gain}
 
 
 def _scores(scores: Scores) -> dict[str, list[dict[str, float | None]]]:

@@ -1,9 +1,11 @@
-"""How alike two models' layers are: linear centred kernel alignment (Kornblith et al. 2019, arXiv:1905.00414).
+"""How alike layers are: linear centred kernel alignment (Kornblith et al. 2019, arXiv:1905.00414).
 
     CKA(X, Y) = |Yᵀ X|² / (|Xᵀ X| |Yᵀ Y|)      X, Y [words, hidden] less their means; Frobenius norms (table 1)
+              = <X Xᵀ, Y Yᵀ> / (|X Xᵀ| |Y Yᵀ|)     the same number (equation 1)
 
 1 where one is the other turned and scaled, 0 where nothing in one varies with anything in the other. Before and after
-fine-tuning it shows which layers changed.
+fine-tuning it shows which layers changed. Of many words the first form is the cheap one, and they need not be in memory
+together; of few, with fewer of them than dimensions, the second.
 """
 
 from collections.abc import Iterator
@@ -42,6 +44,23 @@ def linear_cka(left: Representations, right: Representations, all_pairs: bool = 
         below = own[0][:, None] * own[1]
     else:
         above, below = _squared_product(*sides), own[0] * own[1]
+    return _share(above, below)
+
+
+def linear_cka_of_few(x: Tensor) -> Tensor:
+    """The similarity of all pairs of layers of a few vectors [layers, n, hidden]: float64 [layers, layers].
+
+    2 · n² · hidden operations a layer, and n² a pair.
+    """
+    centred = x.double() - x.double().mean(1, keepdim=True)
+    grams = (centred @ centred.mT).flatten(1)  # [layers, n · n]
+    products = grams @ grams.T
+    own = products.diagonal().sqrt()
+    return _share(products, own[:, None] * own)
+
+
+def _share(above: Tensor, below: Tensor) -> Tensor:
+    """0 where a side does not vary."""
     return torch.where(below > 0, above / below.clamp(min=torch.finfo(below.dtype).tiny), 0.0)
 
 

@@ -39,7 +39,6 @@ class Trees:
 
     vectors    places [texts, longest]
     lengths    [texts]
-    heads      of each text: for its words what they hang on, counted within the text
     scored     of each text: which words are judged
     distances  of each text, float32 [n, n]
     depths     of each text, float32 [n]
@@ -47,7 +46,6 @@ class Trees:
 
     vectors: Vectors
     lengths: Tensor
-    heads: tuple[Tensor, ...]
     scored: tuple[Tensor, ...]
     distances: tuple[Tensor, ...]
     depths: tuple[Tensor, ...]
@@ -162,7 +160,7 @@ def _trees(representations: Representations, task: TreeTask, texts: Tensor, laye
     longest = int(lengths.max())
     numbers = starts[:, None] + torch.arange(longest)
     vectors = looked_up(representations, True, numbers.masked_fill(numbers >= ends[:, None], NOTHING), layers)
-    heads, scored, distances, depths = [], [], [], []
+    scored, distances, depths = [], [], []
     for text, start, end in zip(texts.tolist(), starts.tolist(), ends.tolist(), strict=True):
         own = task.heads[start:end]
         own = torch.where(own < 0, -1, own - start)
@@ -171,6 +169,5 @@ def _trees(representations: Representations, task: TreeTask, texts: Tensor, laye
             raise DataError(f"{where}, text {text}: a word hangs on a word of another text")
         distances.append(torch.from_numpy(distances_of(own.numpy(), f"{where}, text {text}")).float())
         depths.append(torch.from_numpy(depths_of(own.numpy(), f"{where}, text {text}")).float())
-        heads.append(own)
         scored.append(task.scored[start:end])
-    return Trees(vectors, lengths, tuple(heads), tuple(scored), tuple(distances), tuple(depths))
+    return Trees(vectors, lengths, tuple(scored), tuple(distances), tuple(depths))

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minitl.probing.checks import answerable, check_corpus, check_task, some, texts_of
+from minitl.probing.checks import texts_of
 from minitl.probing.controls import constant_answer, has_control, targets
 from minitl.probing.labelled import LabelledLearner
+from minitl.probing.material import Material
 from minitl.probing.metrics import Estimate, Measured, behind, by_metric, difference, draw_weights, estimates
 from minitl.probing.mixing import Mixed, Mixture
 from minitl.probing.probes import Linear, Probe
 from minitl.probing.regimen import Regimen, Trained, train
-from minitl.probing.representations import Representations
-from minitl.probing.task import SPLITS, Examples, Split, Task
-from minitl.probing.vectors import ROOM, Vectors, layer_groups, pooled, spanned
+from minitl.probing.task import Examples, Split, Task
 
 LINEAR, REGIMEN = Linear(), Regimen()
 
@@ -28,7 +27,8 @@ class Curve:
     metric         the one that curves show: "accuracy", or "spearman" of scores
     scores         by metric, on the test part
     best           the layer of the least validation loss, of equals the lowest: the test part chooses nothing
-    behind         how far a layer is behind that one, in the metric that curves show; below 0 where it is ahead
+    measured       that metric of every probe [layers · seeds] with its draws, to be held against another's
+    behind         how far a layer is behind the best, in the metric that curves show; below 0 where it is ahead
     constant       by metric, what the commonest class or the mean score comes to
     control        by metric, the same probes on the control task; None where there is none
     selectivity    scores less control, of the metric that curves show; None without control
@@ -44,6 +44,7 @@ class Curve:
     metric: str
     scores: Mapping[str, tuple[Estimate, ...]]
     best: int
+    measured: Measured
     behind: tuple[Estimate, ...]
     constant: Mapping[str, float]
     control: Mapping[str, tuple[Estimate, ...]] | None
@@ -56,35 +57,29 @@ class Curve:
 
 
 def sweep(
-    representations: Representations,
-    task: Task,
+    material: Material,
     probe: Probe = LINEAR,
     *,
     seeds: Sequence[int] = (0, 1, 2),
     regimen: Regimen = REGIMEN,
     control: bool = True,
-    room: int = ROOM,
 ) -> Curve:
     """Train `probe` on every layer with every seed, and on a control task beside it.
 
+    material  of the task, gathered as `probe` reads. Where not all layers fit into memory, they are taken in groups,
+              and the result is the same; mixes, which need all layers at once, have fewer examples
     control   whether to ask the control task too, where the examples have kinds; it is the same pass over the data
-    room      bytes of vectors that may be in memory: where all layers do not fit, they are taken in groups, and the
-              result is the same; mixes, which need all layers at once, have fewer examples
 
     Cost of a linear probe: a pass reads n · layers · size floats once a seed, and takes 4 · n · layers · size ·
-    classes · seeds · questions operations, forward and backward. Errors as in `check_task`, `check_corpus`, `train`.
+    classes · seeds · questions operations, forward and backward. Errors as in `train`.
     """
-    seeds = tuple(seeds)
-    check_task(task)
-    check_corpus(representations, task.corpus, task.name)
-    splits, left_out = answerable(representations, task)
-    if isinstance(probe, Mixed):
-        splits = fitting_examples(representations, splits, room)
+    seeds, mixes = tuple(seeds), isinstance(probe, Mixed)
+    material = material.with_all_layers() if mixes else material
+    task, splits = material.task, material.splits
     wanted = targets(splits, seeds, control and has_control(splits))
     classes = None if task.labels is None else len(task.labels)
     said, losses, held_out, rounds, mixed = [], [], [], [], None
-    for group in fitting_layers(representations, splits, probe, room):
-        vectors = read_vectors(representations, task, splits, probe, group)
+    for vectors in [material.whole] if mixes else material.groups():
         learner = LabelledLearner(probe, seeds, vectors, _standardized(wanted, classes), classes)
         trained = train(learner, regimen)
         answers, loss = learner.answers(trained.parameters, "test", regimen.batch_size)
@@ -96,13 +91,14 @@ def sweep(
     scores, control_scores = _measured(torch.cat(said, dim=1), wanted["test"], task, splits["test"], classes)
     first = next(iter(scores))
     best, rows = int(torch.cat(held_out).argmin()), len(torch.cat(losses))
-    layers = representations.layers[-rows:]
+    layers = material.layers[-rows:]
     return Curve(
         task=task,
         layers=layers,
         metric=first,
         scores=_estimated(scores, len(seeds)),
         best=layers[best],
+        measured=scores[first],
         behind=behind(scores[first], len(seeds), best),
         constant=_constant(task, splits, classes),
         control=None if control_scores is None else _estimated(control_scores, len(seeds)),
@@ -112,40 +108,9 @@ def sweep(
         loss=tuple(torch.cat(losses).tolist()),
         rounds=tuple(torch.cat(rounds).tolist()),
         examples={split: len(part) for split, part in splits.items()},
-        left_out=left_out,
+        left_out=material.left_out,
         mixture=_mixture(probe, mixed, scores[first], len(seeds)),
     )
-
-
-def read_vectors(
-    representations: Representations, task: Task, splits: Mapping[Split, Examples], probe: Probe, layers: slice
-) -> dict[Split, Vectors]:
-    """What `probe` reads of each example, standardised on the training part."""
-    return (pooled if probe.reads == "pooled" else spanned)(representations, task, splits, layers)
-
-
-def fitting_examples(
-    representations: Representations, splits: Mapping[Split, Examples], room: int
-) -> dict[Split, Examples]:
-    """The first examples of each split, as many as fit with the vectors of all layers."""
-    each = vectors_an_example(splits["train"]) * len(representations.layers) * representations.hidden * 4
-    share = min(1.0, room / (each * sum(len(splits[split]) for split in SPLITS)))
-    return {split: some(part, torch.arange(max(1, int(share * len(part))))) for split, part in splits.items()}
-
-
-def vectors_an_example(examples: Examples) -> int:
-    """How many vectors are in memory for each: of two places, the parts and their combination."""
-    return 1 if examples.spans.shape[1] == 1 else 2 + 4
-
-
-def fitting_layers(
-    representations: Representations, splits: Mapping[Split, Examples], probe: Probe, room: int
-) -> list[slice]:
-    """Layers that fit into memory together; a mix needs all of them."""
-    if isinstance(probe, Mixed):
-        return [slice(None)]
-    vectors = sum(len(splits[split]) for split in SPLITS) * vectors_an_example(splits["train"])
-    return layer_groups(len(representations.layers), vectors * representations.hidden * 4, room)
 
 
 def _standardized(wanted: Mapping[Split, Tensor], classes: int | None) -> Mapping[Split, Tensor]:

@@ -7,7 +7,11 @@
     root accuracy       how often the word of the least said depth is the root
     depth Spearman      for each text, the rank correlation of said and true depths; averaged in the same way
 
-As published, edges and roots are those of scored words alone, correlations are over all words.
+As published, correlations are over all words, edges and roots are those of scored words alone: punctuation is in
+neither tree, at neither end of an edge. Both trees are least spanning trees over the distances of these words, so that
+of n of them there are n - 1 true edges also where two hang together through punctuation alone (a comma as a head):
+these are then joined by the shortest ways. Which tag is punctuation the treebank says, here UD's PUNCT, there the Penn
+Treebank's. One thing differs: a text whose root is punctuation does not count, there it counts as missed.
 """
 
 from collections.abc import Sequence
@@ -18,7 +22,7 @@ import torch
 from torch import Tensor
 
 from minitl.probing.metrics import Measured
-from minitl.probing.trees import edges_of, spanning_trees
+from minitl.probing.trees import edges_among, spanning_trees
 
 LENGTHS = range(5, 51)
 
@@ -33,13 +37,13 @@ class TextScore:
     length: int
 
 
-def score_distances(said: Tensor, true: Tensor, heads: Tensor, scored: Tensor) -> TextScore:
-    """Of one text of n words: said [probes, n, n], true [n, n], heads [n] within the text, scored bool [n]."""
+def score_distances(said: Tensor, true: Tensor, scored: Tensor) -> TextScore:
+    """Of one text of n words: said [probes, n, n], true [n, n], scored bool [n]."""
     judged = scored.nonzero()[:, 0]
-    edges = {(a, b) for a, b in edges_of(heads.numpy()) if scored[a] and scored[b]}
+    edges = edges_among(true.numpy(), judged.tolist())
     found = judged[torch.from_numpy(spanning_trees(said[:, judged][:, :, judged].numpy()))]  # [probes, words - 1, 2]
     right = [sum((min(a, b), max(a, b)) in edges for a, b in tree) for tree in found.tolist()]
-    return TextScore(torch.tensor(right).double(), len(edges), rank_correlation(said, true).mean(-1), len(heads))
+    return TextScore(torch.tensor(right).double(), len(edges), rank_correlation(said, true).mean(-1), len(true))
 
 
 def score_depths(said: Tensor, true: Tensor, scored: Tensor) -> TextScore:

@@ -25,7 +25,8 @@ class TreeCurve:
     task, layers   which
     scores         "uuas", "distance-spearman", "root-accuracy", "depth-spearman", on the test part
     best           the layer of the least validation loss of distances, of equals the lowest
-    behind         how far a layer is behind that one in UUAS; below 0 where it is ahead
+    measured       UUAS of every probe [layers · seeds] with its draws, to be held against another's
+    behind         how far a layer is behind the best in UUAS; below 0 where it is ahead
     chain          the same of the tree in which each word hangs on the one before it, which takes no vectors
     loss           by "distance" and "depth", mean validation loss over the seeds
     rounds         by "distance" and "depth", mean best round over the seeds
@@ -37,6 +38,7 @@ class TreeCurve:
     layers: tuple[int, ...]
     scores: Mapping[str, tuple[Estimate, ...]]
     best: int
+    measured: Measured
     behind: tuple[Estimate, ...]
     chain: Mapping[str, float]
     loss: Mapping[str, tuple[float, ...]]
@@ -56,7 +58,7 @@ def sweep_trees(
 ) -> TreeCurve:
     """Train a distance probe and a depth probe of `rank` on every layer with every seed.
 
-    room      bytes of vectors that may be in memory, as in `sweep`
+    room      bytes of vectors that may be in memory, as in `gather`
 
     A pass of one of them takes 4 · words · layers · seeds · hidden · rank operations, and for distances another
     4 · Σ n² · layers · seeds · rank. The published probes have the rank of the vectors; the paper finds that a small
@@ -84,6 +86,7 @@ def sweep_trees(
         layers=representations.layers,
         scores={name: estimates(one, len(seeds)) for name, one in scores.items()},
         best=representations.layers[best],
+        measured=scores["uuas"],
         behind=behind(scores["uuas"], len(seeds), best),
         chain={name: float(one.values[0]) for name, one in chain.items()},
         loss=loss,
@@ -121,7 +124,7 @@ def _measured(measure: Measure, said: Sequence[Tensor], test: Trees, weights: Te
     scores: list[TextScore] = []
     for i, one in enumerate(said):
         if measure == "distance":
-            scores.append(score_distances(one, test.distances[i], test.heads[i], test.scored[i]))
+            scores.append(score_distances(one, test.distances[i], test.scored[i]))
         else:
             scores.append(score_depths(one, test.depths[i], test.scored[i]))
     name = "uuas" if measure == "distance" else "root-accuracy"

@@ -4,6 +4,9 @@ A tree is what each of n words hangs on, -1 for the root; its distance is the nu
 depth the number of edges to the root (Hewitt & Manning 2019, N19-1419, sections 2 and 3).
 """
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 import numpy.typing as npt
 
@@ -38,9 +41,20 @@ def distances_of(heads: Integers, where: str = "a tree") -> Integers:
     return distances
 
 
-def edges_of(heads: Integers) -> set[tuple[int, int]]:
-    """The edges as pairs of words, the lower first."""
-    return {(min(word, head), max(word, head)) for word, head in enumerate(heads.tolist()) if head >= 0}
+def edges_among(distances: Integers, words: Sequence[int]) -> set[tuple[int, int]]:
+    """The tree of these distances [n, n] over some of its words, in rising order: its edges, the lower word first.
+
+    Their least spanning tree by Kruskal's algorithm, of equal distances the lower words first. Of all words, or of some
+    that hang together, it is the tree's own edges; what hung together through others is joined by the shortest ways.
+    """
+    tree_of = {word: word for word in words}
+    edges = set()
+    for _, a, b in sorted((distances[a, b], a, b) for a, b in combinations(words, 2)):
+        left, right = tree_of[a], tree_of[b]
+        if left != right:
+            edges.add((a, b))
+            tree_of = {word: left if tree == right else tree for word, tree in tree_of.items()}
+    return edges
 
 
 def spanning_trees(distances: Floats) -> Integers:

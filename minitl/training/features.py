@@ -23,7 +23,7 @@ from minitl.checkpoints.atomic import check_writable, write_json
 from minitl.checkpoints.weights import read_json
 from minitl.errors import CheckpointError
 from minitl.models.base import Model
-from minitl.models.digest import backbone_digest
+from minitl.models.digest import add_tensor, backbone_digest
 from minitl.nn.output import Output
 
 FACTS = "facts.json"
@@ -106,8 +106,7 @@ def _survey(
         inputs = read(indices)
         counts[torch.tensor(indices) + 1] = places(inputs).sum(-1).cpu()
         for name in sorted(inputs) if want_key else ():
-            digest.update(f"{name} {list(indices)} {tuple(inputs[name].shape)}".encode())
-            digest.update(inputs[name].cpu().contiguous().view(torch.uint8).numpy().data)
+            add_tensor(digest, f"{name} {list(indices)}", inputs[name])
     return counts.cumsum(0), digest.hexdigest()[:32]
 
 

@@ -4,8 +4,12 @@ import itertools
 
 import torch
 
+from minitl.probing.material import gather
+from minitl.probing.probes import Linear
 from minitl.probing.representations import Representations, Shard
+from minitl.probing.sweep import sweep
 from minitl.probing.task import Corpus, Examples, Task, TreeTask
+from minitl.probing.vectors import ROOM
 
 SPLITS = ("train", "validation", "test")
 
@@ -42,3 +46,9 @@ def tree_task(corpus, heads, texts, scored=None):
     ends = torch.tensor([0, *texts]).cumsum(0).tolist()
     splits = {s: torch.arange(a, b) for s, a, b in zip(SPLITS, ends[:-1], ends[1:], strict=True)}
     return TreeTask("tree", "a made tree", "syntax", corpus, heads, scored, splits)
+
+
+def swept(representations, task, probe=None, room=ROOM, **options):
+    """The curve of a task in representations."""
+    probe = Linear() if probe is None else probe
+    return sweep(gather(representations, task, probe.reads, room), probe, **options)

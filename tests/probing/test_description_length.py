@@ -7,12 +7,20 @@ import torch
 
 from minitl.errors import InputError
 from minitl.probing.description_length import block_ends, online_code, uniform_bits
+from minitl.probing.material import gather
+from minitl.probing.probes import Linear
 from minitl.probing.regimen import Regimen
+from minitl.probing.vectors import ROOM
 from tests.probing.made import representations_of, word_task
 
 LENGTHS = [5] * 80
 N = sum(LENGTHS)
 QUICK = Regimen(rounds=4, round_steps=8, batch_size=32, learning_rate=1e-2)
+
+
+def code_of(representations, task, probe=None, room=ROOM, **options):
+    probe = Linear() if probe is None else probe
+    return online_code(gather(representations, task, probe.reads, room), probe, **options)
 
 
 class Uniform:
@@ -48,7 +56,7 @@ def test_blocks_end_at_the_papers_portions():
 def test_who_knows_nothing_sends_the_uniform_code():
     labels = torch.randint(3, (N,))
     representations = representations_of(torch.randn(2, N, 4), LENGTHS)
-    code = online_code(
+    code = code_of(
         representations, word_task(representations.corpus, labels, ("a", "b", "c")), Uniform(), regimen=QUICK
     )
     n = 240  # the training part
@@ -64,9 +72,7 @@ def test_a_code_length_by_hand():
     words = torch.randn(1, N, 4)
     words[0, :, 0] = 2.0 * labels - 1
     representations = representations_of(words, LENGTHS)
-    code = online_code(
-        representations, word_task(representations.corpus, labels), Knowing(), regimen=QUICK, seeds=(0, 1)
-    )
+    code = code_of(representations, word_task(representations.corpus, labels), Knowing(), regimen=QUICK, seeds=(0, 1))
     first = block_ends(240)[0]
     expected = first + (240 - first) * math.log2(4 / 3)
     torch.testing.assert_close(code.bits, torch.full((1, 2), expected, dtype=torch.float64), rtol=1e-5, atol=0)
@@ -82,7 +88,7 @@ def test_what_is_easier_to_find_takes_fewer_bits_and_a_control_more():
     representations = representations_of(words, LENGTHS)
     task = word_task(representations.corpus, labels, kinds=torch.arange(N) % 50)
     regimen = Regimen(rounds=8, batch_size=32, learning_rate=3e-2)
-    code = online_code(representations, task, regimen=regimen)
+    code = code_of(representations, task, regimen=regimen)
     noise, hard, easy = code.bits[:, 0].tolist()
     assert easy < hard < noise
     assert code.control is not None
@@ -96,11 +102,11 @@ def test_what_is_sent_was_not_learnt_from_even_by_a_probe_that_could():
     labels = torch.randint(2, (texts,)).repeat_interleave(5)
     words = torch.randn(1, texts, 4 * texts).repeat_interleave(5, dim=1)
     representations = representations_of(words, LENGTHS)
-    code = online_code(representations, word_task(representations.corpus, labels), regimen=QUICK)
+    code = code_of(representations, word_task(representations.corpus, labels), regimen=QUICK)
     assert float(code.bits) > 0.97 * code.uniform  # less the rest of a text that the end of a block cut
 
 
 def test_scores_have_no_code():
     representations = representations_of(torch.randn(1, N, 4), LENGTHS)
     with pytest.raises(InputError, match="task 'made' is of scores"):
-        online_code(representations, word_task(representations.corpus, torch.randn(N), names=None))
+        code_of(representations, word_task(representations.corpus, torch.randn(N), names=None))

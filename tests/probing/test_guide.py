@@ -30,7 +30,7 @@ def test_twelve_layers_are_parted_as_the_guide_parts_them() -> None:
 def test_every_layer_of_any_model_has_one_place(depth: int) -> None:
     placed = [layer for kind in KINDS for layer in layers_of(kind, depth)]
     assert placed == list(range(1, depth + 1))
-    assert quarter(0, depth) == 0
+    assert (quarter(1, depth) == 0) is (depth >= 4)
     assert quarter(depth, depth) == 3
 
 
@@ -77,14 +77,46 @@ def test_a_row_holds_where_all_of_its_tasks_are_at_home() -> None:
     assert "coreference: cannot be judged here" in semantics.measured
 
 
-def test_a_row_holds_in_part_where_one_is_near_and_not_where_none_is() -> None:
-    near = profile("semantics", [0, 0.5, 0.9, 0.895, 0.5])  # best at 2, and 3 cannot be told from it
-    far = profile("semantics", [0.9, 0.5, 0.5, 0.5, 0.5])
-    assert judged_rows([near], 4)[2].verdict is Verdict.IN_PART
-    assert judged_rows([near, far], 4)[2].verdict is Verdict.IN_PART
-    assert judged_rows([far], 4)[2].verdict is Verdict.FAILS
-    assert judged_rows([near], 4)[2].measured.startswith("a semantics: best at layer 2, as good layer 3")
-    assert "best at the embeddings" in judged_rows([far], 4)[2].measured
+AT = {"home": [0, 0.5, 0.5, 0.9, 0.5], "wide": [0, 0.5, 0.895, 0.9, 0.5], "near": [0, 0.5, 0.9, 0.895, 0.5],
+      "away": [0, 0.9, 0.5, 0.5, 0.5], "before": [0.9, 0.5, 0.5, 0.5, 0.5]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tasks", "verdict"),
+    [
+        ("home", Verdict.HOLDS),
+        ("home wide", Verdict.HOLDS),
+        ("wide", Verdict.IN_PART),  # layer 2 may be as good
+        ("home wide wide", Verdict.IN_PART),
+        ("home away", Verdict.IN_PART),
+        ("home near", Verdict.IN_PART),
+        ("home away away", Verdict.FAILS),  # one of three is not half
+        ("near", Verdict.UNKNOWN),  # the best is elsewhere, or not
+        ("near away", Verdict.UNKNOWN),
+        ("near away away", Verdict.FAILS),
+        ("home near away away", Verdict.UNKNOWN),
+        ("away", Verdict.FAILS),
+        ("before", Verdict.FAILS),
+    ],
+)
+def test_a_row_is_judged_by_how_many_of_its_tasks_are_there(tasks: str, verdict: Verdict) -> None:
+    """Of a model of four layers, the third."""
+    assert judged_rows([profile("semantics", AT[name]) for name in tasks.split()], 4)[2].verdict is verdict
+
+
+def test_the_embeddings_are_no_layer_of_the_first_part() -> None:
+    row = judged_rows([profile("form", AT["before"])], 4)[0]
+    assert row.verdict is Verdict.FAILS
+    assert row.measured == "a form: best at the embeddings"
+    also = profile("form", [0.9, 0.895, 0.5, 0.5, 0.5])
+    assert judged_rows([also], 4)[0].verdict is Verdict.UNKNOWN
+    alike = profile("form", [0.9, 0.5, 0.9, 0.9, 0.9])  # in every part but the first, which has the embeddings
+    assert judged_rows([alike], 4)[0].verdict is Verdict.FAILS
+
+
+def test_a_row_says_what_is_as_good() -> None:
+    told = judged_rows([profile("semantics", AT["near"])], 4)[2].measured
+    assert told.startswith("a semantics: best at layer 2, as good layer 3")
 
 
 def test_a_model_with_no_layer_for_a_row_is_not_judged_on_it() -> None:

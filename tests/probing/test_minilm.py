@@ -8,9 +8,8 @@ from minitl.data.tagged import load_tagged
 from minitl.probing.controls import random_twin
 from minitl.probing.reading import TransformerReader
 from minitl.probing.representations import represent
-from minitl.probing.sweep import sweep
 from minitl.probing.task import Corpus, Examples, Task
-from tests.probing.made import SPLITS
+from tests.probing.made import SPLITS, swept
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +33,7 @@ def parts_of_speech(assets):  # noqa: ARG001
 def test_parts_of_speech_stand_in_the_lower_layers(minilm, parts_of_speech):
     model, tokenizer = load_model(minilm, "backbone"), load_tokenizer(minilm)
     learnt, untaught = (
-        sweep(represent(TransformerReader(one, tokenizer), parts_of_speech.corpus), parts_of_speech, seeds=(0, 1))
+        swept(represent(TransformerReader(one, tokenizer), parts_of_speech.corpus), parts_of_speech, seeds=(0, 1))
         for one in (model, random_twin(model))
     )
     accuracy = [one.mean for one in learnt.scores["accuracy"]]

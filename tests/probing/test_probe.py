@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,16 @@ from minitl import load_model, load_tokenizer, new_model
 from minitl.cli.main import main
 from minitl.errors import CheckpointError, DataError, InputError
 from minitl.models.base import Model
-from minitl.probing.page import write_report
+from minitl.probing.controls import random_twin
+from minitl.probing.description_length import CodeLength
+from minitl.probing.material import Material
+from minitl.probing.metrics import Estimate, Measured
+from minitl.probing.page import render, write_report
 from minitl.probing.probe import Report, Settings, probe
-from minitl.probing.record import record
+from minitl.probing.reading import TransformerReader
+from minitl.probing.record import judged_anew, record
+from minitl.probing.representations import represent
+from minitl.probing.task import Task
 from minitl.probing.tasks.table import probing_tasks
 from minitl.tokenization import Tokenizer
 from tests.conftest import WORDS
@@ -121,6 +129,7 @@ def test_a_model_beside_itself_has_not_changed(model: Model, tokenizer: Tokenize
     (pos,) = found.found
     assert pos.before is not None
     assert pos.before.scores == pos.curve.scores
+    assert [(one.mean, one.deviation, one.low, one.high) for one in pos.gain] == [(0, 0, 0, 0)] * 4
 
 
 def test_what_fine_tuning_changed_is_told(
@@ -140,9 +149,95 @@ def test_what_fine_tuning_changed_is_told(
     assert pos.curve.scores == report.found[0].curve.scores
     gain = pos.curve.scores["accuracy"][0].mean - pos.before.scores["accuracy"][0].mean
     assert gain > 0.1
+    assert pos.gain is not None
+    assert [one.mean for one in pos.gain] == pytest.approx(
+        [a.mean - b.mean for a, b in zip(pos.curve.scores["accuracy"], pos.before.scores["accuracy"], strict=True)]
+    )
     page = write_report(found, tmp_path, {"command": "", "created": ""}).read_text(encoding="utf-8")
     assert f"{gain * 100:+.1f}" in page
+    assert f"{pos.gain[0].low * 100:+.1f} to {pos.gain[0].high * 100:+.1f}" in page
+    (row,) = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))["tasks"]
+    assert [(one["low"], one["high"]) for one in row["before"]["gain"]] == [(one.low, one.high) for one in pos.gain]
     assert f'loss <data value="{pos.curve.loss[0] - pos.before.loss[0]!r}"' in page
+
+
+def test_a_gain_is_taken_under_the_same_draws(
+    model: Model, tokenizer: Tokenizer, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both scores vary by 20 points with the texts that are drawn, their difference by one."""
+    (pos, _) = report.found
+    both = 0.2 * torch.randn(8, 1000)  # of four layers and two seeds
+    curves = [
+        replace(pos.curve, measured=Measured(torch.full((8,), mean), mean + both + noise))
+        for mean, noise in ((0.8, 0.01 * torch.randn(8, 1000)), (0.5, torch.zeros(8, 1000)))
+    ]
+    after, before = curves
+    monkeypatch.setattr("minitl.probing.probe.sweep", lambda *_, **__: curves.pop(0))
+    settings = replace(FEW, twin=False, mix=False)
+    (found,) = probe(model, tokenizer, tasks=[pos.task], before=random_twin(model), settings=settings).found
+    assert found.gain is not None
+    draws = (after.measured.draws - before.measured.draws).view(4, 2, -1).mean(1)  # [layers, draws]
+    for one, drawn in zip(found.gain, draws, strict=True):
+        assert one.mean == pytest.approx(0.3)
+        bounds = drawn.double().quantile(torch.tensor([0.025, 0.975]).double())
+        assert [one.low, one.high] == pytest.approx(bounds.tolist(), abs=1e-6)
+        assert one.high - one.low < 0.04
+
+
+def test_models_are_held_against_each_other_on_texts_that_all_can_read(
+    model: Model, tokenizer: Tokenizer, treebank: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one before has positions for five words: of six, none of the three is asked."""
+    texts = [text for text in treebank.read_text(encoding="utf-8").split("\n\n") if text]
+    more = "\n6\tgood\t_\tADJ\t_\t_\t3\txcomp\t_\t_"
+    file = treebank.with_name("long.conllu")
+    file.write_text("\n\n".join(text + more * (i % 3 == 0) for i, text in enumerate(texts)) + "\n\n", encoding="utf-8")
+    before = new_model({**model.config.to_dict(), "max_position_embeddings": 7}, "backbone")
+    curve, materials = report.found[0].curve, []
+    monkeypatch.setattr("minitl.probing.probe.sweep", lambda material, *_, **__: materials.append(material) or curve)
+    settings = replace(FEW, mix=False, unreadable="skip")
+    probe(model, tokenizer, file, ["pos"], sentences=24, before=before, settings=settings)
+    own, *others = materials
+    assert len(others) == 2
+    assert own.left_out["test"] > 0
+    for material in others:
+        assert material.left_out == own.left_out
+        assert torch.equal(material.splits["test"].spans, own.splits["test"].spans)
+
+
+def test_the_code_is_of_what_the_model_itself_knows(
+    model: Model, tokenizer: Tokenizer, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pos, _) = report.found
+    assert isinstance(pos.task, Task)
+    coded: list[Material] = []
+    monkeypatch.setattr("minitl.probing.probe.online_code", lambda material, *_, **__: coded.append(material))
+    monkeypatch.setattr("minitl.probing.probe.sweep", lambda *_, **__: pos.curve)
+    settings = Settings(seeds=1, mix=False, twin=True)
+    probe(model, tokenizer, tasks=[pos.task], before=random_twin(model, 7), settings=settings)
+    (material,) = coded
+    words = torch.arange(9)
+    own = represent(TransformerReader(model, tokenizer), pos.task.corpus)
+    assert torch.equal(material.representations.words(words), own.words(words))
+
+
+def test_the_page_shows_the_compression_at_the_best_layer(report: Report) -> None:
+    (pos, _) = report.found
+    bits = 100 / torch.tensor([[1.5], [2.5], [3.5], [4.5]])  # of layers 0 to 3
+    code = CodeLength(bits, None, 100.0, (1, 2), bits[None], (0, 1, 2, 3))
+    for best, shown in ((0, "1.50×"), (2, "3.50×")):
+        found = replace(pos, curve=replace(pos.curve, best=best), code=code)
+        page = render(replace(report, found=(found,)), {"command": "", "created": ""})
+        assert re.findall(r"\d\.\d\d×", page) == [shown]
+
+
+def test_the_page_says_what_it_means_that_made_up_labels_are_learnt_as_well(report: Report) -> None:
+    (pos, tree) = report.found
+    for low, said in ((0.01, False), (0.0, True), (-0.2, True)):
+        sure = tuple(Estimate(0.1, 0.0, low if layer == pos.curve.best else 0.05, 0.2) for layer in range(4))
+        found = (replace(pos, curve=replace(pos.curve, selectivity=sure)), tree)
+        page = render(replace(report, found=found), {"command": "", "created": ""})
+        assert ("Selectivity is not surely above 0 of: <b>part of speech</b>." in page) is said
 
 
 def test_tasks_of_ones_own_are_asked(model: Model, tokenizer: Tokenizer, report: Report) -> None:
@@ -180,6 +275,23 @@ def test_what_the_twin_came_to_is_recorded_beside_the_models_own(report: Report)
     row = record(replace(report, found=(replace(pos, twin=replace(pos.curve, scores=half)), tree)))["tasks"][0]
     own = [one["mean"] for one in row["scores"]["accuracy"]]
     assert [one["mean"] for one in row["twin"]["scores"]["accuracy"]] == [mean / 2 for mean in own]
+
+
+def test_a_record_is_judged_again_by_its_numbers_alone(report: Report) -> None:
+    """With one seed there is no spread, which JSON cannot say, and no error of a centre."""
+    one_seed = [replace(one.curve, scores=estimates_of_one_seed(one.curve.scores)) for one in report.found]
+    alone = replace(report, seeds=(0,), found=tuple(
+        replace(one, curve=curve) for one, curve in zip(report.found, one_seed, strict=True)
+    ))  # fmt: skip
+    for recorded in (record(report), json.loads(json.dumps(record(alone)))):
+        guide = [{**claim, "verdict": "as it was", "rule": "as it was"} for claim in recorded["guide"]]
+        assert judged_anew({**recorded, "guide": guide})["guide"][:4] == recorded["guide"][:4]
+        assert judged_anew(recorded)["tasks"] == recorded["tasks"]
+    assert judged_anew(record(report)) == record(report)
+
+
+def estimates_of_one_seed(scores: Mapping[str, tuple[Estimate, ...]]) -> dict[str, tuple[Estimate, ...]]:
+    return {name: tuple(replace(one, deviation=math.nan) for one in by) for name, by in scores.items()}
 
 
 def test_what_cannot_be_asked_is_refused(model: Model, tokenizer: Tokenizer, treebank: Path) -> None:
@@ -222,6 +334,15 @@ def test_the_verb_writes_a_report(
     assert "probes for part of speech" in printed.err
     assert str(out / "probe.html") in printed.out
     assert json.loads((out / "probe.json").read_text())["run"]["command"]
+
+
+def test_the_verb_prints_what_was_gained_and_how_sure_that_is(
+    tiny: Path, treebank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--tasks", "pos", "--data", str(treebank), "--sentences", "24", "--seeds", "1", "--no-twin", "--no-code"]
+    assert main(["probe", str(tiny), *options, "--no-mix", "--before", str(tiny), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"emb +1\.000 +\+0\.0 \(\+0\.0 to \+0\.0\)", printed)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minitl.errors import InputError
 from minitl.probing import similarity
 from minitl.probing.representations import Unread
-from minitl.probing.similarity import linear_cka
+from minitl.probing.similarity import linear_cka, linear_cka_of_few
 from tests.probing.made import representations_of
 
 LENGTHS = [4, 6, 5, 7]
@@ -32,6 +32,16 @@ def test_layer_by_layer_and_all_pairs_by_kernels(monkeypatch):
             assert float(pairs[i, j]) == pytest.approx(float(cka(left[i], right[j])), rel=1e-6)
     same = linear_cka(a, representations_of(right[:2], LENGTHS))
     torch.testing.assert_close(same, pairs.diagonal())
+
+
+@pytest.mark.parametrize("words", [5, 22])
+def test_of_few_it_is_what_it_is_of_many(words):
+    x = torch.randn(3, words, 8) + 2
+    x[2] = 1.5  # does not vary
+    representations = representations_of(x, [words])
+    found = linear_cka_of_few(x)
+    torch.testing.assert_close(found, linear_cka(representations, representations, all_pairs=True))
+    assert found.diagonal().tolist() == pytest.approx([1, 1, 0])
 
 
 @given(st.integers(0, 2**31), st.floats(0.01, 100), st.integers(2, 6))

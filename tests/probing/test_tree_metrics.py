@@ -15,7 +15,7 @@ DEPTHS = torch.from_numpy(depths_of(HEADS.numpy())).float()
 
 
 def test_true_distances_are_right_whatever_their_scale():
-    score = score_distances(torch.stack([DISTANCES, 7 * DISTANCES]), DISTANCES, HEADS, SCORED)
+    score = score_distances(torch.stack([DISTANCES, 7 * DISTANCES]), DISTANCES, SCORED)
     assert score.right.tolist() == [4, 4]
     assert score.total == 4  # the edge to the full stop is not among them
     torch.testing.assert_close(score.correlation, torch.ones(2).double())
@@ -23,19 +23,32 @@ def test_true_distances_are_right_whatever_their_scale():
 
 def test_a_chain_has_the_edges_of_neighbours():
     places = torch.arange(6.0)
-    score = score_distances((places[:, None] - places).abs()[None], DISTANCES, HEADS, SCORED)
+    score = score_distances((places[:, None] - places).abs()[None], DISTANCES, SCORED)
     assert score.right.tolist() == [3]  # 0-1, 1-2, 3-4 of 0-1, 1-2, 2-4, 3-4
 
 
 def test_what_is_not_scored_has_no_say():
     near = DISTANCES.clone()
     near[5] = near[:, 5] = 0.1  # everything is nearest to the full stop
-    assert score_distances(near[None], DISTANCES, HEADS, SCORED).right.tolist() == [4]
-    assert score_distances(near[None], DISTANCES, HEADS, torch.ones(6).bool()).right.tolist() == [1]
+    assert score_distances(near[None], DISTANCES, SCORED).right.tolist() == [4]
+    assert score_distances(near[None], DISTANCES, torch.ones(6).bool()).right.tolist() == [1]
     shallow = DEPTHS.clone()
     shallow[5] = -1
     assert score_depths(shallow[None], DEPTHS, SCORED).right.tolist() == [1]
     assert score_depths(shallow[None], DEPTHS, torch.ones(6).bool()).right.tolist() == [0]
+
+
+def test_words_that_hang_on_a_comma_are_joined_by_the_shortest_ways():
+    """As Hewitt and Manning judge: both trees span the words that are no punctuation, and have n - 1 edges of n.
+
+    saw  ,  them  there       0 ← 1 ← 2, 1 ← 3: no edge is left where the comma is taken out
+    """
+    true = torch.from_numpy(distances_of(torch.tensor([-1, 0, 1, 1]).numpy())).float()
+    scored = torch.tensor([True, False, True, True])
+    chain = torch.tensor([[0.0, 9, 1, 2], [9, 0, 9, 9], [1, 9, 0, 1], [2, 9, 1, 0]])  # 0 – 2 – 3
+    score = score_distances(torch.stack([true, chain]), true, scored)
+    assert score.total == 2  # 0 – 2 and 0 – 3, all two steps apart, the lower words first
+    assert score.right.tolist() == [2, 1]
 
 
 def test_the_root_is_the_word_of_least_depth():

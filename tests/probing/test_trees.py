@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import minimum_spanning_tree, shortest_path
 
 from minitl.errors import DataError
-from minitl.probing.trees import depths_of, distances_of, edges_of, spanning_trees
+from minitl.probing.trees import depths_of, distances_of, edges_among, spanning_trees
 
 #       0 the   1 dog   2 saw   3 a   4 cat   5 there
 HEADS = np.array([1, 2, -1, 4, 2, 4])
@@ -22,6 +22,10 @@ def trees(draw, least=2):
     moved = np.empty(n, dtype=np.int64)
     moved[order] = np.where(heads < 0, -1, order[heads])
     return moved
+
+
+def edges_of(heads):
+    return {(min(word, head), max(word, head)) for word, head in enumerate(heads.tolist()) if head >= 0}
 
 
 def as_edges(found):
@@ -39,6 +43,15 @@ def test_distances_and_depths_of_a_tree_by_hand():
         [4, 3, 2, 2, 1, 0],
     ]
     assert edges_of(HEADS) == {(0, 1), (1, 2), (3, 4), (2, 4), (4, 5)}
+    assert edges_among(distances_of(HEADS), range(6)) == edges_of(HEADS)
+
+
+def test_words_that_hung_together_through_others_are_joined_by_the_lower():
+    """Without word 4, the root, words 1, 2 and 3 hang together no more, and word 0 on 3 as before."""
+    distances = distances_of(np.array([3, 4, 4, 4, -1]))
+    assert edges_among(distances, [0, 1, 2, 3]) == {(0, 3), (1, 2), (1, 3)}
+    assert edges_among(distances, [0, 1, 4]) == {(1, 4), (0, 4)}  # two steps, as 0 is three from 1
+    assert edges_among(distances, [2]) == set()
 
 
 @given(trees(least=1))
@@ -54,7 +67,18 @@ def test_distances_are_shortest_paths(heads):
 @given(trees())
 def test_a_tree_is_the_least_spanning_tree_of_its_distances(heads):
     distances = distances_of(heads)[None].astype(np.float32)
-    assert as_edges(spanning_trees(distances)[0]) == edges_of(heads)
+    assert as_edges(spanning_trees(distances)[0]) == edges_of(heads) == edges_among(distances[0], range(len(heads)))
+
+
+@given(trees(), st.sets(st.integers(0, 11), min_size=1))
+def test_some_words_of_a_tree_are_spanned_by_the_least_there_is(heads, some):
+    words = sorted(word for word in some if word < len(heads))
+    distances = distances_of(heads)
+    edges = edges_among(distances, words)
+    assert len(edges) == max(len(words) - 1, 0)
+    least = minimum_spanning_tree(distances[np.ix_(words, words)]).sum() if words else 0
+    assert sum(distances[edge] for edge in edges) == least
+    assert {(a, b) for a, b in edges_of(heads) if a in words and b in words} <= edges
 
 
 @given(st.integers(2, 9), st.integers(1, 3), st.integers(0, 2**31))

@@ -83,7 +83,8 @@ def probing_tasks(
                 similarity; any of these, or running text, for length, content, prefix, suffix and bigram-shift.
                 None = the task's own
     sentences   drawn for training (texts or pairs, in tasks about those), and a quarter as many for validation and for
-                test; what has no such splits is cut 4 : 1 : 1. Sentences have 3 to 60 words, and none is in two splits
+                test; what has no such splits is cut 4 : 1 : 1, and for agreement everything is. Sentences have 3 to 60
+                words, and none is in two splits
     seed        decides draws and cuts
 
     InputError: a task unknown (with the nearest that is known) or named twice, none at all, too few `sentences`, no
