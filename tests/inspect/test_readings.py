@@ -12,10 +12,11 @@ from torch import Tensor
 from minitl import LoraConfig, add_lora, load_model, load_tokenizer, merge_lora, new_model, trace
 from minitl.errors import InputError
 from minitl.inspect.adapter_change import AdapterChange, adapter_changes
-from minitl.inspect.attribution import embeddings, gradient_times_input, integrated_gradients
+from minitl.inspect.attribution import EMBEDDINGS, gradient_times_input, integrated_gradients, states_at
 from minitl.inspect.lens import lens_of
-from minitl.inspect.look import look, silent
+from minitl.inspect.look import look
 from minitl.inspect.maps import rollout
+from minitl.inspect.texts import silent
 from minitl.models.base import Model
 from minitl.nn.output import Output
 from tests.inspect.test_trace import CHECKPOINTS, batch_of, stacks
@@ -140,7 +141,7 @@ def test_of_a_linear_answer_both_methods_give_the_weights_times_the_input() -> N
 
     read: list[Tensor] = []
     model.layers[0].register_forward_pre_hook(lambda _, given: read.append(given[0]))
-    (whole,), (empty,) = embeddings(model, inputs), embeddings(model, baseline)
+    (whole,), (empty,) = (states_at(model, given, EMBEDDINGS) for given in (inputs, baseline))
     torch.testing.assert_close(gradient_times_input(model, inputs, answer).source, (whole @ weights)[0])
     found = integrated_gradients(model, inputs, answer, baseline)
     torch.testing.assert_close(found.source, ((whole - empty) @ weights)[0])
