@@ -29,6 +29,7 @@ from minitl.inspect.adapter_change import AdapterChange
 from minitl.inspect.attribution import Attribution
 from minitl.inspect.look import Guesses, Look, Stack, Step
 from minitl.inspect.trace import PACKAGE
+from minitl.pages.formats import model_name
 
 STEPS = 255  # of a weight from 0 to 1
 SCRIPTS = (
@@ -105,8 +106,7 @@ def _values(look: Look, maps: _Maps) -> dict[str, Any]:
 
 
 def _name(look: Look) -> str:
-    """A folder's or a hub id's last part: where it lies is nobody's business."""
-    return Path(look.source).name or f"a new {look.family} model"
+    return model_name(look.source) or f"a new {look.family} model"
 
 
 def _stack(stack: Stack, maps: _Maps) -> dict[str, Any]:
