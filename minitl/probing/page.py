@@ -156,7 +156,11 @@ def _legend(found: Sequence[Found]) -> str:
     lines = (
         ("line-1", "the model", True),
         ("line-0", "its random twin", any(one.twin is not None for one in found)),
-        ("line-3", "control task", any(isinstance(one.curve, Curve) and one.curve.control is not None for one in found)),
+        (
+            "line-3",
+            "control task",
+            any(isinstance(one.curve, Curve) and one.curve.control is not None for one in found),
+        ),
         ("line-4", "before fine-tuning", any(one.before is not None for one in found)),
         ("muted", "without vectors", True),
     )

@@ -76,6 +76,17 @@ def test_a_target_is_read_by_the_decoder(bart: Path, tmp_path: Path) -> None:
     assert len(source["tokens"]) == 7
 
 
+def test_a_pair_is_read_and_counted(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    assert main(["inspect", str(tiny), "the film", "--pair", "was good", "--out", str(page)]) == 0
+    values, _ = unpacked(page.read_text(encoding="utf-8"))
+    assert values["stacks"][0]["parts"] == [None, 0, 0, None, 1, 1, None]
+    assert [len(row["source"]) for row in values["byLayer"]] == [7] * 4
+    assert capsys.readouterr().out.startswith("7 tokens in 3 layers")
+    long = ["inspect", str(tiny), "good " * 300, "--pair", "good " * 300, "--out", str(tmp_path / "other.html")]
+    assert_refused(long, "the text has 603 tokens; a page shows at most 512", capsys)
+
+
 def test_the_token_that_is_asked_about_is_told(tiny: Path, tmp_path: Path) -> None:
     model = made(tmp_path / "model", tiny, *KINDS["a tagger"])
     for at in (0, 6):
