@@ -44,5 +44,5 @@ def cuts_of(model: Model) -> dict[str, tuple[str, ...]]:
     if not rest:
         return {name: (name,) for name in source}
     (target,) = rest
-    up = {name: (name, target[0]) for name in source}
-    return up | {name: (source[-1], name) for name in target[1:]}
+    cuts: dict[str, tuple[str, ...]] = {name: (name, target[0]) for name in source}
+    return cuts | {name: (source[-1], name) for name in target[1:]}

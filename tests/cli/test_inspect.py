@@ -50,10 +50,10 @@ def test_every_kind_of_model_has_a_page(
     kind: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, task = KINDS[kind]
-    model, page = made(tmp_path / "model", tiny, config, task), tmp_path / "page.html"
+    model, page = made(tmp_path / "a-model", tiny, config, task), tmp_path / "page.html"
     assert main(["inspect", str(model), TEXT, "--out", str(page)]) == 0
     values, _ = unpacked(page.read_text(encoding="utf-8"))
-    assert (values["family"], values["task"], values["name"]) == (config["model_type"], task, "model")
+    assert (values["family"], values["task"], values["name"]) == (config["model_type"], task, "a-model")
     sides = 2 if "translator" in kind else 1
     assert [stack["name"] for stack in values["stacks"]] == (["encoder", "decoder"] if sides == 2 else [""])
     assert [bool(stack["cross"]) for stack in values["stacks"]] == [False, True][:sides]

@@ -11,7 +11,7 @@ document.getElementById("texts").replaceChildren(
   ...look.stacks.flatMap((stack) => {
     const second = stack.parts.indexOf(1);
     const tokens = tokensOf(stack).map((one) => [one, " "]);
-    const lines = second < 0 ? [[stack.name, tokens]] : [[`${stack.name} first`, tokens.slice(0, second)], ["second", tokens.slice(second)]];
+    const lines = second < 0 ? [[stack.name, tokens]] : [[`${stack.name} first`.trim(), tokens.slice(0, second)], ["second", tokens.slice(second)]];
     return lines.map(([name, line]) => el("p", { class: "text" }, ...(name ? [el("b", {}, name)] : []), ...line.flat()));
   }),
 );
