@@ -18,11 +18,12 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "inspect",
         help="write a page that shows what a model does with a text",
         description="Write one HTML file that needs no network: attention maps of every head, predictions after each "
-        "layer, what each token is owed of the answer, how alike the layers are, what an adapter changed, and the "
-        "residual stream beside the code.",
+        "layer, what each token is owed of the answer and in which layers it is made, how alike the layers are, what "
+        "an adapter changed, and the residual stream beside the code.",
     )
     parser.add_argument("model", help="a checkpoint folder or hub id, or a folder that `minitl train` wrote")
     parser.add_argument("text", help="what the model reads")
+    parser.add_argument("--pair", metavar="TEXT", help="the second text, of a model that reads two")
     parser.add_argument(
         "--target", metavar="TEXT", help="what an encoder-decoder writes (default: what it would write by itself)"
     )
@@ -50,17 +51,17 @@ def run(args: argparse.Namespace) -> int:
     for side in ("source_language", "target_language"):
         if code := getattr(args, side) or facts.get("options", {}).get(side):
             setattr(tokenizer, side, code)
-    for name in ("text", "target"):
-        if getattr(args, name) is not None:
-            _check_length(name, getattr(args, name), tokenizer)
-    seen = look(model, tokenizer, args.text, args.target, at=args.at)
+    _check_length("text", tokenizer, args.text, args.pair)
+    if args.target is not None:
+        _check_length("target", tokenizer, args.target)
+    seen = look(model, tokenizer, args.text, args.target, pair=args.pair, at=args.at)
     size = write_page(seen, args.out)
     shapes = [f"{len(stack.tokens)} tokens in {len(stack.maps)} layers" for stack in seen.stacks]
     print(f"{' and '.join(shapes)}: {args.out} ({size / 1e3:,.0f} kB)")
     return 0
 
 
-def _check_length(name: str, text: str, tokenizer: "Tokenizer") -> None:
-    length = tokenizer([text], truncation=False)["input_ids"].shape[1]
+def _check_length(name: str, tokenizer: "Tokenizer", text: str, pair: str | None = None) -> None:
+    length = tokenizer([text], None if pair is None else [pair], truncation=False)["input_ids"].shape[1]
     if length > MOST:
         raise InputError(f"the {name} has {length:,} tokens; a page shows at most {MOST}")

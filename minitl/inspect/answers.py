@@ -6,7 +6,7 @@ replaced-token-detection
 question-answering         the scores of the best beginning and of the best end
 masked-lm, causal-lm,      the log-probability of the token that it finds likeliest at one place
 seq2seq-lm
-backbone                   how far the mean of the token vectors points to where it points
+backbone                   how far the mean of the token vectors reaches in the direction that it has
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def _span(starts: Tensor, ends: Tensor) -> Question:
 
 def _direction(states: Tensor) -> Question:
     way = torch.nn.functional.normalize(states.detach().mean(0), dim=0)
-    title = "how far the mean of the token vectors points to where it points"
+    title = "how far the mean of the token vectors reaches in its own direction"
     return Question(lambda out: out.last_hidden_state.mean(1) @ way, title)
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from minitl.errors import InputError
+from minitl.inspect.stacks import stacks_of
 from minitl.models.base import Model
-from minitl.models.encoder_decoder import EncoderDecoder
 from minitl.nn.output import Output
 
 
@@ -44,7 +44,7 @@ def lens_of(model: Model) -> Lens:
 
     InputError: neither a language model's head nor an embedding as wide as the hidden states.
     """
-    stack = stack_of(model)
+    stack = stacks_of(model)[-1]
     below = model.get_submodule(stack.rstrip(".")) if stack else model
     norm = getattr(below, "norm", nn.Identity())
     if model.task.endswith("-lm"):
@@ -72,13 +72,6 @@ def _tied_head(model: Model, table: Tensor) -> Callable[[Tensor], Tensor]:
                 built.get_submodule("decoder").weight = nn.Parameter(table, requires_grad=False)
                 return lambda x: _said(built, x)
     return lambda x: x @ table.T
-
-
-def stack_of(model: Model) -> str:
-    """What the names of the layers begin with that give the model's answer."""
-    if not isinstance(model, EncoderDecoder):
-        return ""
-    return "encoder." if model.decoder is None else "decoder."
 
 
 def _said(head: nn.Module, hidden: Tensor) -> Tensor:

@@ -29,9 +29,21 @@ from minitl.inspect.adapter_change import AdapterChange
 from minitl.inspect.attribution import Attribution
 from minitl.inspect.look import Guesses, Look, Stack, Step
 from minitl.inspect.trace import PACKAGE
+from minitl.pages.formats import model_name
 
 STEPS = 255  # of a weight from 0 to 1
-SCRIPTS = ("parts", "maps", "attention", "predictions", "attributions", "similarity", "adapter", "stream", "page")
+SCRIPTS = (
+    "parts",
+    "maps",
+    "attention",
+    "predictions",
+    "attributions",
+    "layers",
+    "similarity",
+    "adapter",
+    "stream",
+    "page",
+)
 
 
 def write_page(look: Look, path: str | Path) -> int:
@@ -85,6 +97,7 @@ def _values(look: Look, maps: _Maps) -> dict[str, Any]:
         "steps": STEPS,
         "question": look.question,
         "attributions": [_attribution(name, found) for name, found in look.attributions.items()],
+        "byLayer": [_attribution(name, found) for name, found in look.by_layer.items()],
         "guesses": None if look.guesses is None else _guesses(look.guesses),
         "unread": look.unread,
         "changes": [_change(change) for change in look.changes],
@@ -93,14 +106,14 @@ def _values(look: Look, maps: _Maps) -> dict[str, Any]:
 
 
 def _name(look: Look) -> str:
-    """A folder's or a hub id's last part: where it lies is nobody's business."""
-    return Path(look.source).name or f"a new {look.family} model"
+    return model_name(look.source) or f"a new {look.family} model"
 
 
 def _stack(stack: Stack, maps: _Maps) -> dict[str, Any]:
     return {
         "name": stack.name,
         "tokens": stack.tokens,
+        "parts": stack.parts,
         "maps": maps.place(stack.maps),
         "cross": None if stack.cross is None else maps.place(stack.cross),
         "flow": maps.place(stack.flow[:, None]),  # as if of one head

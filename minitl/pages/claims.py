@@ -36,13 +36,13 @@ def verdict_mark(verdict: Verdict) -> str:
 
 
 def claim_list(claims: Iterable[Claim]) -> str:
-    """The claims as a list for a page."""
-    items = "".join(
-        f"""<li>{verdict_mark(claim.verdict)}
+    """The claims as a list for a page; a rule that several have one after the other is told once."""
+    items, told = "", ""
+    for claim in claims:
+        rule = "" if claim.rule == told else f'\n<p class="rule"><b>Rule</b> {text(claim.rule)}</p>'
+        items += f"""<li>{verdict_mark(claim.verdict)}
 <div><h3>{text(claim.says)}</h3>
-<p><b>Measured</b> {text(claim.measured)}</p>
-<p class="rule"><b>Rule</b> {text(claim.rule)}</p></div></li>
+<p><b>Measured</b> {text(claim.measured)}</p>{rule}</div></li>
 """
-        for claim in claims
-    )
+        told = claim.rule
     return f'<ol class="claims">{items}</ol>\n'

@@ -64,7 +64,9 @@ def drawing(picture: bool = False) -> Iterator[None]:
     import matplotlib
     from matplotlib.colors import get_named_colors_mapping
 
-    get_named_colors_mapping().update(_LIGHT if picture else _PLACEHOLDERS)
+    known = get_named_colors_mapping()
+    for name, colour in (_LIGHT if picture else _PLACEHOLDERS).items():
+        known[name] = colour  # one by one: update() would leave what matplotlib keeps of the colours before
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         yield
 

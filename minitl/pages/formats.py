@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 MISSING = "–"
@@ -12,6 +13,13 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\uf
 def printable(value: object) -> str:
     """The text of `value`, with the replacement character for what no page, plot or UTF-8 file can carry."""
     return _UNPRINTABLE.sub("\ufffd", str(value))
+
+
+def model_name(source: str) -> str:
+    """What to call the model at `source`: a folder's or a hub id's last part, but of what `minitl train` wrote, whose
+    model lies in OUT/model, OUT's. Where it lies is nobody's business."""
+    path = Path(source)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
 def percent(share: float) -> str:

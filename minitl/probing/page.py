@@ -4,7 +4,7 @@ The page opens with the guide's table beside this model; then every score, the c
 what was run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from minitl.checkpoints.atomic import write_json, write_text
 from minitl.pages.claims import claim_list
 from minitl.pages.document import definitions, document, masthead, plot, section, text, value
 from minitl.pages.drawing import drawing, png, svg
-from minitl.pages.formats import MISSING, duration, plural
+from minitl.pages.formats import MISSING, duration, model_name, plural
 from minitl.probing.figures import (
     METRICS,
     describe_curve,
@@ -42,6 +42,10 @@ from minitl.probing.sweep import Curve
 from minitl.probing.task import Task
 from minitl.probing.tree_sweep import TreeCurve
 
+ASKED = {  # what the tasks of each kind ask for
+    "form": "the form of words and sentences", "syntax": "syntax", "semantics": "the types of things",
+    "task": "what a text says as a whole",
+}  # fmt: skip
 TREE_METRICS = {
     "uuas": "UUAS", "distance-spearman": "distances, Spearman’s ρ", "root-accuracy": "root found",
     "depth-spearman": "depths, Spearman’s ρ",
@@ -83,7 +87,7 @@ def render(report: Report, facts: Mapping[str, Any]) -> str:
         section("before", "Before and after fine-tuning", _before(report)),
         section("setup", "What was run", _setup(report, facts)),
     ]
-    name = Path(report.source).name or report.family
+    name = model_name(report.source) or report.family
     top = masthead(
         f"minitl · probes of <b>{text(name)}</b>",
         "What each layer knows",
@@ -100,15 +104,22 @@ def render(report: Report, facts: Mapping[str, Any]) -> str:
 
 
 def _headline(report: Report) -> str:
-    """The best layers, from the lowest to the highest, by kind."""
+    """From the lowest to the highest best layer of the tasks of each kind."""
     profiles = [profile_of(one) for one in report.found]
     told = []
     for kind in KINDS:
         best = sorted(one.best for one in profiles if one.kind == kind)
         if best:
-            span = f"{best[0]}" if best[0] == best[-1] else f"{best[0]} to {best[-1]}"
-            told.append(f"{kind} at <b>{span}</b>")
-    return f"Best layers, 0 being the embeddings: {', '.join(told)}."
+            told.append(f"<b>{_span(best[0], best[-1])}</b> for {ASKED[kind]}")
+    depth = plural(report.depth, "layer")
+    return f"Where {text(report.probe)} probes do best, of {depth}: {'; '.join(told)}."
+
+
+def _span(low: int, high: int) -> str:
+    """ "layer 3", "the embeddings", "layers 2 to 4", "the embeddings to layer 2"."""
+    if low == high:
+        return f"layer {low}" if low else "the embeddings"
+    return f"layers {low} to {high}" if low else f"the embeddings to layer {high}"
 
 
 def _heat(report: Report) -> str:
@@ -143,20 +154,31 @@ def _curves(report: Report) -> str:
         with drawing():
             drawn = svg(draw_curve(found), f"curve-{index}", True, describe_curve(found))
         panels += f"<figure><figcaption>{text(found.task.title)}</figcaption>{drawn}</figure>\n"
-    names = (
-        ("line-1", "the model"), ("line-0", "its random twin"), ("line-3", "control task"),
-        ("line-4", "before fine-tuning"), ("muted", "without vectors"),
-    )  # fmt: skip
-    drawn = "".join(
-        f'<li><svg class="swatch" viewBox="0 0 12 12" aria-hidden="true" fill="var(--{colour})">'
-        f'<circle cx="6" cy="6" r="4.5"/></svg>{name}</li>'
-        for colour, name in names
-        if name != "before fine-tuning" or report.alike is not None
-    )
     return f"""<p>Bands are 95% intervals. The random twin has the model's shape and has learnt nothing: what it is good
 for comes from the tokens. A control task has the same vectors and made-up labels, one for each word type.</p>
-<ul class="legend shown" aria-label="Legend">{drawn}</ul><div class="panels">{panels}</div>
+<ul class="legend shown" aria-label="Legend">{_legend(report.found)}</ul><div class="panels">{panels}</div>
 """
+
+
+def _legend(found: Sequence[Found]) -> str:
+    """Of the lines that some panel has."""
+    lines = (
+        ("line-1", "the model", True),
+        ("line-0", "its random twin", any(one.twin is not None for one in found)),
+        (
+            "line-3",
+            "control task",
+            any(isinstance(one.curve, Curve) and one.curve.control is not None for one in found),
+        ),
+        ("line-4", "before fine-tuning", any(one.before is not None for one in found)),
+        ("muted", "without vectors", True),
+    )
+    return "".join(
+        f'<li><svg class="swatch" viewBox="0 0 12 12" aria-hidden="true" fill="var(--{colour})">'
+        f'<circle cx="6" cy="6" r="4.5"/></svg>{name}</li>'
+        for colour, name, is_drawn in lines
+        if is_drawn
+    )
 
 
 def _trees(report: Report) -> str:

@@ -48,7 +48,7 @@ class Window:
 class Batch(dict[str, Tensor]):
     """`input_ids`, `attention_mask` and, for families that have them, `token_type_ids`: int64 [batch, length].
 
-    `word_ids` and `offsets` are made when first asked for: most batches are never asked.
+    `word_ids`, `sequence_ids` and `offsets` are made when first asked for: most batches are never asked.
     """
 
     def __init__(self, tensors: dict[str, Tensor], encodings: Sequence[Encoding], padding_side: str) -> None:
@@ -60,6 +60,11 @@ class Batch(dict[str, Tensor]):
     def word_ids(self) -> list[list[int | None]]:
         """For each row and position, the index of the word in its text; None at special tokens and padding."""
         return [self._padded(encoding.word_ids, None) for encoding in self._encodings]
+
+    @cached_property
+    def sequence_ids(self) -> list[list[int | None]]:
+        """For each row and position, 0 in the first text and 1 in the second; None at special tokens and padding."""
+        return [self._padded(encoding.sequence_ids, None) for encoding in self._encodings]
 
     @cached_property
     def offsets(self) -> list[list[tuple[int, int]]]:

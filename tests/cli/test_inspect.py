@@ -50,10 +50,10 @@ def test_every_kind_of_model_has_a_page(
     kind: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, task = KINDS[kind]
-    model, page = made(tmp_path / "model", tiny, config, task), tmp_path / "page.html"
+    model, page = made(tmp_path / "a-model", tiny, config, task), tmp_path / "page.html"
     assert main(["inspect", str(model), TEXT, "--out", str(page)]) == 0
     values, _ = unpacked(page.read_text(encoding="utf-8"))
-    assert (values["family"], values["task"], values["name"]) == (config["model_type"], task, "model")
+    assert (values["family"], values["task"], values["name"]) == (config["model_type"], task, "a-model")
     sides = 2 if "translator" in kind else 1
     assert [stack["name"] for stack in values["stacks"]] == (["encoder", "decoder"] if sides == 2 else [""])
     assert [bool(stack["cross"]) for stack in values["stacks"]] == [False, True][:sides]
@@ -74,6 +74,17 @@ def test_a_target_is_read_by_the_decoder(bart: Path, tmp_path: Path) -> None:
     assert target["tokens"] == ["[CLS]", "[CLS]", "a", "day"]  # its start, then all but the last
     assert target["cross"]["shape"] == [2, 3, 4, 7]
     assert len(source["tokens"]) == 7
+
+
+def test_a_pair_is_read_and_counted(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    assert main(["inspect", str(tiny), "the film", "--pair", "was good", "--out", str(page)]) == 0
+    values, _ = unpacked(page.read_text(encoding="utf-8"))
+    assert values["stacks"][0]["parts"] == [None, 0, 0, None, 1, 1, None]
+    assert [len(row["source"]) for row in values["byLayer"]] == [7] * 4
+    assert capsys.readouterr().out.startswith("7 tokens in 3 layers")
+    long = ["inspect", str(tiny), "good " * 300, "--pair", "good " * 300, "--out", str(tmp_path / "other.html")]
+    assert_refused(long, "the text has 603 tokens; a page shows at most 512", capsys)
 
 
 def test_the_token_that_is_asked_about_is_told(tiny: Path, tmp_path: Path) -> None:

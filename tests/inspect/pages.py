@@ -50,8 +50,9 @@ def large_look(length: int = 64, layers: int = 12, heads: int = 12, rank: int = 
         for part in ("query", "key", "value", "output")
     )
     methods = {"gradient × input": shares, "integrated gradients": shares}
+    cuts = {f"{side}.layers.{i}.residual.post": shares for side in ("encoder", "decoder") for i in range(layers)}
     step = Step("encoder.layers.0.residual.pre", (1, length, 8), "models/bart.py:1")
-    return Look("a/large", "bart", "seq2seq-lm", (encoder, decoder), "F", methods, guesses, "", changes, (step,))
+    return Look("a/large", "bart", "seq2seq-lm", (encoder, decoder), "F", methods, cuts, guesses, "", changes, (step,))
 
 
 def _stack(name: str, length: int, layers: int, heads: int) -> Stack:
@@ -59,7 +60,7 @@ def _stack(name: str, length: int, layers: int, heads: int) -> Stack:
     cross = _maps(layers, heads, length) if name == "decoder" else None
     flow = _maps(layers, 1, length)[:, 0]
     alike, cosines = torch.rand(layers + 1, layers + 1), torch.rand(layers, length)
-    return Stack(name, tokens, _maps(layers, heads, length), flow, cross, cosines, alike)
+    return Stack(name, tokens, (), _maps(layers, heads, length), flow, cross, cosines, alike)
 
 
 def _maps(layers: int, heads: int, length: int) -> Tensor:

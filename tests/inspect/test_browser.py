@@ -169,6 +169,32 @@ def test_shares_tell_their_numbers(opened: Open, decoder_look: Look) -> None:
     assert "the answer for this text less that for one of masks or padding" in page.locator(".sum").nth(1).inner_text()
 
 
+def test_where_the_answer_is_made_tells_its_numbers(opened: Open, bart_look: Look) -> None:
+    page = opened(bart_look)
+    names = [f"encoder {i}" for i in ("in", 0, 1)] + [f"decoder {i}" for i in range(2)]
+    for side, shares in enumerate(("source", "target")):
+        table = page.locator("#layers table").nth(side)
+        assert table.locator("tbody th").all_text_contents() == names
+        table.locator("td").nth(1).hover()
+        said = page.locator("#layers .readout").nth(side).inner_text()
+        lowest = getattr(bart_look.by_layer["encoder.layers.0.residual.pre"], shares)
+        shown = float(said.split("pre: ")[1].split(";")[0].replace("−", "-"))
+        assert shown == pytest.approx(float(lowest[1]), rel=1e-3)
+
+
+def test_the_second_text_of_a_pair_is_marked(opened: Open, encoder_look: Look) -> None:
+    (stack,) = encoder_look.stacks
+    half = len(stack.tokens) // 2
+    parts = tuple(int(i >= half) for i in range(len(stack.tokens)))
+    page = opened(replace(encoder_look, stacks=(replace(stack, parts=parts),)))
+    assert page.locator("#texts .text b").all_text_contents() == ["first", "second"]
+    assert page.locator(".chips.from .second").all_text_contents() == list(stack.tokens[half:])
+    told = page.locator(".one h3").inner_text()
+    first = stack.maps[0, 0, :half, half:].sum(-1).mean()
+    assert f"of the first text's weight {100 * first:.0f}% is in the second" in told
+    assert "first text's weight" not in opened(encoder_look).locator(".one h3").inner_text()
+
+
 def test_rollouts_are_one_map_a_layer(opened: Open, decoder_look: Look) -> None:
     page = opened(decoder_look)
     page.get_by_label("rollout").check()

@@ -37,7 +37,7 @@ def test_maps_are_the_models_to_half_a_step(seen: Look) -> None:
     assert values["steps"] == 255
     used = 0
     for shown, stack in zip(values["stacks"], seen.stacks, strict=True):
-        assert shown["tokens"] == list(stack.tokens)
+        assert (shown["tokens"], shown["parts"]) == (list(stack.tokens), list(stack.parts))
         assert (shown["cross"] is None) == (stack.cross is None)
         for name, expected in (("maps", stack.maps), ("cross", stack.cross), ("flow", stack.flow[:, None])):
             if expected is not None:
@@ -64,6 +64,10 @@ def test_numbers_are_the_models_to_six_digits(seen: Look) -> None:
         assert (shown["target"] is None) == (found.target is None)
         if found.target is not None:
             assert_close(shown["target"], found.target)
+    assert [shown["name"] for shown in values["byLayer"]] == list(seen.by_layer)
+    for shown, found in zip(values["byLayer"], seen.by_layer.values(), strict=True):
+        assert_close(shown["source"], found.source)
+        assert found.target is None or len(shown["target"]) == len(found.target)
     promised = values["attributions"][1]
     assert promised["total"] == pytest.approx(seen.attributions["integrated gradients"].total, rel=1e-5)
     assert promised["gap"] == pytest.approx(seen.attributions["integrated gradients"].gap, rel=1e-5)

@@ -12,14 +12,17 @@ from torch import Tensor
 from minitl import LoraConfig, add_lora, load_model, load_tokenizer, merge_lora, new_model, trace
 from minitl.errors import InputError
 from minitl.inspect.adapter_change import AdapterChange, adapter_changes
-from minitl.inspect.attribution import embeddings, gradient_times_input, integrated_gradients
+from minitl.inspect.attribution import EMBEDDINGS, gradient_times_input, integrated_gradients, states_at
+from minitl.inspect.layer_attribution import attribution_by_layer
 from minitl.inspect.lens import lens_of
-from minitl.inspect.look import look, silent
+from minitl.inspect.look import look
 from minitl.inspect.maps import rollout
+from minitl.inspect.texts import silent
 from minitl.models.base import Model
 from minitl.nn.output import Output
 from tests.inspect.test_trace import CHECKPOINTS, batch_of, stacks
 from tests.models.saved import BERT, GPT2, LLAMA
+from tests.tasks.test_sequence_to_sequence import CONFIGS
 
 SPEAKING = [
     "bert-masked-lm",
@@ -129,6 +132,43 @@ def test_integrated_gradients_are_complete(name: str) -> None:
     assert not any(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize(
+    "name", ["bert-masked-lm", "gpt2-causal-lm", "modernbert-masked-lm", "t5-seq2seq-lm", "bart-seq2seq-lm"]
+)
+def test_every_layer_holds_the_whole_answer(name: str) -> None:
+    """Completeness of each cut; at the top of a stack of which the head reads one token, that token has all of it."""
+    model = load_model(CHECKPOINTS / name)
+    ids, _ = batch_of(model, 8)
+    inputs, baseline = ({"input_ids": given} for given in (ids[:1], torch.full_like(ids[:1], 1)))
+    sides = [""]
+    if hasattr(model, "decoder"):
+        inputs["decoder_input_ids"], baseline["decoder_input_ids"] = inputs["input_ids"], baseline["input_ids"]
+        sides = ["encoder.", "decoder."]
+    found = attribution_by_layer(model, inputs, first_logit, baseline)
+    depths = [len(list(model.get_submodule(f"{side}layers").children())) for side in sides]
+    posts = [f"{side}layers.{i}.residual.post" for side, n in zip(sides, depths, strict=True) for i in range(n)]
+    assert list(found) == [f"{sides[0]}layers.0.residual.pre", *posts]
+    with torch.no_grad():
+        total = float(first_logit(model(**inputs)) - first_logit(model(**baseline)))
+    for shares in found.values():
+        assert shares.total == pytest.approx(total, abs=1e-5)
+        assert shares.gap <= 1e-3
+    top = found[posts[-1]]
+    assert not top.source[1:].any() or top.target is not None
+    if top.target is not None:  # nothing of the source is read any more, and of the target its first token
+        assert not top.source.any()
+        assert not top.target[1:].any()
+        assert found[posts[0]].source.any()
+
+
+def test_the_stream_before_the_first_layer_is_owed_what_the_embeddings_are() -> None:
+    """Where nothing stands between them."""
+    model = load_model(CHECKPOINTS / "bert-masked-lm")
+    inputs, baseline = {"input_ids": torch.tensor([[3, 5, 7]])}, {"input_ids": torch.tensor([[1, 1, 1]])}
+    lowest = attribution_by_layer(model, inputs, first_logit, baseline)["layers.0.residual.pre"]
+    torch.testing.assert_close(lowest.source, integrated_gradients(model, inputs, first_logit, baseline).source)
+
+
 def test_of_a_linear_answer_both_methods_give_the_weights_times_the_input() -> None:
     """F = w · the embeddings of the tokens: its gradient is w everywhere."""
     model = new_model(GPT2, "causal-lm")
@@ -140,7 +180,7 @@ def test_of_a_linear_answer_both_methods_give_the_weights_times_the_input() -> N
 
     read: list[Tensor] = []
     model.layers[0].register_forward_pre_hook(lambda _, given: read.append(given[0]))
-    (whole,), (empty,) = embeddings(model, inputs), embeddings(model, baseline)
+    (whole,), (empty,) = (states_at(model, given, EMBEDDINGS) for given in (inputs, baseline))
     torch.testing.assert_close(gradient_times_input(model, inputs, answer).source, (whole @ weights)[0])
     found = integrated_gradients(model, inputs, answer, baseline)
     torch.testing.assert_close(found.source, ((whole - empty) @ weights)[0])
@@ -239,6 +279,27 @@ def test_a_look_holds_together(tiny: Path) -> None:
     assert steps["layers.2.residual.mid"].line.startswith("models/bert.py:")
 
 
+def test_of_a_pair_each_token_has_its_text(tiny: Path) -> None:
+    tokenizer = load_tokenizer(tiny)
+    found = look(load_model(tiny, "masked-lm"), tokenizer, "the film", pair="was very good")
+    (stack,) = found.stacks
+    assert stack.tokens == ("[CLS]", "the", "film", "[SEP]", "was", "very", "good", "[SEP]")
+    assert stack.parts == (None, 0, 0, None, 1, 1, 1, None)
+    model = load_model(tiny, "masked-lm")
+    with torch.no_grad(), trace(model, "layers.0.attention.weights") as seen:
+        model(**tokenizer(["the film"], ["was very good"]))  # token types, too
+    assert torch.equal(stack.maps[0], seen["layers.0.attention.weights"][0])
+    assert look(model, tokenizer, "the film").stacks[0].parts == ()
+
+
+def test_a_classifier_that_reads_a_pair_on_both_sides(tiny: Path) -> None:
+    model = new_model(CONFIGS["bart"], "sequence-classification", labels=["no", "yes"])
+    source, target = look(model, load_tokenizer(tiny), "the film", pair="was good").stacks
+    assert source.parts == (None, 0, 0, None, 1, 1, None)
+    assert target.parts == ()
+    assert len(target.tokens) == len(source.tokens)
+
+
 def test_silence_leaves_special_tokens_alone(tiny: Path) -> None:
     tokenizer = load_tokenizer(tiny)
     ids = tokenizer(["the film"])["input_ids"]
@@ -266,6 +327,10 @@ def test_a_look_at_what_is_not_there_is_refused(tiny: Path) -> None:
     model, tokenizer = load_model(tiny, "masked-lm"), load_tokenizer(tiny)
     with pytest.raises(InputError, match="token 9: the text has 4, counted from 0"):
         look(model, tokenizer, "good film", at=9)
+    with pytest.raises(InputError, match="the pair is empty"):
+        look(model, tokenizer, "good film", pair=" ")
+    with pytest.raises(InputError, match="a causal-lm model writes, and reads one text: no pair"):
+        look(new_model(GPT2, "causal-lm"), tokenizer, "good film", pair="good")
     with pytest.raises(InputError, match="writes no target"):
         look(model, tokenizer, "good film", "film")
     with pytest.raises(InputError, match="positions"):

@@ -197,14 +197,20 @@ def test_gradients_flow_through_what_is_recorded(name: str) -> None:
         assert (ends[0] - ends[1]) / 2e-3 == pytest.approx(float(gradient.norm()), rel=0.02), point
 
 
-def test_a_silent_head_is_one_whose_columns_of_the_output_are_zero() -> None:
-    model = new_model(BERT, "masked-lm")
+@every_family
+def test_a_silent_head_is_one_whose_columns_of_the_output_are_zero(name: str) -> None:
+    model = model_of(name)
+    ids, _ = batch_of(model, 9)
+    layer = f"{stacks(model)[-1]}layers.0.attention"
     with torch.no_grad():
-        with trace(model, "logits") as seen:
-            seen.edit("layers.1.attention.context", ablate_heads(1))
-            model(IDS)
-        model.layers[1].attention.output.weight[:, 4:] = 0
-        torch.testing.assert_close(seen["logits"], model(IDS).logits)
+        plain = answer(model, ids)
+        with trace(model, f"{layer}.context") as seen:
+            seen.edit(f"{layer}.context", ablate_heads(1))
+            silenced = answer(model, ids)
+        assert not torch.allclose(silenced, plain, atol=1e-6)
+        size = seen[f"{layer}.context"].shape[-1]
+        model.get_submodule(f"{layer}.output").weight[:, size : 2 * size] = 0
+        torch.testing.assert_close(silenced, answer(model, ids))
 
 
 def test_a_head_at_its_mean_says_the_same_of_every_token() -> None:

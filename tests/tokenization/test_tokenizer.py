@@ -202,3 +202,14 @@ def test_rows_are_those_of_a_call_however_many_are_tokenised_at_a_time(
         assert {name: tensor.tolist() for name, tensor in padded.items()} == {n: t.tolist() for n, t in whole.items()}
     assert [ids.tolist() for ids, _ in tokenizer.bare_rows(texts)] == [row[1:-1] for row in tokenizer.encode(texts)]
     assert tokenizer.rows([]) == []
+
+
+def test_each_token_of_a_pair_tells_its_text(bert):
+    batch = bert(["a film", "good"], ["it was", "not a film"])
+    for row, mask in zip(batch.sequence_ids, batch["attention_mask"], strict=True):
+        assert len(row) == len(mask)
+        first, second = row.index(0), row.index(1)
+        assert row[0] is row[second - 1] is None
+        assert row[first : second - 1] == [0] * (second - 1 - first)
+        assert all(text is None for text, real in zip(row, mask, strict=True) if not real)
+    assert set(bert(["a film"]).sequence_ids[0]) == {None, 0}

@@ -22,13 +22,13 @@ function attention(look, bytes) {
     const view = {
       state,
       place,
-      queries: stack.tokens,
-      keys: state.kind === "cross" ? look.stacks[0].tokens : stack.tokens,
+      queries: stack,
+      keys: state.kind === "cross" ? look.stacks[0] : stack,
       map: (layer, head) => mapOf(look, bytes, place, layer, head),
     };
     state.layer = Math.min(state.layer, place.shape[0] - 1);
     state.head = Math.min(state.head, place.shape[1] - 1);
-    state.query = Math.min(state.query, view.queries.length - 1);
+    state.query = Math.min(state.query, stack.tokens.length - 1);
     const head = oneHead(view);
     const grid = headGrid(view, head.draw);
     all.replaceChildren(grid.node);
@@ -93,24 +93,26 @@ function headGrid({ state, place, map }, chosen) {
 }
 
 /** One head: its map with the tokens, and lists that say where one token looks. */
-function oneHead({ state, queries, keys, map }) {
+function oneHead({ state, queries: asking, keys: asked, map }) {
+  const [queries, keys] = [asking.tokens, asked.tokens];
   const heading = el("h3", { "aria-live": "polite" });
   const canvas = el("canvas", { class: "big", role: "img" });
   const frame = scroller("The map of one head", canvas);
-  const lists = whereItLooks(queries, keys, state.kind === "rollout" ? " comes from " : " looks at ");
+  const lists = whereItLooks(asking, asked, state.kind === "rollout" ? " comes from " : " looks at ");
   let size;
   let pointed = null; // the token under the pointer, of those that are looked at
 
   const draw = () => {
     const name = state.kind === "rollout" ? `Layers 0 to ${state.layer} together` : `Layer ${state.layer}, head ${state.head}`;
-    heading.replaceChildren(name, el("small", {}, ` ${state.kind}: ${KINDS[state.kind].says}`));
+    const between = betweenTexts(map(state.layer, state.head), asking.parts, asked.parts);
+    heading.replaceChildren(name, el("small", {}, ` ${state.kind}: ${KINDS[state.kind].says}${between}`));
     canvas.setAttribute("aria-label", `${name}: ${queries.length} tokens by ${keys.length}; the lists have the numbers`);
     size = measures(map(state.layer, state.head), queries, keys, frame.clientWidth || 600);
     paint();
   };
   const paint = () => {
     const shown = map(state.layer, state.head);
-    paintBig(canvas, shown, queries, keys, size, state.query);
+    paintBig(canvas, shown, asking, asked, size, state.query);
     lists.tell(state.query, keys.map((_, k) => shown.weight(state.query, k)), pointed);
   };
   const turn = (query, key = null) => {
@@ -126,11 +128,22 @@ function oneHead({ state, queries, keys, map }) {
   return { map: [heading, frame], lists: lists.nodes, draw };
 }
 
+/** Of a pair, how much of what either text looks at is in the other. */
+function betweenTexts(map, asking, asked) {
+  const places = (parts, part) => parts.flatMap((one, i) => (one === part ? [i] : []));
+  const share = (from, to) => {
+    const rows = places(asking, from).map((q) => places(asked, to).reduce((sum, k) => sum + map.weight(q, k), 0));
+    return tenths(rows.reduce((sum, x) => sum + x, 0) / Math.max(rows.length, 1));
+  };
+  return asking.length && asked.length ? `; of the first text's weight ${share(0, 1)} is in the second, of the second's ${share(1, 0)} in the first` : "";
+}
+
 /** The tokens that look, to choose one, and those that are looked at, with their weights. */
-function whereItLooks(queries, keys, verb) {
+function whereItLooks(asking, asked, verb) {
+  const [queries, keys] = [asking.tokens, asked.tokens];
   const said = readout();
-  const from = queries.map((text) => el("li", { role: "option" }, token(text)));
-  const at = keys.map((text) => el("li", {}, token(text), el("small", {})));
+  const from = tokensOf(asking).map((text) => el("li", { role: "option" }, text));
+  const at = tokensOf(asked).map((text) => el("li", {}, text, el("small", {})));
   const tell = (query, weights, pointed) => {
     const most = Math.max(...weights, 1e-9);
     from.forEach((item, q) => item.setAttribute("aria-selected", q === query));

@@ -17,7 +17,7 @@ function oneMethod(look, { name, source, target, total, gap }) {
   const largest = Math.max(...[...source, ...(target ?? [])].map((share) => Math.abs(share ?? 0)), 1e-12);
   const lists = [source, target].flatMap((shares, side) => {
     if (!shares) return [];
-    const list = oneText(look.stacks[side].tokens, shares, largest, said, `${name}, ${look.stacks[side].name || "text"}`);
+    const list = oneText(look.stacks[side], shares, largest, said, `${name}, ${look.stacks[side].name || "text"}`);
     return look.stacks.length > 1 ? [el("h4", {}, side ? "target" : "source"), list] : [list];
   });
   const sum = [...source, ...(target ?? [])].reduce((all, share) => all + (share ?? 0), 0);
@@ -26,16 +26,16 @@ function oneMethod(look, { name, source, target, total, gap }) {
   return el("div", { class: "method" }, el("h3", {}, name, el("small", {}, ` ${METHODS[name] ?? ""}`)), ...lists, text, said);
 }
 
-function oneText(tokens, shares, largest, said, title) {
-  const items = tokens.map((text, i) => {
+function oneText(stack, shares, largest, said, title) {
+  const items = tokensOf(stack).map((text, i) => {
     const share = shares[i] ?? 0;
     const way = share < 0 ? "lowers" : "raises";
-    return el("li", { role: "option", class: way, "--share": (Math.abs(share) / largest).toFixed(3) }, token(text), el("small", {}, number(shares[i], 2)));
+    return el("li", { role: "option", class: way, "--share": (Math.abs(share) / largest).toFixed(3) }, text, el("small", {}, number(shares[i], 2)));
   });
   rove(items, 0, (i) => {
     items.forEach((item, j) => item.setAttribute("aria-selected", i === j));
     const part = shares[i] === null ? "" : `, ${percent(Math.abs(shares[i]) / largest)} of the largest`;
-    said.replaceChildren(token(tokens[i]), ` (token ${i}): ${number(shares[i], 4)}${part}`);
+    said.replaceChildren(token(stack.tokens[i]), ` (token ${i}): ${number(shares[i], 4)}${part}`);
   });
   return el("ul", { class: "chips shares", role: "listbox", "aria-label": title }, ...items);
 }

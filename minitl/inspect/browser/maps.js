@@ -32,8 +32,8 @@ function colours() {
   if (theme) return theme;
   const [low, high] = [colour("--map-low"), colour("--map-high")];
   const shades = Array.from({ length: 256 }, (_, step) => low.map((from, i) => from + Math.sqrt(step / 255) * (high[i] - from)));
-  const [ink, accent, page] = ["--ink", "--accent", "--page"].map((name) => `rgb(${colour(name).join(" ")})`);
-  theme = { shades, ink, accent, page };
+  const [ink, accent, page, second] = ["--ink", "--accent", "--page", "--second"].map((name) => `rgb(${colour(name).join(" ")})`);
+  theme = { shades, ink, accent, page, second };
   return theme;
 }
 
@@ -65,7 +65,7 @@ function measures(map, queries, keys, room) {
 }
 
 /** A map with its tokens: those that look down the left, those that are looked at along the top. */
-function paintBig(canvas, map, queries, keys, size, query) {
+function paintBig(canvas, map, asking, asked, size, query) {
   const { left, top, cell } = size;
   const [width, height] = [left + cell * map.columns + 1, top + cell * map.rows + 1];
   const density = Math.min(window.devicePixelRatio || 1, 2);
@@ -80,14 +80,19 @@ function paintBig(canvas, map, queries, keys, size, query) {
   pen.imageSmoothingEnabled = false;
   pen.drawImage(small, left, top, cell * map.columns, cell * map.rows);
   if (cell > 8) rule(pen, map, size);
-  const { ink, accent } = colours();
+  const { ink, accent, second } = colours();
+  const [below, beside] = [asking.parts.indexOf(1), asked.parts.indexOf(1)]; // where the second text of a pair begins
+  pen.fillStyle = second;
+  if (below > 0) pen.fillRect(left, top + cell * below - 1, cell * map.columns, 2);
+  if (beside > 0) pen.fillRect(left + cell * beside - 1, top, 2, cell * map.rows);
   pen.strokeStyle = accent;
   pen.lineWidth = 2;
   pen.strokeRect(left - 1, top + cell * query - 1, cell * map.columns + 1, cell + 1);
   if (cell < 9) return;
   pen.textBaseline = "middle";
-  queries.forEach((text, q) => label(pen, text, left - 5, top + cell * (q + 0.5), 0, q === query ? accent : ink, cell));
-  keys.forEach((text, k) => label(pen, text, left + cell * (k + 0.5), top - 5, Math.PI / 2, ink, cell));
+  const shade = ({ parts }, i) => (parts[i] === 1 ? second : ink);
+  asking.tokens.forEach((text, q) => label(pen, text, left - 5, top + cell * (q + 0.5), 0, q === query ? accent : shade(asking, q), cell));
+  asked.tokens.forEach((text, k) => label(pen, text, left + cell * (k + 0.5), top - 5, Math.PI / 2, shade(asked, k), cell));
 }
 
 /** Lines of the page's colour between the cells. */

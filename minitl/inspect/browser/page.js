@@ -8,13 +8,16 @@ const depth = look.stacks.map((stack) => stack.maps.shape[0]).join(" + ");
 document.getElementById("name").replaceChildren(el("bdi", {}, look.name));
 document.getElementById("what").textContent = `${look.family}, ${look.task}: ${depth} layers of ${heads} heads`;
 document.getElementById("texts").replaceChildren(
-  ...look.stacks.map(({ name, tokens }) =>
-    el("p", { class: "text" }, ...(name ? [el("b", {}, name)] : []), ...tokens.flatMap((text) => [token(text), " "])),
-  ),
+  ...look.stacks.flatMap((stack) => {
+    const second = stack.parts.indexOf(1);
+    const tokens = tokensOf(stack).map((one) => [one, " "]);
+    const lines = second < 0 ? [[stack.name, tokens]] : [[`${stack.name} first`.trim(), tokens.slice(0, second)], ["second", tokens.slice(second)]];
+    return lines.map(([name, line]) => el("p", { class: "text" }, ...(name ? [el("b", {}, name)] : []), ...line.flat()));
+  }),
 );
 
 const maps = attention(look, bytes);
-const sections = [maps.made, predictions(look), attributions(look), similarity(look), adapter(look), stream(look)].filter(Boolean);
+const sections = [maps.made, predictions(look), attributions(look), layers(look), similarity(look), adapter(look), stream(look)].filter(Boolean);
 document.getElementById("main").replaceChildren(...sections);
 document.getElementById("sections").replaceChildren(
   ...sections.map(({ id }) => el("li", {}, el("a", { href: `#${id}` }, id))),

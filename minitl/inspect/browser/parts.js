@@ -12,7 +12,10 @@ function el(tag, attributes = {}, ...children) {
 }
 
 /** A piece of the text that was read: no translator's business, and its direction stays inside it. */
-const token = (text) => el("bdi", { class: "token", translate: "no" }, text);
+const token = (text, part) => el("bdi", { class: part === 1 ? "token second" : "token", translate: "no" }, text);
+
+/** The tokens of a stack; those of the second text of a pair are marked. */
+const tokensOf = ({ tokens, parts }) => tokens.map((text, i) => token(text, parts[i]));
 
 /** A number to so many digits; without one, a dash. */
 function number(x, digits = 3) {
@@ -95,9 +98,10 @@ function choice(title, name, options, chosen, choose) {
 }
 
 /** A table whose cells are visited by the arrow keys: rows of layers, columns of tokens. */
-function tokenTable(label, tokens, rows, cell, show) {
+function tokenTable(label, stack, rows, cell, show) {
+  const tokens = tokensOf(stack);
   const head = el("tr", {}, el("th", { scope: "col" }, "layer"));
-  tokens.forEach((text, i) => head.append(el("th", { scope: "col" }, token(text), el("small", {}, i))));
+  tokens.forEach((text, i) => head.append(el("th", { scope: "col" }, text, el("small", {}, i))));
   const cells = [];
   const body = rows.map((name, r) => {
     const row = el("tr", {}, el("th", { scope: "row" }, name));

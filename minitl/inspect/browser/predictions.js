@@ -22,7 +22,7 @@ function predictions(look) {
     });
     said.replaceChildren(place, el("ol", { class: "bars" }, ...items));
   };
-  const table = tokenTable("The likeliest token after each layer", tokens, names, cell, show);
+  const table = tokenTable("The likeliest token after each layer", look.stacks[stack], names, cell, show);
   show(words.length - 1, tokens.length - 1);
   const lead = `The states after each layer, read through ${through} (logit lens). A cell is the likeliest token: at its own place for a model that fills in, the next one for a model that writes. “in” is what the first layer reads. The shade is the probability; in bold, what the last layer says, too.`;
   return section("predictions", title, lead, el("div", { class: "split" }, table, said));

@@ -18,7 +18,7 @@ function oneStack(stack) {
     said.replaceChildren(`Layer ${layer} turns `, token(stack.tokens[t]), ` (token ${t}) by 1 − cosine = ${number(turned[layer][t], 3)}`);
   const label = `1 − cosine of each token's vector before and after each layer${stack.name ? `, ${stack.name}` : ""}`;
   const names = turned.map((_, layer) => `${layer}`);
-  const table = tokenTable(label, stack.tokens, names, cell, show);
+  const table = tokenTable(label, stack, names, cell, show);
   return el("div", { class: "stack" }, ...heading, el("div", { class: "split alike" }, ckaTable(stack), el("div", { class: "tables" }, table, said)));
 }
 
