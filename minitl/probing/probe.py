@@ -27,7 +27,15 @@ from minitl.probing.metrics import Estimate, difference, estimates
 from minitl.probing.mixing import Mixed
 from minitl.probing.probes import MLP, Linear, Probe, Span
 from minitl.probing.reading import Reader, Side, TransformerReader, WordReader
-from minitl.probing.representations import OfTexts, OfWords, Representations, Unreadable, check_readable, represent
+from minitl.probing.representations import (
+    OfTexts,
+    OfWords,
+    Representations,
+    Unreadable,
+    check_readable,
+    chosen_layers,
+    represent,
+)
 from minitl.probing.similarity import linear_cka
 from minitl.probing.sweep import Curve, sweep
 from minitl.probing.task import Corpus, Task, TreeTask
@@ -158,15 +166,18 @@ def probe(
     The model is in eval mode and learns nothing. Errors as in `probing_tasks`, `represent` and `sweep`.
     """
     begun = time.perf_counter()
+    readers = _readers(model, before, tokenizer, settings)
+    for reader in readers.values():
+        chosen_layers(settings.layers, reader.layers)
     chosen = [task for task in tasks if not isinstance(task, str)]
     names = [name for name in tasks if isinstance(name, str)]
     chosen += probing_tasks(names, dataset, sentences=sentences) if names else []
     if not chosen:
         raise InputError("there is no task to probe for")
-    readers = _readers(model, before, tokenizer, settings)
     corpora = dict.fromkeys(task.corpus for task in chosen)
     for corpus in corpora:  # all before any probe is trained, whose work would be lost
-        check_readable(readers["the model"], corpus, settings.unreadable)
+        for reader in readers.values():
+            check_readable(reader, corpus, settings.unreadable)
     found: dict[int, Found] = {}
     alike: list[tuple[int, Tensor]] = []
     for corpus in corpora:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ from minitl.probing.task import Corpus
 
 FACTS = "representations.json"
 SHARD_BYTES = 64 * 2**20
+SHOWN = 50  # characters of a text, in a message
 CPU_TOKENS, OTHER_TOKENS = 2048, 16384  # tokens of a batch: few enough for a CPU's caches, enough to fill a GPU
 
 OfWords = Literal["mean", "first", "last"]
@@ -137,7 +139,7 @@ def represent(
     for name, value in (("words", words), ("texts", texts)):
         if value not in ("mean", "first", "last"):
             raise InputError(f"{name} must be 'mean', 'first' or 'last', got {value!r}")
-    chosen = _chosen_layers(layers, reader.layers)
+    chosen = chosen_layers(layers, reader.layers)
     prepared = reader.prepare(corpus.texts)
     unread = _unread(corpus, prepared, unreadable)
     with _reading(reader, prepared):
@@ -161,7 +163,8 @@ def check_readable(reader: Reader, corpus: Corpus, unreadable: Unreadable = "err
     _unread(corpus, reader.prepare(corpus.texts), unreadable)
 
 
-def _chosen_layers(layers: Sequence[int] | None, count: int) -> tuple[int, ...]:
+def chosen_layers(layers: Sequence[int] | None, count: int) -> tuple[int, ...]:
+    """Which of `count` layers are asked for, None = all. InputError for one that is not there, or asked for twice."""
     if layers is None:
         return tuple(range(count))
     wrong = [layer for layer in layers if not 0 <= layer < count]
@@ -176,7 +179,8 @@ def _unread(corpus: Corpus, prepared: Sequence[Prepared | str], unreadable: Unre
         raise InputError(f"unreadable must be 'error' or 'skip', got {unreadable!r}")
     if unread and unreadable == "error":
         more = f", nor can {len(unread) - 1} others" if len(unread) > 1 else ""
-        raise DataError(f"{corpus.name}, text {unread[0].text}: cannot be read: {unread[0].reason}{more}")
+        begins = shorten(" ".join(corpus.texts[unread[0].text]), SHOWN, placeholder=" …")
+        raise DataError(f"{corpus.name}: the text {begins!r} cannot be read: {unread[0].reason}{more}")
     if len(unread) == len(corpus.texts):
         raise DataError(f"{corpus.name}: none of its {len(corpus.texts)} texts can be read")
     return unread

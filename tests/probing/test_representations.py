@@ -249,7 +249,7 @@ def test_a_text_beyond_the_positions_is_named_or_skipped_and_counted(pieces):
     corpus = Corpus("long", (("good",), ("a",) * 20, ("bad", "film")))
     reader = TransformerReader(bert(), pieces)
     with pytest.raises(
-        DataError, match=r"^long, text 1: cannot be read: it has 22 tokens, and the model positions for 16$"
+        DataError, match=r"^long: the text '(a )+a' cannot be read: it has 22 tokens, and the model positions for 16$"
     ):
         represent(reader, corpus)
     found = represent(reader, corpus, unreadable="skip")
@@ -278,7 +278,7 @@ def test_a_decoders_start_takes_a_position(pieces):
 
 def test_a_word_without_a_token_is_named(pieces):
     corpus = Corpus("strange", (("good", "film"), ("a", "\u200b", "food"), ()))
-    with pytest.raises(DataError, match=r"text 1: .* no token of its word 1, '\\u200b', nor can 1 others"):
+    with pytest.raises(DataError, match=r"the text .* no token of its word 1, '\\u200b', nor can 1 others"):
         represent(TransformerReader(bert(), pieces), corpus)
     found = represent(TransformerReader(bert(), pieces), corpus, unreadable="skip")
     assert [one.text for one in found.unread] == [1, 2]
