@@ -2,5 +2,6 @@
 
 from minitl.experiments import labels
 from minitl.experiments.experiment import Experiment
+from minitl.experiments.lora import experiment as lora
 
-EXPERIMENTS: tuple[Experiment, ...] = (labels.EXPERIMENT,)
+EXPERIMENTS: tuple[Experiment, ...] = (labels.EXPERIMENT, lora.EXPERIMENT)

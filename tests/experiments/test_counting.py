@@ -39,8 +39,13 @@ CONFIG = MistralConfig(
     rms_norm_eps=1e-5,
     max_position_embeddings=128,
 )
-WAYS = [FULL, *(Learning(2, adapted) for adapted in (QUERY_VALUE, ATTENTION, FEED_FORWARD, ALL_LINEAR)),
-        Learning(3, ("attention.key",)), Learning(1, ("feed_forward.down",)), Learning(4, ("attention.output",))]  # fmt: skip
+WAYS = [
+    FULL,
+    *(Learning(2, adapted) for adapted in (QUERY_VALUE, ATTENTION, FEED_FORWARD, ALL_LINEAR)),
+    Learning(3, ("attention.key",)),
+    Learning(1, ("feed_forward.down",)),
+    Learning(4, ("attention.output",)),
+]
 NAMES = ["full", "query-value", "attention", "feed-forward", "all-linear", "key", "down", "output"]
 
 
