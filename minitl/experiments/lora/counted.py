@@ -4,6 +4,8 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ from minitl.experiments.runs import Runs
 from minitl.models.llama import LlamaConfig
 from minitl.models.loading import new_model
 from minitl.models.registry import family_of
+from minitl.training import Listener
 from minitl.training.memory import PeakMemory
 from minitl.training.recomputing import recomputed
 
@@ -108,18 +111,29 @@ def measure_all(runs: Runs, shape: Mapping[str, Any], training: Training, steps:
         return []
     device = torch.device("cuda")
     lines = []
-    for name, learning in learnings(training.rank).items():
+    for name in (EVERYTHING, "all linear layers"):
         for recompute in (False, True):
-            if name in (EVERYTHING, "all linear layers"):
-                line = runs.once(
-                    f"step-{name.replace(' ', '-')}-{'recomputed' if recompute else 'kept'}",
-                    {"training": asdict(training), "steps": steps, "gpu": torch.cuda.get_device_name()},
-                    lambda _folder, _listener, one=learning, again=recompute: measure(
-                        shape, one, training, again, steps, device
-                    ),
-                )
-                lines.append({"learns": name, "recompute": recompute, **line})
+            one = learnings(training.rank)[name]
+            line = runs.once(
+                f"step-{name.replace(' ', '-')}-{'recomputed' if recompute else 'kept'}",
+                {"training": asdict(training), "steps": steps, "gpu": torch.cuda.get_device_name()},
+                partial(_measured, shape, one, training, recompute, steps, device),
+            )
+            lines.append({"learns": name, "recompute": recompute, **line})
     return lines
+
+
+def _measured(
+    shape: Mapping[str, Any],
+    learning: Learning,
+    training: Training,
+    recompute: bool,
+    steps: int,
+    device: torch.device,
+    _folder: Path,
+    _listener: Listener | None,
+) -> dict[str, Any]:
+    return measure(shape, learning, training, recompute, steps, device)
 
 
 def measure(

@@ -84,8 +84,8 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
     data.test.extend(data.validation[scale.chosen : scale.chosen + scale.more])
     data.validation[:] = data.validation[: scale.chosen]
     plan = Plan(
-        *(scale.source, scale.data, scale.labels, (), scale.seeds, (), {}), validation=scale.chosen, least_steps=1
-    )
+        scale.source, scale.data, scale.labels, (), scale.seeds, (), {}, validation=scale.chosen, least_steps=1
+    )  # fmt: skip
     lines = []
     for way in ways(scale):
         for rate in scale.full_rates if way["arm"] == FULL else scale.lora_rates:
