@@ -23,7 +23,7 @@ from minitl.experiments.runs import Runs
 from minitl.experiments.teaching import teach
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import COLOURS, MARKERS, MUTED, PAPER, new_figure
-from minitl.pages.formats import percent
+from minitl.pages.formats import percent, points
 from minitl.training import Listener, predict
 
 if TYPE_CHECKING:
@@ -172,12 +172,13 @@ def _judge(results: Results) -> tuple[str, Verdict]:
 
 
 def _tell(results: Results) -> str:
-    gain, margin = paired(*([line["right"] for line in of_arm(results, arm)] for arm in (ON_TEXT, HALF)))
+    on_text, half = ([line["right"] for line in of_arm(results, arm)] for arm in (ON_TEXT, HALF))
+    gain, margin = paired(on_text, half)
     sure = "surely" if abs(gain) > margin else "not surely"
     return (
-        f"The same {len(of_arm(results, HALF))} fine-tunings of the same half: what was distilled on text first is "
-        f"{gain * 100:+.1f} points (noise ±{margin * 100:.1f}) beside what only lost its layers, {sure} another. This "
-        "BERT is small and read little; of a larger one more may be lost, or less."
+        "Half the layers, distilled on text before they are fine-tuned, beside half the layers as they were cut out: "
+        f"{points(gain)} (noise ±{margin * 100:.1f}), {sure} another accuracy. The whole is a small BERT that read "
+        "little; what half of a larger one loses may be more or less."
     )
 
 
