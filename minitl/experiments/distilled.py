@@ -49,8 +49,8 @@ class Scale:
     steps, rows    optimiser steps of that, and blocks of `block` tokens in each
     labels         of the task; `epochs` at `rate`, the study's for full fine-tuning, for every student and the whole
 
-    A full run distils on 3.3 million tokens of some 45 · 10⁶ FLOPs, 15 minutes at 150 GFLOP/s; the twelve fine-tunings
-    together take 10¹⁴, another 11.
+    A full run distils on 3.3 million tokens of some 45 · 10⁶ FLOPs, 16 minutes at 150 GFLOP/s; the twelve fine-tunings
+    together take 9 · 10¹³, another 10.
     """
 
     source: str = "novels-bert"
@@ -60,7 +60,7 @@ class Scale:
     rows: int = 16
     block: int = 256
     data: str = "sst2"
-    labels: int = 5000
+    labels: int = 10_000
     epochs: int = 3
     rate: float = 2e-4
     max_length: int = 128
