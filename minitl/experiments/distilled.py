@@ -162,7 +162,7 @@ def _judge(results: Results) -> tuple[str, Verdict]:
     for arm in (ON_TEXT, ON_TASK, HALF):
         share, margin = kept(results, arm)
         parts.append(
-            f"{TITLES[arm].lower()} {percent(accuracy(results, arm))}, {percent(share)} of it (noise "
+            f"{TITLES[arm].replace('Half', 'half')} {percent(accuracy(results, arm))}, {percent(share)} of it (noise "
             f"±{margin * 100:.1f})"
         )
     share, margin = kept(results, ON_TEXT)
@@ -193,7 +193,9 @@ def _draw(results: Results, narrow: bool) -> "Figure":
         )  # fmt: skip
     axes.axvline(KEPT * 100 * accuracy(results, WHOLE), color=MUTED, linewidth=1.2, linestyle="--")
     axes.set_yticks(range(len(TITLES)), list(TITLES.values()), fontsize=8 if narrow else 11)
+    axes.margins(y=0.15)
     axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
     axes.set_xlabel("test accuracy, %")
     return figure
 

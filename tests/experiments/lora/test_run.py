@@ -7,7 +7,7 @@ import torch
 
 from minitl.experiments.counting import ALL_LINEAR, FULL, Learning
 from minitl.experiments.lora import run as lora
-from minitl.experiments.lora.counted import Training, count_all, measure
+from minitl.experiments.lora.counted import Training, count_all, measure, measure_all
 from minitl.experiments.lora.run import Scale
 from minitl.experiments.runs import Runs
 from minitl.experiments.shapes import MISTRAL
@@ -68,6 +68,22 @@ def test_a_step_is_measured(learning: Learning, recompute: bool):
     assert len(found["seconds"]) == 2
     assert min(found["seconds"]) > 0
     assert found["peak_memory_bytes"] > 0
+
+
+@pytest.mark.gpu
+def test_a_gpus_steps_are_measured_once(tmp_path: Path):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU that CUDA can use")
+    runs = Runs(tmp_path)
+    found = measure_all(runs, SMALL, Training(2, 8, 4), 2)
+    assert [(line["learns"], line["recompute"]) for line in found] == [
+        (learns, recompute) for learns in ("everything", "all linear layers") for recompute in (False, True)
+    ]
+    for line in found:
+        assert line["device"] == torch.cuda.get_device_name()
+        assert line["fits"]
+        assert line["peak_memory_bytes"] > 0
+    assert measure_all(runs, SMALL, Training(2, 8, 4), 2) == found
 
 
 def test_what_does_not_fit_is_said(monkeypatch):
