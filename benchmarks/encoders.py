@@ -16,56 +16,15 @@ from typing import Any
 import torch
 
 from benchmarks.protocol import Side, Worker, compare, peers_python, save
+from minitl.experiments.shapes import BERT, DEBERTA, DISTILBERT, MODERNBERT, ROBERTA
 from minitl.models.loading import new_model, save_model
 
-BERT = {
-    "model_type": "bert",
-    "vocab_size": 30522,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-}
-MODERNBERT = {
-    "model_type": "modernbert",
-    "vocab_size": 50368,
-    "hidden_size": 768,
-    "num_hidden_layers": 22,
-    "num_attention_heads": 12,
-    "intermediate_size": 1152,
-    "max_position_embeddings": 8192,
-    "local_attention": 128,
-    "global_attn_every_n_layers": 3,
-    "global_rope_theta": 160000.0,
-    "local_rope_theta": 10000.0,
-}
 CONFIGS: dict[str, dict[str, Any]] = {
     "BERT": BERT,
-    "RoBERTa": BERT | {"model_type": "roberta", "vocab_size": 50265, "max_position_embeddings": 514, "pad_token_id": 1},
-    "DistilBERT": {
-        "model_type": "distilbert",
-        "vocab_size": 30522,
-        "dim": 768,
-        "n_layers": 6,
-        "n_heads": 12,
-        "hidden_dim": 3072,
-        "max_position_embeddings": 512,
-    },
+    "RoBERTa": ROBERTA,
+    "DistilBERT": DISTILBERT,
     "ELECTRA": BERT | {"model_type": "electra", "embedding_size": 768},
-    "DeBERTa-v3": BERT
-    | {
-        "model_type": "deberta-v2",
-        "vocab_size": 128100,
-        "type_vocab_size": 0,
-        "relative_attention": True,
-        "position_biased_input": False,
-        "pos_att_type": "p2c|c2p",
-        "share_att_key": True,
-        "position_buckets": 256,
-        "norm_rel_ebd": "layer_norm",
-    },
+    "DeBERTa-v3": DEBERTA,
     "ModernBERT": MODERNBERT,
     "T5": {
         "model_type": "t5",

@@ -1,6 +1,13 @@
 """Every experiment, in the order of the guide."""
 
-from minitl.experiments import labels
+from minitl.experiments import distilled, labels
 from minitl.experiments.experiment import Experiment
+from minitl.experiments.family import experiment as family
+from minitl.experiments.lora import experiment as lora
 
-EXPERIMENTS: tuple[Experiment, ...] = (labels.EXPERIMENT,)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    labels.EXPERIMENT,
+    lora.EXPERIMENT,
+    family.EXPERIMENT,
+    distilled.EXPERIMENT,
+)

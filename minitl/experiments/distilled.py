@@ -1,0 +1,231 @@
+"""Half of a BERT's layers, taught by the whole: how much of its accuracy is left?
+
+    the project's own BERT ─┬─ fine-tuned ────────────────────────────────────────── the whole
+                            ├─ layers 0, 2, 4 ─ fine-tuned ───────────────────────── by labels alone
+                            ├─ layers 0, 2, 4 ─ distilled on its own text ─ fine-tuned   DistilBERT's way
+                            └─ fine-tuned ─ layers 0, 2, 4 ─ distilled on the task ─── taught by the fine-tuned one
+
+DistilBERT (Sanh et al. 2019, arXiv:1910.01108) is the third; its authors report 97% of BERT's score on GLUE. The fourth
+is what recipes/sst2_distilled.toml does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from minitl.checkpoints.hub import resolve
+from minitl.experiments.experiment import Experiment, Picture, Results, Statement, here
+from minitl.experiments.pairing import marks, paired
+from minitl.experiments.runs import Runs
+from minitl.experiments.teaching import teach
+from minitl.pages.claims import Verdict
+from minitl.pages.drawing import COLOURS, MARKERS, MUTED, PAPER, new_figure
+from minitl.pages.formats import percent, points
+from minitl.training import Listener, predict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WHOLE, HALF, ON_TEXT, ON_TASK = "whole", "half", "distilled-text", "distilled-task"
+TITLES = {
+    WHOLE: "All layers",
+    HALF: "Half, by labels alone",
+    ON_TEXT: "Half, distilled on text (DistilBERT)",
+    ON_TASK: "Half, distilled on the task",
+}
+KEPT = 0.97
+MODEL = "model"  # a run's saved model
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is run.
+
+    layers         that the student keeps
+    text           that the student reads beside its teacher: what the teacher itself was pretrained on
+    steps, rows    optimiser steps of that, and blocks of `block` tokens in each
+    labels         of the task; `epochs` at `rate`, the study's for full fine-tuning, for every student and the whole
+
+    A full run distils on 3.3 million tokens of some 45 · 10⁶ FLOPs, 16 minutes at 150 GFLOP/s; the twelve fine-tunings
+    together take 9 · 10¹³, another 10.
+    """
+
+    source: str = "novels-bert"
+    layers: tuple[int, ...] = (0, 2, 4)
+    text: str = "novels-eng"
+    steps: int = 800
+    rows: int = 16
+    block: int = 256
+    data: str = "sst2"
+    labels: int = 10_000
+    epochs: int = 3
+    rate: float = 2e-4
+    max_length: int = 128
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+def run(runs: Runs, scale: Scale = Scale()) -> Results:
+    """The distillation on text once, as a checkpoint is published once; then every way at every seed."""
+    here(lambda: resolve(scale.source))
+    told = asdict(scale)
+    distilled = runs.once(ON_TEXT, told, partial(_distil, scale), makes=MODEL)
+    lines = []
+    for seed in scale.seeds:
+        for arm in TITLES:
+            values = _recipe(runs, scale, arm, seed)
+            line = runs.once(
+                f"{arm}-{seed}", told, partial(_fine_tune, values, scale), makes=MODEL if arm == WHOLE else None
+            )
+            lines.append({"arm": arm, "seed": seed, **line})
+    return {
+        "model": f"{scale.source}, and {len(scale.layers)} of its layers",
+        "data": f"{scale.data}, {scale.labels:,} labels; {scale.text}",
+        "seeds": len(scale.seeds),
+        "distilled": distilled,
+        "lines": lines,
+        "tested": len(lines[0]["right"]),
+    }
+
+
+def _distil(scale: Scale, folder: Path, listener: Listener | None) -> dict[str, Any]:
+    """DistilBERT's own training: every other layer, the words that are hidden, and what the whole says of them."""
+    values = {
+        "task": "masked-lm",
+        "model": {"source": scale.source, "layers": list(scale.layers)},
+        "data": {"source": scale.text, "validation_fraction": 0.02},
+        "options": {"max_length": scale.block, "whole_words": True},
+        "distillation": {"teacher": scale.source},
+        "training": {
+            "steps": scale.steps,
+            "batch_size": scale.rows,
+            "learning_rate": 5e-4,
+            "warmup": 0.05,
+            "eval_batch_size": scale.rows,
+        },
+    }
+    taught = teach(values, folder, listener)
+    taught.save(folder / MODEL)
+    return taught.facts()
+
+
+def _recipe(runs: Runs, scale: Scale, arm: str, seed: int) -> dict[str, Any]:
+    """The fine-tuning of one way."""
+    whole = str(runs.at(f"{WHOLE}-{seed}") / MODEL)
+    begins = {
+        WHOLE: {"source": scale.source},
+        HALF: {"source": scale.source, "layers": list(scale.layers)},
+        ON_TEXT: {"source": str(runs.at(ON_TEXT) / MODEL)},
+        ON_TASK: {"source": whole, "layers": list(scale.layers)},
+    }
+    return {
+        "task": "classification",
+        "model": begins[arm],
+        "data": {"source": scale.data},
+        "options": {"max_length": scale.max_length},
+        **({"distillation": {"teacher": whole}} if arm == ON_TASK else {}),
+        "training": {"epochs": scale.epochs, "learning_rate": scale.rate, "seed": seed},
+    }
+
+
+def _fine_tune(values: Mapping[str, Any], scale: Scale, folder: Path, listener: Listener | None) -> dict[str, Any]:
+    taught = teach(values, folder, listener, labels=scale.labels)
+    begun = taught.begun
+    answers = predict(begun.model, begun.data.test, task=begun.task, batch_size=64)
+    if "layers" not in values["model"] and "distillation" not in values:
+        taught.save(folder / MODEL)
+    right = marks(answers.argmax(-1).tolist(), [example.label for example in begun.data.test])
+    return {"accuracy": right.count("1") / len(right), "right": right, **taught.facts()}
+
+
+def of_arm(results: Results, arm: str) -> list[dict[str, Any]]:
+    """The lines of one way."""
+    return [line for line in results["lines"] if line["arm"] == arm]
+
+
+def accuracy(results: Results, arm: str) -> float:
+    """The mean over seeds."""
+    return fmean(line["accuracy"] for line in of_arm(results, arm))
+
+
+def kept(results: Results, arm: str) -> tuple[float, float]:
+    """The share of the whole's accuracy that a student has, and the noise of that."""
+    students, whole = ([line["right"] for line in of_arm(results, one)] for one in (arm, WHOLE))
+    gain, margin = paired(students, whole)
+    return 1 + gain / accuracy(results, WHOLE), margin / accuracy(results, WHOLE)
+
+
+def _judge(results: Results) -> tuple[str, Verdict]:
+    parts = [f"all layers {percent(accuracy(results, WHOLE))}"]
+    for arm in (ON_TEXT, ON_TASK, HALF):
+        share, margin = kept(results, arm)
+        parts.append(
+            f"{TITLES[arm].replace('Half', 'half')} {percent(accuracy(results, arm))}, {percent(share)} of it (noise "
+            f"±{margin * 100:.1f})"
+        )
+    share, margin = kept(results, ON_TEXT)
+    verdict = Verdict.HOLDS if share >= KEPT else Verdict.IN_PART if share + margin >= KEPT else Verdict.FAILS
+    whole, half = (of_arm(results, arm)[0]["total"] for arm in (WHOLE, ON_TEXT))
+    return f"{'; '.join(parts)}; {half / whole:.0%} of the parameters.", verdict
+
+
+def _tell(results: Results) -> str:
+    on_text, half = ([line["right"] for line in of_arm(results, arm)] for arm in (ON_TEXT, HALF))
+    gain, margin = paired(on_text, half)
+    sure = "surely" if abs(gain) > margin else "not surely"
+    return (
+        "Half the layers, distilled on text before they are fine-tuned, beside half the layers as they were cut out: "
+        f"{points(gain)} (noise ±{margin * 100:.1f}), {sure} another accuracy. The whole is a small BERT that read "
+        "little; what half of a larger one loses may be more or less."
+    )
+
+
+def _draw(results: Results, narrow: bool) -> "Figure":
+    figure, axes = new_figure(narrow, wide=(8.4, 3.0), small=(3.9, 3.2))
+    for place, arm in enumerate(TITLES):
+        values = [line["accuracy"] * 100 for line in of_arm(results, arm)]
+        axes.plot(values, [place] * len(values), ".", color=COLOURS[place], alpha=0.5, markersize=6)
+        axes.plot(
+            fmean(values), place, MARKERS[place], color=COLOURS[place], markersize=9, markeredgecolor=PAPER,
+            label=TITLES[arm],
+        )  # fmt: skip
+    axes.axvline(KEPT * 100 * accuracy(results, WHOLE), color=MUTED, linewidth=1.2, linestyle="--")
+    axes.set_yticks(range(len(TITLES)), list(TITLES.values()), fontsize=8 if narrow else 11)
+    axes.margins(y=0.15)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("test accuracy, %")
+    return figure
+
+
+def _describe(results: Results) -> str:
+    parts = (f"{title}: {percent(accuracy(results, arm))}" for arm, title in TITLES.items())
+    return f"Test accuracy of the whole and of its halves. {'. '.join(parts)}. Dashed: 97% of the whole's."
+
+
+EXPERIMENT = Experiment(
+    name="distilled",
+    title="Half of a BERT, taught by the whole",
+    section="The BERT Family — Which Variant for Your Constraints?",
+    run=run,
+    statements=(
+        Statement(
+            "DistilBERT has 97% of BERT’s accuracy.",
+            "Of the half that was distilled on text and then fine-tuned, as DistilBERT was: holds from 97% of the "
+            "accuracy of the whole on, in part when the 95% interval reaches that.",
+            _judge,
+        ),
+    ),
+    tell=_tell,
+    pictures=(
+        Picture(
+            "distilled",
+            "Test accuracy on SST-2 of the project’s own BERT and of half its layers: means and every seed; dashed, "
+            "97% of the whole’s.",
+            _draw,
+            _describe,
+        ),
+    ),
+)
