@@ -1,8 +1,8 @@
-"""What fine-tuning makes a model forget: its masked-LM loss on general text before and after, and what guards against it.
+"""What fine-tuning makes a model forget, by its masked-LM loss on general text, and what guards against it.
 
-    pretrained ─ head of masked LM ─► loss on held-out novels, before
-        └─ fine-tuned on SST-2, in seven ways ─► accuracy
-                 └─ the same head of masked LM ─► loss on the same places of the same novels, after
+pretrained ─ head of masked LM ─► loss on held-out novels, before
+    └─ fine-tuned on SST-2, in seven ways ─► accuracy
+             └─ the same head of masked LM ─► loss on the same places of the same novels, after
 """
 
 from dataclasses import dataclass, replace
@@ -55,7 +55,9 @@ class Guard:
 
 
 # As in the study, and the pooler, which is as new as the head: adapters alone would leave it as it was drawn.
-ADAPTERS = Strategy("lora", lora=LoraConfig(r=16, alpha=32, dropout=0.1, target_modules=r".*\.\d+\..*", modules_to_save=["pooler"]))
+ADAPTERS = Strategy(
+    "lora", lora=LoraConfig(r=16, alpha=32, dropout=0.1, target_modules=r".*\.\d+\..*", modules_to_save=["pooler"])
+)
 NONE, LOW_RATE = "none", "low"
 GUARDS = (
     Guard(NONE, "No guard"),
@@ -73,8 +75,8 @@ TITLES = {guard.name: guard.title for guard in GUARDS}
 class Scale:
     """How much is run.
 
-    A token costs the 4.7M weights of the layers 28 MFLOP to learn from: ten epochs over 1,000 sentences of 18 tokens are
-    5 TFLOP, and replaying 1,024 tokens beside each of the 313 steps 10 more. 21 trainings and their measurements:
+    A token costs the 4.7M weights of the layers 28 MFLOP to learn from: ten epochs over 1,000 sentences of 18 tokens
+    are 5 TFLOP, and replaying 1,024 tokens beside each of the 320 steps 10 more. 21 trainings and their measurements:
     150 TFLOP, 17 minutes at 150 GFLOP/s.
 
     source     a BERT with a masked-LM head, pretrained on `text` less the share that is held out
@@ -258,7 +260,7 @@ def _tell(results: Results) -> str:
     return (
         f"The masked-LM loss on held-out novels was {results['before']:.2f} nats before. After it, and test accuracy: "
         f"{told}. The fine-tuned backbone was read by its own pretrained head, at the same masked words before and "
-        "after. All guards but the low rate were put to the test at the high one; but for early stopping the weights of "
+        "after. All guards but the low rate were tested at the high one; but for early stopping the weights of "
         "the last step are measured. What is replayed is not what is held out."
     )
 

@@ -1,4 +1,4 @@
-"""Too high a rate, too many epochs: does validation accuracy fall, and does a low rate with the best epoch kept avoid it?
+"""Too high a rate, too many epochs: does accuracy fall, and does a low rate with the best epoch kept avoid it?
 
 SST-2, 1,000 labels: rates × 20 epochs × seeds; after each epoch the accuracy on validation and on test texts
 """
@@ -57,7 +57,7 @@ class Scale:
 
 
 class Watched(SequenceClassification):
-    """Scores the first `judging` examples as ever, and beside them the others, "test_accuracy": these choose nothing."""
+    """Scores the first `judging` examples as ever, and beside them the others, which choose none: "test_accuracy"."""
 
     def __init__(self, tokenizer: Tokenizer, label_names: Sequence[str], judging: int) -> None:
         super().__init__(tokenizer, label_names)
@@ -223,7 +223,7 @@ def _tell(results: Results) -> str:
     )
     return (
         f"Test accuracy by the learning rate: {told}. The best epoch is chosen on validation texts, and all accuracies "
-        "are of test texts. Rates rise over the first tenth of the steps and fall linearly to 0, as in the guide's code."
+        "are of test texts. Rates rise over a tenth of the steps and then fall linearly to 0, as in the guide's code."
     )
 
 

@@ -1,8 +1,8 @@
 """Two ways of learning, measured on the same test items: how much of their difference is the choice of these items.
 
 What is hard for the one is mostly hard for the other, so that their difference varies less from test set to test set
-than two measurements on test sets of their own would (`statistics.noise`). The bootstrap (Efron 1979) tells by how much:
-test sets are drawn from the test set, with replacement, and both are scored on each.
+than two measurements on test sets of their own would (`statistics.noise`). The bootstrap (Efron 1979) tells by how
+much: test sets are drawn from the test set, with replacement, and both are scored on each.
 
     weights   [draws, items]   how often each drawn test set holds each item
     a score   [draws]          on each of them, a mean over seeds
@@ -34,9 +34,9 @@ def share_right(wrong: Sequence[Sequence[int]], sizes: Sequence[int]) -> Score:
 
 
 def macro_f1(predicted: Sequence[Sequence[int]], labels: Sequence[int], classes: int) -> Score:
-    """F1, the mean over `classes`, from the classes predicted for each seed and item; 0 for a class that is not drawn.
+    """F1, the mean over classes, from the classes, of so many, predicted for each seed and item.
 
-    F1 = 2 right / (predicted + there)
+    F1 = 2 right / (predicted + there), of the classes that are there or predicted, as scikit-learn has it.
     """
     there = _one_hot(labels, classes)
 
@@ -45,7 +45,7 @@ def macro_f1(predicted: Sequence[Sequence[int]], labels: Sequence[int], classes:
         for answers in predicted:
             said = _one_hot(answers, classes)
             right, count = weights @ (said * there), weights @ (said + there)  # [draws, classes]
-            found.append((2 * right / count.clamp(min=1)).mean(-1))
+            found.append((2 * right / count.clamp(min=1)).sum(-1) / (count > 0).sum(-1))
         return torch.stack(found).mean(0)
 
     return score

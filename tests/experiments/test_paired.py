@@ -25,8 +25,8 @@ def test_items_of_several_words_are_drawn_whole():
 
 def test_macro_f1_is_scikit_learns_on_each_drawn_set():
     labels, answers = [0, 0, 1, 1, 2, 2], [[0, 1, 1, 1, 2, 0], [0, 0, 1, 2, 2, 2]]
-    drawn = [[0, 1, 2, 3, 4, 5], [0, 0, 2, 3, 3, 5]]
-    weights = torch.tensor([[drawn[k].count(i) for i in range(6)] for k in range(2)]).double()
+    drawn = [[0, 1, 2, 3, 4, 5], [0, 0, 2, 3, 3, 5], [0, 0, 0, 0, 0, 5]]
+    weights = torch.tensor([[drawn[k].count(i) for i in range(6)] for k in range(3)]).double()
     for found, items in zip(macro_f1(answers, labels, 3)(weights), drawn, strict=True):
         expected = [f1_score([labels[i] for i in items], [one[i] for i in items], average="macro") for one in answers]
         assert found.item() == pytest.approx(sum(expected) / 2)

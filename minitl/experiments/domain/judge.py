@@ -90,9 +90,9 @@ def tell(results: Results) -> str:
     return (
         f"Test F1 ({averaged}, as in arXiv:2004.10964) by what was adapted to: {scores}. {adapted['steps']:,} steps on "
         f"{adapted[DOMAIN]['tokens']:,} tokens of the three training sets, and on {adapted[UNRELATED]['tokens']:,} of "
-        f"novels, which the model had read before. Masked-LM loss on validation texts of the domain, in nats: {losses}. "
+        f"novels, which the model had read before. Masked-LM loss on the domain's validation texts, in nats: {losses}. "
         "No validation or test text was adapted to or fine-tuned on: training texts that are among them were left out, "
-        f"{dropped}. The text is of the tasks themselves, and a thousandth of what the guide advises in size."
+        f"{dropped}. The domain's text is that of the tasks themselves, a few megabytes where the guide asks for a hundred."
     )
 
 

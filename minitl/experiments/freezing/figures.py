@@ -21,8 +21,9 @@ def _draw_cost(results: Results, narrow: bool) -> "Figure":
     figure, axes = new_figure(narrow, wide=(7.4, 3.6), small=(3.9, 3.6))
     for look, (subject, title), shift in zip(LOOKS, TITLES.items(), (-0.1, 0.1), strict=True):
         found = [gain(results, subject, way, ALL) for way in HELD]
+        across = [at + shift for at in range(len(HELD))]
         axes.errorbar(
-            [at + shift for at in range(len(HELD))], [100 * one for one, _ in found], [100 * noise for _, noise in found],
+            across, [100 * one for one, _ in found], [100 * noise for _, noise in found],
             fmt=MARKERS[look], color=COLOURS[look], markersize=8, elinewidth=2, label=title,
         )  # fmt: skip
     axes.axhline(0, color=INK, linewidth=1)

@@ -94,7 +94,9 @@ def tell(results: Results) -> str:
     for subject, title in TITLES.items():
         ways = ", ".join(f"{way} {percent(accuracy(results, subject, way).mean)}" for way in WAYS)
         changes = ", ".join(f"{one.mean:.3f}" for one in change(results, subject))
-        told.append(f"{title.capitalize()}: held {ways.replace(ALL, 'nothing', 1)}; 1 − CKA from the embeddings up {changes}.")
+        told.append(
+            f"{title.capitalize()}: held {ways.replace(ALL, 'nothing', 1)}; 1 − CKA from the embeddings up {changes}."
+        )
     return (
         " ".join(told) + " Held layers keep their weights; what stands above the topmost, and the head, learn always. "
         "The guide's layers 1–3 of 12 are the lowest quarter: of six layers one and a half, of which both are held."
