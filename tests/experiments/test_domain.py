@@ -9,7 +9,7 @@ from minitl import load_model
 from minitl.experiments.domain import EXPERIMENT
 from minitl.experiments.domain.run import ARMS, MACRO, MICRO, Scale, run
 from minitl.experiments.experiment import NotHere, judged
-from minitl.experiments.paired import written
+from minitl.experiments.paired import read, written
 from minitl.experiments.runs import Runs
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import drawing
@@ -63,7 +63,7 @@ def test_with_few_test_texts_nothing_can_be_said():
     results = made_up(dict.fromkeys(TASKS, (0.5, 0.5, 0.5)), items=40)
     for one in results["lines"]:
         if one["arm"] == "domain":  # as many right, but others
-            one["predicted"] = " ".join(reversed(one["predicted"].split()))
+            one["predicted"] = written([1 - number for number in read(one["predicted"])])
     assert verdicts(results) == [Verdict.UNKNOWN] * 2
 
 
@@ -88,7 +88,7 @@ def test_every_task_is_learned_after_every_adaptation_once(masked: Path, novels:
         str(masked), str(novels), 0.2, ((str(cited), MACRO),), (1e-3, 2), 16, 4, 8, epochs=1, validation=4, seeds=(0, 1)
     )
     heard: list[str] = []
-    runs = Runs(tmp_path / "out", lambda key: heard.append(key.rpartition("/")[2]))
+    runs = Runs(tmp_path / "out", heard.append)
     results = run(runs, scale)
     assert results["tasks"][str(cited)]["dropped"] == 1
     assert [(line["arm"], line["seed"]) for line in results["lines"]] == [

@@ -87,7 +87,7 @@ def test_every_rate_is_run_once_and_told_after_each_epoch(tiny: Path, reviews: P
 @pytest.mark.parametrize("narrow", [False, True])
 def test_the_pictures_show_every_rate(narrow: bool):
     results = made_up((0.935, 0.93, 0.93), (0.8, 0.882, 0.74), 0.005)
-    for picture, told in zip(EXPERIMENT.pictures, ("80.0% after one epoch, 74.1% at the end", "0.005"), strict=True):
+    for picture, told in zip(EXPERIMENT.pictures, ("80.1% after one epoch, 74.1% at the end", "0.005"), strict=True):
         with drawing():
             drawn = {line.get_label() for line in picture.draw(results, narrow).axes[0].get_lines()}
         assert {"2e-5", "1e-4", "5e-4", "2e-3"} <= drawn

@@ -92,7 +92,7 @@ def tell(results: Results) -> str:
         f"{adapted[DOMAIN]['tokens']:,} tokens of the three training sets, and on {adapted[UNRELATED]['tokens']:,} of "
         f"novels, which the model had read before. Masked-LM loss on the domain's validation texts, in nats: {losses}. "
         "No validation or test text was adapted to or fine-tuned on: training texts that are among them were left out, "
-        f"{dropped}. The domain's text is that of the tasks themselves, a few megabytes where the guide asks for a hundred."
+        f"{dropped}. The domain's text is that of the tasks alone, a few megabytes where the guide asks for a hundred."
     )
 
 

@@ -78,7 +78,7 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
             for seed in scale.seeds:
                 told = [scale.labels, scale.rate, scale.epochs, scale.length, scale.validation, scale.tested, averaging]
                 one = runs.once(
-                    f"{name}-{arm}-{seed}",
+                    f"{Path(name).name}-{arm}-{seed}",
                     {"model": _model_told(scale, arm), "data": name, "scale": told, "seed": seed},
                     partial(_line, scale, begins, data, averaging, tokenizer, seed),
                 )
