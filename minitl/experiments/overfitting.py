@@ -259,7 +259,7 @@ def _draw_loss(results: Results, narrow: bool) -> "Figure":
 
 def _described(results: Results, what: str, say: Any) -> str:
     told: Mapping[str, str] = {
-        line.name: f"{say(line.points[min(line.points)].mean)} after one epoch, {say(line.end)} at the end"
+        line.name: f"{say(next(iter(line.points.values())).mean)} after one epoch, {say(line.end)} at the end"
         for line in _lines(results, what)
     }
     return "; ".join(f"rate {name}: {what}" for name, what in told.items()) + "."

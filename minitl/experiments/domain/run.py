@@ -20,7 +20,7 @@ from minitl.data import Dataset, Example, load_dataset, load_text, sample
 from minitl.experiments.experiment import NotHere, Results, here
 from minitl.experiments.paired import written
 from minitl.experiments.runs import Runs
-from minitl.experiments.texts import as_long, tokens
+from minitl.experiments.texts import as_long, beginnings, tokens
 from minitl.models.loading import load_model, save_model
 from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.sequence_classification import SequenceClassification
@@ -44,6 +44,7 @@ class Scale:
     source     a BERT with a masked-LM head, pretrained on `text` less the share that is held out
     tasks      the names of the sets, and how F1 is averaged over classes: as Gururangan et al. do, table 2
     adapting   rate and epochs of the adaptation: the guide's
+    words      of each novel, from which as many tokens are taken as the domain has
     """
 
     source: str = "novels-bert"
@@ -59,6 +60,7 @@ class Scale:
     validation: int = 300
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     tested: int | None = None
+    words: int = 20_000
 
 
 def run(runs: Runs, scale: Scale = Scale()) -> Results:
@@ -114,7 +116,17 @@ def _model_told(scale: Scale, arm: str) -> list[Any]:
     """What decides which model an arm begins with."""
     if arm == NONE:
         return [scale.source]
-    return [scale.source, arm, scale.adapting, scale.length, scale.batch_size, scale.held_out, scale.text, scale.tasks]
+    return [
+        scale.source,
+        arm,
+        scale.adapting,
+        scale.length,
+        scale.batch_size,
+        scale.held_out,
+        scale.text,
+        scale.words,
+        scale.tasks,
+    ]
 
 
 def _adapted(runs: Runs, scale: Scale, sets: dict[str, Dataset], tokenizer: Tokenizer) -> dict[str, Any]:
@@ -124,7 +136,7 @@ def _adapted(runs: Runs, scale: Scale, sets: dict[str, Dataset], tokenizer: Toke
     domain = [Example(text) for text in texts if text not in everywhere]
     held_out = [Example(text) for text in dict.fromkeys(e.text for data in sets.values() for e in data.validation)]
     novels = here(lambda: load_text(scale.text, validation_fraction=scale.held_out)).train
-    unrelated = as_long(novels, tokenizer, sum(tokens(domain, tokenizer)))
+    unrelated = as_long(beginnings(novels, scale.words), tokenizer, sum(tokens(domain, tokenizer)))
     task = MaskedLM(tokenizer, scale.length, whole_words=True)
     steps = scale.adapting[1] * math.ceil(len(task.encode(domain)) / scale.batch_size)
     found: dict[str, Any] = {"steps": steps, "rate": scale.adapting[0]}

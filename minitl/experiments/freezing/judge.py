@@ -1,5 +1,7 @@
 """What the runs say of the guide's table of layers."""
 
+from collections.abc import Sequence
+
 from minitl.experiments.experiment import Results, Statement
 from minitl.experiments.freezing.run import ALL, CLASSES, TAGS, WAYS
 from minitl.experiments.paired import read, sampling_variance, share_right
@@ -44,7 +46,8 @@ def _named(results: Results, way: str) -> str:
 
 
 def _bottom_costs_nothing(results: Results) -> tuple[str, Verdict]:
-    told, found = [], []
+    told: list[str] = []
+    found: list[bool | None] = []
     for subject, title in TITLES.items():
         difference, noise = gain(results, subject, BOTTOM, ALL)
         told.append(f"{title} {points(difference)} (noise ±{noise * 100:.1f})")
@@ -78,7 +81,7 @@ def _mean(layers: list[Measured]) -> Measured:
     return Measured(tuple(sum(values) / len(values) for values in zip(*(one.values for one in layers), strict=True)))
 
 
-def _verdict(found: list[bool | None]) -> Verdict:
+def _verdict(found: Sequence[bool | None]) -> Verdict:
     """Of what the tasks say; None says nothing."""
     known = [one for one in found if one is not None]
     if not known:
