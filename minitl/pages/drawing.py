@@ -64,7 +64,8 @@ def drawing(picture: bool = False) -> Iterator[None]:
     import matplotlib
     from matplotlib.colors import get_named_colors_mapping
 
-    get_named_colors_mapping().update(_LIGHT if picture else _PLACEHOLDERS)
+    for name, colour in (_LIGHT if picture else _PLACEHOLDERS).items():
+        get_named_colors_mapping()[name] = colour  # `update` would leave what matplotlib remembers of the other ones
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         yield
 
