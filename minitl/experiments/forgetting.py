@@ -212,8 +212,9 @@ def _overwrites(results: Results) -> tuple[str, Verdict]:
     more = none.mean - low.mean > margin(none, low, comparisons=2)
     verdict = Verdict.HOLDS if rises and more else Verdict.IN_PART if rises else Verdict.FAILS
     told = (
-        f"The loss on general text, {results['before']:.2f} nats, rises by {none.mean:.2f} at the rate {HIGH:g} and by "
-        f"{low.mean:.2f} at {LOW:g} (noise of the difference ±{margin(none, low, comparisons=2):.2f})."
+        f"The loss on general text, {results['before']:.2f} nats, changes by {_signed(none.mean)} at the rate "
+        f"{HIGH:g} and by {_signed(low.mean)} at {LOW:g} "
+        f"(noise of the difference ±{margin(none, low, comparisons=2):.2f})."
     )
     return told, verdict
 
@@ -235,11 +236,16 @@ def _guards_help(results: Results) -> tuple[str, Verdict]:
     helps = {guard.name: _helps(results, guard.name) for guard in GUARDS if guard.name != NONE}
     verdict = Verdict.HOLDS if all(helps.values()) else Verdict.IN_PART if any(helps.values()) else Verdict.FAILS
     told = "; ".join(
-        f"{TITLES[name]} {'helps' if does else 'does not help'}: loss +{rise(results, name).mean:.2f}, "
+        f"{TITLES[name]} {'helps' if does else 'does not help'}: loss {_signed(rise(results, name).mean)}, "
         f"{points(of(results, name, 'accuracy').mean - of(results, NONE, 'accuracy').mean)}"
         for name, does in helps.items()
     )
-    return f"Against +{rise(results, NONE).mean:.2f} without a guard: {told}.", verdict
+    return f"Against {_signed(rise(results, NONE).mean)} without a guard: {told}.", verdict
+
+
+def _signed(nats: float) -> str:
+    """ "+0.25", "−0.10"."""
+    return f"{nats:+.2f}".replace("-", "−")
 
 
 def _helps(results: Results, guard: str) -> bool:
@@ -266,22 +272,23 @@ def _tell(results: Results) -> str:
 
 
 def _draw(results: Results, narrow: bool) -> "Figure":
-    """Each guard by what it forgets and what it learns."""
-    figure, axes = new_figure(narrow, wide=(7.8, 4.3), small=(3.9, 4.2))
-    axes.axvline(results["before"], color=INK, linewidth=1)
-    axes.annotate("before", (results["before"], 0.01), (4, 0), xycoords=("data", "axes fraction"),
-                  textcoords="offset points", color=MUTED)  # fmt: skip
-    for place, guard in enumerate(GUARDS):
-        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-        losses, accuracies = of(results, guard.name, "loss"), of(results, guard.name, "accuracy")
-        heights = [100 * one for one in accuracies.values]
-        axes.plot(losses.values, heights, ".", color=colour, alpha=0.5, markersize=5)
-        axes.plot([losses.mean], [100 * accuracies.mean], marker, color=colour, markersize=9, label=guard.title)
-        axes.annotate(guard.title, (losses.mean, 100 * accuracies.mean), (8, 5), textcoords="offset points",
-                      color=colour, fontweight="bold")  # fmt: skip
-    axes.margins(x=0.18, y=0.12)
-    axes.set_xlabel("masked-LM loss on general text, nats")
-    axes.set_ylabel("test accuracy, %", color=MUTED)
+    """A row for each guard, in two panels: what it forgets and what it learns."""
+    figure, axes = new_figure(narrow, wide=(8.4, 3.6), small=(3.9, 5.6))
+    axes.remove()
+    panels = figure.subplots(2, 1) if narrow else figure.subplots(1, 2, sharey=True)
+    for panel, what, unit in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
+        for row, guard in enumerate(GUARDS):
+            look = 0 if guard.name == NONE else 1
+            found = of(results, guard.name, what)
+            values = [unit * value for value in found.values]
+            panel.plot(values, [row] * len(values), ".", color=COLOURS[look], alpha=0.5, markersize=5)
+            panel.plot([unit * found.mean], [row], MARKERS[look], color=COLOURS[look], markersize=8)
+        panel.set_yticks(range(len(GUARDS)), [guard.title for guard in GUARDS])
+        panel.set_ylim(len(GUARDS) - 0.5, -0.5)
+        panel.margins(x=0.12)
+    panels[0].axvline(results["before"], color=INK, linewidth=1)
+    panels[0].set_xlabel("masked-LM loss on general text, nats (line: before)")
+    panels[1].set_xlabel("test accuracy, %", color=MUTED)
     return figure
 
 
@@ -314,8 +321,7 @@ EXPERIMENT = Experiment(
     pictures=(
         Picture(
             "guards",
-            "Each way of fine-tuning by the masked-LM loss on general text after it and its test accuracy: means, and "
-            "every seed.",
+            "Masked-LM loss on general text after each way of fine-tuning, and test accuracy: means, and every seed.",
             _draw,
             _tell,
         ),
