@@ -98,6 +98,6 @@ def test_the_picture_names_every_guard(narrow: bool):
     (picture,) = EXPERIMENT.pictures
     with drawing():
         figure = picture.draw(results, narrow)
-    for axes in figure.axes:
+    for axes in figure.axes[: 2 if narrow else 1]:  # side by side they share the names
         assert [tick.get_text() for tick in axes.get_yticklabels()] == [guard.title for guard in GUARDS]
     assert all(guard.title in picture.describe(results) for guard in GUARDS)
