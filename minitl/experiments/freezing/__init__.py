@@ -3,13 +3,13 @@
 from minitl.experiments.experiment import Experiment
 from minitl.experiments.freezing.figures import PICTURES
 from minitl.experiments.freezing.judge import STATEMENTS, tell
-from minitl.experiments.freezing.run import run
+from minitl.experiments.freezing.run import run as carry_out
 
 EXPERIMENT = Experiment(
     name="freezing",
     title="Which layers need fine-tuning",
     section="What Each Transformer Layer Actually Learns",
-    run=run,
+    run=carry_out,
     statements=STATEMENTS,
     tell=tell,
     pictures=PICTURES,
