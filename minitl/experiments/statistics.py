@@ -49,13 +49,23 @@ def noise(first: Measured, second: Measured, size: int, comparisons: int = 1) ->
     best of several arms (Bonferroni). The variance of a share uses two successes and two failures more (Agresti &
     Caffo 2000), so that 100% right is not free of noise.
     """
+    shares = [(measured.mean * size + 2) / (size + 4) for measured in (first, second)]
+    return margin(first, second, sum(share * (1 - share) / size for share in shares), comparisons)
+
+
+def margin(first: Measured, second: Measured, sampling: float = 0.0, comparisons: int = 1) -> float:
+    """The same for any quantity: `sampling` is the variance that the choice of test examples gives the difference.
+
+    Infinite where that is 0 and there are not several seeds: then nothing is known of the noise.
+    """
     from scipy.stats import t
 
-    variance = uncertainty = 0.0
-    for measured in (first, second):
-        share = (measured.mean * size + 2) / (size + 4)
-        variance += share * (1 - share) / size
-        if math.isfinite(measured.spread):
+    spreads = [measured for measured in (first, second) if math.isfinite(measured.spread)]
+    if not sampling and not spreads:
+        return math.inf
+    variance, uncertainty = sampling, 0.0
+    for measured in spreads:
+        if measured.spread:
             of_mean = measured.spread**2 / len(measured.values)
             variance += of_mean
             uncertainty += of_mean**2 / (len(measured.values) - 1)

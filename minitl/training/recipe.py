@@ -112,6 +112,7 @@ class Plain:
     openings: list[list[float]] | None = None
     by_epoch: bool = False
     l2_sp: float = 0.0
+    held: list[int] | None = None
 
     def __post_init__(self) -> None:
         if any(len(opening) != 2 for opening in self.openings or []):
@@ -180,7 +181,12 @@ class Recipe:
             named = PLAIN[part.name]
             openings = named.openings if part.openings is None else tuple((a, b) for a, b in part.openings)
             return replace(
-                named, openings=openings, layer_decay=part.layer_decay, by_epoch=part.by_epoch, l2_sp=part.l2_sp
+                named,
+                openings=openings,
+                layer_decay=part.layer_decay,
+                by_epoch=part.by_epoch,
+                l2_sp=part.l2_sp,
+                held=tuple(part.held or ()),
             )
         config = LoraConfig(
             r=part.rank,

@@ -20,6 +20,21 @@ from minitl.training.settings import Settings
 from minitl.training.stepping import autocast
 
 
+def lend_backbone(lender: Model, borrower: Model) -> None:
+    """Put the backbone of `lender` under the head of `borrower`: one backbone, two heads.
+
+    What the borrower has no use for it does not take (a pooler, say). InputError for a model of another family.
+    """
+    if borrower.family is not lender.family:
+        raise InputError(
+            f"a backbone is lent within a family: {borrower.config.model_type} is not {lender.config.model_type}"
+        )
+    for name, child in lender.named_children():
+        if name != "head" and getattr(borrower, name, None) is not None:
+            setattr(borrower, name, child)
+    borrower.tie()
+
+
 class Replay:
     """What is replayed beside a training.
 
@@ -44,14 +59,7 @@ class Replay:
 
     def attach(self, trained: Model) -> None:
         """Give the pretraining task's model the backbone of `trained`; InputError for a model of another family."""
-        if self.model.family is not trained.family:
-            raise InputError(
-                f"replay needs the same family: {self.model.config.model_type} is not {trained.config.model_type}"
-            )
-        for name, child in trained.named_children():
-            if name != "head" and getattr(self.model, name, None) is not None:
-                setattr(self.model, name, child)
-        self.model.tie()
+        lend_backbone(trained, self.model)
         for parameter in self.model.head.parameters():
             if not any(parameter is one for one in trained.parameters()):
                 parameter.requires_grad_(False)  # the optimiser does not hold it

@@ -25,6 +25,7 @@ class Strategy:
     by_epoch     whether what is opened is opened at the beginning of an epoch only, not at any step
     l2_sp        strength of the pull back to the weights that the training began with, see `Pull`; 0 = none
     new_rows     whether the rows of tokens that `add_tokens` added learn from the beginning, whatever else does
+    held         layers that never learn, counted from 0 at the bottom; the embeddings are held with the lowest
     """
 
     name: str
@@ -35,6 +36,7 @@ class Strategy:
     by_epoch: bool = False
     l2_sp: float = 0.0
     new_rows: bool = False
+    held: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name.lower() == "lora" and self.lora is None:
@@ -63,6 +65,12 @@ class Strategy:
             raise InputError(
                 f"strategy {self.name!r}: the openings' shares lie between 0 and 1 and never fall, got {self.openings}"
             )
+        if list(self.held) != sorted({at for at in self.held if at >= 0}):
+            raise InputError(
+                f"strategy {self.name!r}: held are numbers of layers from 0 on, in rising order, got {list(self.held)}"
+            )
+        if self.held and (self.lora is not None or self.backbone_is_constant):
+            raise InputError(f"strategy {self.name!r}: held layers are those of a backbone of which others learn")
 
     @property
     def backbone_is_constant(self) -> bool:
@@ -100,6 +108,9 @@ class Strategy:
         if self.lora is not None:
             add_lora(model, self.lora)
             return
+        layers = len(model.parameter_groups_by_depth()) - 2
+        if self.held and self.held[-1] >= layers:
+            raise InputError(f"strategy {self.name!r}: held names layer {self.held[-1]}; the last is {layers - 1}")
         if self.new_rows and not new_rows(model):
             raise InputError(f"strategy {self.name!r}: no row of this model is new; add_tokens gives it some")
         backbone = {id(p) for parameters in model.parameter_groups_by_depth() for p in parameters}
@@ -128,7 +139,8 @@ class Strategy:
     def _opened(self, model: Model, progress: float) -> list[list[nn.Parameter]]:
         """What learns of the backbone at that moment, bottom first."""
         depths = model.parameter_groups_by_depth()
-        return depths[len(depths) - round(self.share(progress) * len(depths)) :]
+        opened = range(len(depths) - round(self.share(progress) * len(depths)), len(depths))
+        return [depths[at] for at in opened if max(0, at - 1) not in self.held]
 
     def share(self, progress: float) -> float:
         """How much of the backbone learns at the moment `progress` of the training, from 0 to 1."""

@@ -113,6 +113,7 @@ OUT_OF_RANGE: dict[str, dict[str, list[Any]]] = {
             [[0.0, 0.1], [1.0, 1.0]],
         ],
         "l2_sp": [-0.1],
+        "held": [[-1], [1, 0], [2, 2]],
     },
     "Lora": {
         "name": ["", "lorra"],
@@ -296,6 +297,7 @@ def test_fields_that_contradict_each_other() -> None:
         ),
         (recipe("regression", "frozen", "strategy", layer_decay=0.9), "layer_decay and l2_sp are of use to a backbone"),
         (recipe("masked-lm", "frozen", "strategy", l2_sp=0.1), "layer_decay and l2_sp are of use to a backbone that"),
+        (recipe("masked-lm", "frozen", "strategy", held=[0]), "held layers are those of a backbone of which others"),
         *(
             (
                 {**recipe("classification", name, "strategy", by_epoch=True), "training": {"epochs": 1}},

@@ -175,5 +175,5 @@ def test_what_cannot_be_replayed(
     other = new_model(
         {"model_type": "gpt2", "vocab_size": 24, "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 9}, "causal-lm"
     )
-    with pytest.raises(InputError, match="needs the same family: bert is not gpt2"):
+    with pytest.raises(InputError, match="a backbone is lent within a family: bert is not gpt2"):
         replay.attach(other)

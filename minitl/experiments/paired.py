@@ -1,0 +1,66 @@
+"""Two ways of learning, measured on the same test items: how much of their difference is the choice of these items.
+
+What is hard for the one is mostly hard for the other, so that their difference varies less from test set to test set
+than two measurements on test sets of their own would (`statistics.noise`). The bootstrap (Efron 1979) tells by how
+much: test sets are drawn from the test set, with replacement, and both are scored on each.
+
+    weights   [draws, items]   how often each drawn test set holds each item
+    a score   [draws]          on each of them, a mean over seeds
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+DRAWS = 1000
+Score = Callable[[Tensor], Tensor]
+
+
+def sampling_variance(first: Score, second: Score, items: int) -> float:
+    """Of the difference of two scores on the same `items` test items. The draws are the same at each call."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(items, (DRAWS, items), generator=generator)
+    weights = torch.zeros(DRAWS, items, dtype=torch.float64)
+    weights.scatter_add_(1, drawn, torch.ones_like(weights))
+    return float((first(weights) - second(weights)).var())
+
+
+def share_right(wrong: Sequence[Sequence[int]], sizes: Sequence[int]) -> Score:
+    """The share of what was right: `wrong` of each seed and item, of the `sizes` that the items have (words, say)."""
+    mean = torch.tensor(wrong, dtype=torch.float64).mean(0)
+    whole = torch.tensor(sizes, dtype=torch.float64)
+    return lambda weights: 1 - (weights @ mean) / (weights @ whole)
+
+
+def macro_f1(predicted: Sequence[Sequence[int]], labels: Sequence[int], classes: int) -> Score:
+    """F1, the mean over classes, from the classes, of so many, predicted for each seed and item.
+
+    F1 = 2 right / (predicted + there), of the classes that are there or predicted, as scikit-learn has it.
+    """
+    there = _one_hot(labels, classes)
+
+    def score(weights: Tensor) -> Tensor:
+        found = []
+        for answers in predicted:
+            said = _one_hot(answers, classes)
+            right, count = weights @ (said * there), weights @ (said + there)  # [draws, classes]
+            found.append((2 * right / count.clamp(min=1)).sum(-1) / (count > 0).sum(-1))
+        return torch.stack(found).mean(0)
+
+    return score
+
+
+def _one_hot(numbers: Sequence[int], classes: int) -> Tensor:
+    """float64 [items, classes]."""
+    return torch.nn.functional.one_hot(torch.tensor(numbers), classes).double()
+
+
+def written(numbers: Sequence[int]) -> str:
+    """Small numbers, one for each test item, in one line of JSON instead of thousands."""
+    return " ".join(map(str, numbers))
+
+
+def read(line: str) -> list[int]:
+    """The reverse of `written`."""
+    return [int(number) for number in line.split()]

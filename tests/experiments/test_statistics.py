@@ -1,0 +1,30 @@
+"""The noise of a difference, beside what `tests/experiments/study` says of it."""
+
+import math
+
+import pytest
+
+from minitl.experiments.statistics import Measured, margin, noise
+
+
+def test_the_margin_is_welchs_interval():
+    first, second = Measured((1.0, 2.0, 3.0)), Measured((2.0, 4.0, 6.0))
+    # variances of the means 1/3 and 4/3; degrees of freedom (5/3)² / ((1/9 + 16/9) / 2) = 50/17; t(0.975) = 3.2207
+    assert margin(first, second) == pytest.approx(3.2207 * math.sqrt(5 / 3), rel=1e-3)
+
+
+def test_the_choice_of_test_examples_adds_to_it():
+    alike = Measured((0.5, 0.5))
+    assert margin(alike, alike) == 0.0
+    assert margin(alike, alike, sampling=0.01) == pytest.approx(1.95996 * 0.1, rel=1e-4)
+    assert margin(alike, alike, sampling=0.01, comparisons=5) == pytest.approx(2.57583 * 0.1, rel=1e-4)
+
+
+def test_one_seed_says_nothing_of_the_noise():
+    assert margin(Measured((1.0,)), Measured((2.0,))) == math.inf
+
+
+def test_the_noise_of_shares_is_a_margin():
+    first, second = Measured((0.8, 0.9)), Measured((0.7, 0.7))
+    variance = sum(((100 * p + 2) / 104) * (1 - (100 * p + 2) / 104) / 100 for p in (0.85, 0.7))
+    assert noise(first, second, 100) == margin(first, second, variance)
