@@ -1,6 +1,7 @@
 """Every experiment, in the order of the guide."""
 
 from minitl.experiments import labels
+from minitl.experiments.evolution.experiment import EXPERIMENT as EVOLUTION
 from minitl.experiments.experiment import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = (labels.EXPERIMENT,)
+EXPERIMENTS: tuple[Experiment, ...] = (labels.EXPERIMENT, EVOLUTION)
