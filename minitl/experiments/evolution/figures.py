@@ -49,8 +49,8 @@ def _describe_bank(results: Results) -> str:
     told = ", ".join(f"{step.title} {percent(shares(results['bank'][step.name])[0].mean)}" for step in STEPS)
     one = results["bank"][STEPS[0].name]["model"]
     return (
-        f"The vectors of {one['occurrences']} occurrences of “{WORD}” in two dimensions, by sense, in each model: on one "
-        f"point in {STEPS[0].title}, spread out in the others. Told apart by the nearest centroid: {told}."
+        f"The vectors of {one['occurrences']} occurrences of “{WORD}” in two dimensions, by sense, in each model: on "
+        f"one point in {STEPS[0].title}, spread out in the others. Told apart by the nearest centroid: {told}."
     )
 
 
@@ -98,9 +98,9 @@ def tell(results: Results) -> str:
         f"{NAMES[name]} {percent(tuned(part, 'scratch').mean)}" for name, part in results["tuned"].items()
     )
     return (
-        f"What is equal: the text, its vocabulary of {budget['vocabulary']:,} tokens, {budget['tokens']:,} tokens read in "
-        f"{budget['steps']:,} steps, and the size of a hidden state. What is not: parameters (millions: {sizes}) and "
-        f"products of matrices while learning (TFLOP: {flops}). {TITLES['scratch']}, fine-tuned: {from_scratch}. A "
+        f"What is equal: the text, its vocabulary of {budget['vocabulary']:,} tokens, {budget['tokens']:,} tokens "
+        f"read in {budget['steps']:,} steps, and the size of a hidden state. What is not: parameters (millions: {sizes}) "
+        f"and products of matrices while learning (TFLOP: {flops}). {TITLES['scratch']}, fine-tuned: {from_scratch}. A "
         "budget this small favours what learns fast, and says nothing of what is learnt from a thousand times the text."
     )
 
@@ -108,7 +108,7 @@ def tell(results: Results) -> str:
 PICTURES = (
     Picture(
         "bank",
-        f"Occurrences of “{WORD}”, two principal components of their vectors, by sense: one vector in the static model.",
+        f"Occurrences of “{WORD}”, two principal components of their vectors, by sense: one point in the static model.",
         _draw_bank,
         _describe_bank,
     ),
