@@ -173,7 +173,9 @@ def made_up(level: dict[str, float], right: dict[str, float], distance: float = 
         }
         for name in names
     }
-    probes = {name: {"pos": {"title": "part of speech", "model": curve(level[name])}} for name in names}
+    probes = {
+        name: {"pos": {"title": "part of speech", "model": curve(level[name]), "twin": curve(0.4)}} for name in names
+    }
     tuned = {"metric": "accuracy", "size": 1000, "lines": [line for arm in (*names, "scratch") for line in lines(arm)]}
     taught = {name: {"flops": 1e12, "total": 1e6} for name in names}
     budget = {"vocabulary": 100, "tokens": 1000, "steps": 10}

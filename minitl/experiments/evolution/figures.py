@@ -99,10 +99,23 @@ def tell(results: Results) -> str:
     )
     return (
         f"What is equal: the text, its vocabulary of {budget['vocabulary']:,} tokens, {budget['tokens']:,} tokens "
-        f"read in {budget['steps']:,} steps, and the size of a hidden state. What is not: parameters (millions: {sizes}) "
-        f"and products of matrices while learning (TFLOP: {flops}). {TITLES['scratch']}, fine-tuned: {from_scratch}. A "
-        "budget this small favours what learns fast, and says nothing of what is learnt from a thousand times the text."
+        f"read in {budget['steps']:,} steps, and the size of a hidden state. What is not: parameters (millions: "
+        f"{sizes}) and products of matrices while learning (TFLOP: {flops}). {TITLES['scratch']}, fine-tuned: "
+        f"{from_scratch}. Random twins, probed: {_twins(results)}. GPT sees of a sentence what stands before the word "
+        "alone. A budget this small favours what learns fast, and says nothing of what is learnt from a thousand times "
+        "the text."
     )
+
+
+def _twins(results: Results) -> str:
+    """What the same shapes come to that learnt nothing, task by task."""
+    told = []
+    for task, one in results["probed"][STEPS[0].name].items():
+        shares = ", ".join(
+            f"{step.title} {percent(probed(results, step.name, task, 'twin')['mean'])}" for step in STEPS
+        )
+        told.append(f"{one['title']} {shares}")
+    return "; ".join(told)
 
 
 PICTURES = (

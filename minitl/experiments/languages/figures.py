@@ -97,8 +97,8 @@ def tell(results: Results) -> str:
         f"Taught English tags alone, the multilingual model is right on {english[MULTILINGUAL]} of English words, its "
         f"monolingual twin on {english[TWIN]}. The twin is the control for what needs no second language in "
         "pretraining: names, numbers, punctuation, the order of words, and spelling that languages share; the "
-        f"languages that neither read are the control for the rest. Words and sentences are compared in layer {layer}, less the "
-        f"mean of their language; words that are spelt alike are left out. Not at hand: {absent or 'nothing'}."
+        f"languages that neither read are the control for the rest. Words and sentences are compared in layer {layer}, "
+        f"less the mean of their language; words that are spelt alike are left out. Not at hand: {absent or 'nothing'}."
     )
 
 
