@@ -21,6 +21,8 @@ MEASURES = (
     ("sentences", "first", "sentence"),
 )
 
+APART = 0.22  # of a row: how far below one another the series of a row stand
+
 Series = Mapping[str, Sequence[Sequence[float]]]  # by its name, for each row, a value or one a seed
 
 
@@ -52,13 +54,14 @@ def _draw_tags(results: Results, narrow: bool) -> "Figure":
 
 
 def _draw_near(results: Results, narrow: bool) -> "Figure":
-    return _drawn(*_near(results), "that find their English one, %", narrow)
+    return _drawn(*_near(results), "found in English, %", narrow)
 
 
 def _drawn(rows: Sequence[str], series: Series, label: str, narrow: bool) -> "Figure":
     figure, axes = new_figure(narrow, wide=(8.4, 0.8 + 0.36 * len(rows)), small=(3.9, 1.2 + 0.36 * len(rows)))
+    middle = (len(series) - 1) / 2
     for number, (name, values) in enumerate(series.items()):
-        _dots(axes, name, values, (len(series) - 1 - number) % len(COLOURS))
+        _dots(axes, name, values, int(2 * middle - number) % len(COLOURS), (number - middle) * APART)
     axes.set_yticks(range(len(rows)), rows)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
@@ -67,15 +70,15 @@ def _drawn(rows: Sequence[str], series: Series, label: str, narrow: bool) -> "Fi
     return figure
 
 
-def _dots(axes: "Axes", name: str, values: Sequence[Sequence[float]], look: int) -> None:
-    """The mean of each row; behind it, small, every seed."""
-    for row, seeds in enumerate(values):
-        axes.plot(
-            [value * 100 for value in seeds], [row] * len(seeds), ".", color=COLOURS[look], alpha=0.5, markersize=4
-        )
+def _dots(axes: "Axes", name: str, values: Sequence[Sequence[float]], look: int, below: float) -> None:
+    """The mean of each row, somewhat below its middle, so that no series hides another; small, every seed."""
+    rows = [row + below for row in range(len(values))]
+    for row, seeds in zip(rows, values, strict=True):
+        found = [value * 100 for value in seeds]
+        axes.plot(found, [row] * len(seeds), ".", color=COLOURS[look], alpha=0.5, markersize=4)
     means = [100 * sum(seeds) / len(seeds) for seeds in values]
     axes.plot(
-        means, range(len(means)), MARKERS[look], color=COLOURS[look], markersize=8, markeredgecolor=PAPER,
+        means, rows, MARKERS[look], color=COLOURS[look], markersize=7, markeredgecolor=PAPER,
         markeredgewidth=1, label=name,
     )  # fmt: skip
 

@@ -81,9 +81,10 @@ def _nearby(results: Results, what: str, which: str) -> tuple[str, Verdict]:
         margins = [noise(ours, other, one["of"]) for other in (twin, Measured((chance,)))]
         ahead.append(ours.mean - twin.mean > margins[0] and ours.mean - chance > margins[1])
         near.append(ahead[-1] and ours.mean >= NEARBY)
-        first = share(results, MULTILINGUAL, what, language, "first").mean
+        first = percent(share(results, MULTILINGUAL, what, language, "first").mean)
+        nearest = f" (nearest of all {first})" if which == "among" else ""
         told.append(
-            f"{LANGUAGES[language]} {percent(ours.mean)} of {one['of']} (nearest of all {percent(first)}), the twin "
+            f"{LANGUAGES[language]} {percent(ours.mean)} of {one['of']}{nearest}, the twin "
             f"{percent(twin.mean)}, chance {percent(chance)} (noise ±{margins[0] * 100:.1f})"
         )
     verdict = Verdict.HOLDS if all(near) else Verdict.IN_PART if any(ahead) else Verdict.FAILS
