@@ -96,7 +96,8 @@ STATEMENTS = (
         "Fine-tune a multilingual model on English labelled data, and it immediately works in other languages, without "
         "a single labelled example in them.",
         f"Of languages that pretraining read. Holds when in each the model is ahead of its monolingual twin by more "
-        f"than the noise and keeps at least {WORKS:.0%} of its accuracy in English; in part when it is ahead in some.",
+        f"than the noise and keeps at least {WORKS:.0%} of its accuracy in English; in part when it is ahead in some. "
+        "The noise takes words for independent.",
         _zero_shot,
     ),
     Statement(

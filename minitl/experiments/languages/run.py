@@ -32,7 +32,7 @@ ENGLISH = "en"
 class Scale:
     """How much is run. The full run counts about 9 TFLOP a fine-tuning and 3 of tagging its tests, 72 in all: some 8
     minutes on two cores at 150 GFLOP/s, and one more for words and sentences. A model of XLM-R's size that is at hand
-    adds 35 times that a seed.
+    adds 18 times that a seed.
 
     multilingual, monolingual   the two that are compared: of one shape, but for the vocabulary, and one recipe
     others       larger ones, by name, that are run with the first seed alone where they are at hand
