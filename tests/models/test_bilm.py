@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitl import load_model, new_model, save_model
-from minitl.errors import ConfigError
+from minitl import LoraConfig, add_lora, load_model, new_model, save_model
+from minitl.errors import ConfigError, InputError
 from minitl.models.base import Model
 
 CONFIG = {
@@ -98,6 +98,22 @@ def test_a_task_mixes_all_layers_and_a_language_model_none(model: Model, tmp_pat
     save_model(tagger, tmp_path / "tagger")
     again = load_model(tmp_path / "tagger")(ids, output_hidden_states=True)
     torch.testing.assert_close(again.last_hidden_state, output.hidden_states[1])
+
+
+def test_adapters_stand_where_they_are_heard_and_gates_take_none() -> None:
+    tagger = new_model(CONFIG, "token-classification", num_labels=3)
+    ids = torch.tensor([[3, 4, 5]])
+    before = tagger(ids).logits
+    add_lora(tagger, LoraConfig(r=2, target_modules="all-linear"))
+    layers = [name for name, module in tagger.named_modules() if hasattr(module, "adapters")]
+    assert layers == [f"layers.{i}.{way}.projection" for i in (0, 1) for way in ("left_to_right", "right_to_left")]
+    for name, parameter in tagger.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+            assert not torch.equal(tagger(ids).logits, before)
+            torch.nn.init.zeros_(parameter)
+    with pytest.raises(InputError, match="gates"):
+        add_lora(new_model(CONFIG), LoraConfig(r=2, target_modules=["gates"]))
 
 
 def test_a_cell_is_at_least_as_large_as_what_it_puts_out() -> None:
