@@ -56,7 +56,7 @@ class Budget:
 
     text: str = "novels-eng"
     vocabulary: int = 8192
-    steps: int = 1200
+    steps: int = 900
     batch_size: int = 16
     length: int = 128
     changes: Mapping[str, Mapping[str, Any]] | None = None

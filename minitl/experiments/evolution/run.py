@@ -37,9 +37,9 @@ METRICS = {"reviews": "accuracy", "names": "f1"}
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is run. The full run counts about 290 TFLOP of pretraining (118 MFLOP a token in all four), 250 of
-    fine-tuning and 15 of reading for probes: 60 minutes on two cores at 150 GFLOP/s, and the probes' own training some
-    ten more.
+    """How much is run. The full run counts about 220 TFLOP of pretraining (118 MFLOP a token in all four), 250 of
+    fine-tuning and 15 of reading for probes: 54 minutes on two cores at 150 GFLOP/s. An LSTM, a step at a time, is
+    rather at half that speed: some twenty minutes more; and the probes' own training takes about ten.
 
     budget       of the pretraining
     probes       the tasks, on `probed` (None = their own data), each with so many `sentences`
