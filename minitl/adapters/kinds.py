@@ -16,6 +16,7 @@ from minitl.adapters.embedding import LoraEmbedding, LoraPositions, LowRankRows
 from minitl.adapters.layer import LoraLinear, LowRank
 from minitl.nn.absolute_positions import LearnedPositions
 from minitl.nn.embeddings import Embedding
+from minitl.nn.lstm import Gates
 
 Adapted = LoraLinear | LoraEmbedding | LoraPositions
 Update = LowRank | LowRankRows
@@ -23,7 +24,7 @@ Update = LowRank | LowRankRows
 
 def can_be_adapted(module: nn.Module) -> bool:
     """Whether an update can be placed on `module`."""
-    return isinstance(module, (nn.Linear, Embedding))
+    return isinstance(module, (nn.Linear, Embedding)) and not isinstance(module, Gates)
 
 
 def adapted(module: nn.Module) -> Adapted:

@@ -70,8 +70,9 @@ def _by_training(args: argparse.Namespace, texts: Sequence[str]) -> Iterator[Lin
     from minitl.training import predict
 
     model, task, name = read_trained(args.model, args.max_length)
-    if name in ("causal-lm", "instruction", "masked-lm", "dpo", "grpo"):
-        writes = "" if name == "masked-lm" else "`minitl generate` lets it write, "
+    silent = ("masked-lm", "bidirectional-lm", "negative-sampling")
+    if name in ("causal-lm", "instruction", *silent, "dpo", "grpo"):
+        writes = "" if name in silent else "`minitl generate` lets it write, "
         raise InputError(f"{args.model} is a {name} model: {writes}--labels asks it by a prompt")
     if name == "sentence-embedding":
         raise InputError(f"{args.model} gives vectors: `minitl embed` writes them")

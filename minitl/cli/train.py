@@ -48,8 +48,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         parser.add_argument(
             "--task",
             help="classification (default), regression, token-classification, question-answering, causal-lm, "
-            "masked-lm, replaced-tokens, instruction, translation, summarisation, sentence-embedding, reward, dpo "
-            "or grpo",
+            "masked-lm, bidirectional-lm, negative-sampling, replaced-tokens, instruction, translation, summarisation, "
+            "sentence-embedding, reward, dpo or grpo",
         ),
         *_data_options(parser),
         *_training_options(parser),

@@ -1,8 +1,10 @@
-"""Every experiment, in the order of the guide."""
+"""Every experiment, in the order in which the guide's claims are asked."""
 
 from minitl.experiments import distilled, domain, forgetting, freezing, labels, overfitting
+from minitl.experiments.evolution import experiment as evolution
 from minitl.experiments.experiment import Experiment
 from minitl.experiments.family import experiment as family
+from minitl.experiments.languages import experiment as languages
 from minitl.experiments.lora import experiment as lora
 
 EXPERIMENTS: tuple[Experiment, ...] = (
@@ -11,7 +13,9 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     freezing.EXPERIMENT,
     overfitting.EXPERIMENT,
     forgetting.EXPERIMENT,
+    evolution.EXPERIMENT,
     domain.EXPERIMENT,
+    languages.EXPERIMENT,
     family.EXPERIMENT,
     distilled.EXPERIMENT,
 )

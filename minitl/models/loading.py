@@ -46,7 +46,8 @@ def load_model(
 
     source      a folder in the published layout (config.json and safetensors), or a hub id
     task        None = what config.json's "architectures" says, or "backbone", "masked-lm", "causal-lm", "seq2seq-lm",
-                "sequence-classification", "token-classification", "question-answering", "replaced-token-detection"
+                "sequence-classification", "token-classification", "question-answering", "replaced-token-detection";
+                of the families taught here also "bidirectional-lm" (bilm) and "negative-sampling" (skip-gram)
     num_labels, labels   for a new classification head: how many classes, or their names
     dtype       type of the parameters, whatever the file's
     revision    branch, tag or commit on the hub

@@ -26,11 +26,24 @@ MODULES = {
 }
 
 
+# Families of the papers before the transformer, in a layout of this library's own: no hub has their checkpoints.
+TAUGHT_HERE = {
+    "bilm": "minitl.models.bilm",
+    "skip-gram": "minitl.models.skip_gram",
+}
+
+
+def family_names() -> list[str]:
+    """All model types, published and taught here."""
+    return sorted([*MODULES, *TAUGHT_HERE])
+
+
 def family_of(model_type: object, where: str = "config.json") -> Family:
     """The family of a config's `model_type`; ConfigError lists the known ones."""
-    if not isinstance(model_type, str) or model_type not in MODULES:
-        raise ConfigError(f"{where}: unknown model_type {model_type!r}; known: {', '.join(sorted(MODULES))}")
-    module, _, name = MODULES[model_type].partition(":")
+    modules = MODULES | TAUGHT_HERE
+    if not isinstance(model_type, str) or model_type not in modules:
+        raise ConfigError(f"{where}: unknown model_type {model_type!r}; known: {', '.join(family_names())}")
+    module, _, name = modules[model_type].partition(":")
     return getattr(import_module(module), name or "FAMILY")
 
 

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 FORGET_BIAS = 1.0  # added to the forget gate beside its trained bias, so that a new cell remembers (TensorFlow's cell)
 
 
+class Gates(nn.Linear):
+    """The weights of a cell's gates. They are read in two parts, of the input and of the state, and never called as a
+    layer: an adapter in its place would not be heard (`minitl.adapters.kinds`)."""
+
+
 class ProjectedLSTM(nn.Module):
     """One layer, one direction, from a zero state: x [batch, length, input] -> [batch, length, output].
 
@@ -27,7 +32,7 @@ class ProjectedLSTM(nn.Module):
         super().__init__()
         self.cell, self.output = cell, output
         self.cell_clip, self.projection_clip = cell_clip, projection_clip
-        self.gates = nn.Linear(input_size + output, 4 * cell)
+        self.gates = Gates(input_size + output, 4 * cell)
         self.projection = nn.Linear(cell, output, bias=False) if output != cell else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,16 +18,19 @@ from minitl.data import (
 from minitl.errors import InputError
 from minitl.models.base import Model
 from minitl.models.sentence import drop_decoder
+from minitl.tasks.bidirectional_lm import BidirectionalLM
 from minitl.tasks.causal_lm import CausalLM
 from minitl.tasks.dpo import DPO
 from minitl.tasks.grpo import GRPO
 from minitl.tasks.instruction import Instruction
 from minitl.tasks.masked_lm import MaskedLM
+from minitl.tasks.negative_sampling import NegativeSampling
 from minitl.tasks.options import (
     Drawing,
     Judged,
     Length,
     Masks,
+    Neighbours,
     Preferring,
     Replaced,
     Told,
@@ -124,6 +127,8 @@ OF_HEADS = {
     "question-answering": "question-answering",
     "causal-lm": "causal-lm",
     "masked-lm": "masked-lm",
+    "bidirectional-lm": "bidirectional-lm",
+    "negative-sampling": "negative-sampling",
 }
 
 
@@ -199,6 +204,22 @@ KINDS: dict[str, Kind] = {
         128,
         by_fields(load_text),
         lambda _model, tokenizer, _labels, options: MaskedLM(tokenizer, **asdict(options)),
+    ),
+    "bidirectional-lm": Kind(
+        BidirectionalLM,
+        Raw,
+        Length,
+        128,
+        by_fields(load_text),
+        lambda _model, tokenizer, _labels, options: BidirectionalLM(tokenizer, options.max_length),
+    ),
+    "negative-sampling": Kind(
+        NegativeSampling,
+        Raw,
+        Neighbours,
+        128,
+        by_fields(load_text),
+        lambda model, tokenizer, _labels, options: NegativeSampling(tokenizer, model, **asdict(options)),
     ),
     "replaced-tokens": Kind(
         ReplacedTokens,

@@ -14,7 +14,10 @@ Counted = tuple[float, int]  # of an item: the summed -log p of its targets, and
 
 
 class Likelihood(Task[Example, I]):
-    """loss = -log softmax(logits)[target], summed over the targets: "tokens" [batch, length], where not NO_TARGET."""
+    """loss = -log softmax(logits)[target], summed over the targets: "tokens" [batch, length], where not NO_TARGET.
+
+    A task may have several targets a place, "tokens" [batch, length, n], if it wants the logits of all places.
+    """
 
     metric = "log_likelihood"
 
@@ -24,7 +27,7 @@ class Likelihood(Task[Example, I]):
     def is_labelled(self, example: Example) -> bool:  # noqa: ARG002
         return True  # the text itself is what is right
 
-    def wanted(self, targets: Mapping[str, Tensor]) -> Tensor:
+    def wanted(self, targets: Mapping[str, Tensor]) -> Tensor | None:
         """Those with a target: of a masked text a seventh."""
         return targets["tokens"] != NO_TARGET
 
@@ -34,15 +37,15 @@ class Likelihood(Task[Example, I]):
 
     def answers(self, output: Output, batch: TrainingBatch) -> list[Counted]:
         """The loss of each item, and the number of its targets."""
-        here = self.wanted(batch.targets)
+        here = batch.targets["tokens"] != NO_TARGET
         losses = self._losses(output, batch.targets)
         sums = losses.new_zeros(len(here)).index_add_(0, here.nonzero()[:, 0], losses)  # [batch]
-        return list(zip(sums.tolist(), here.sum(-1).tolist(), strict=True))
+        return list(zip(sums.tolist(), here.flatten(1).sum(1).tolist(), strict=True))
 
     def _losses(self, output: Output, targets: Mapping[str, Tensor]) -> Tensor:
         """Of each target: [targets]."""
         assert output.logits is not None
-        here = self.wanted(targets)
+        here = targets["tokens"] != NO_TARGET
         logits = output.logits if output.logits.dim() == 2 else output.logits[here]  # [targets, vocabulary]
         return F.cross_entropy(logits.float(), targets["tokens"][here], reduction="none")
 

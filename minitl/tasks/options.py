@@ -52,6 +52,20 @@ class Masks:
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """The options of `NegativeSampling`; max_length None = 128."""
+
+    max_length: int | None = None
+    window: int = 5
+    negatives: int = 5
+    threshold: float = 1e-3
+
+    def __post_init__(self) -> None:
+        at_least(1, max_length=self.max_length, window=self.window, negatives=self.negatives)
+        above_zero(threshold=self.threshold)
+
+
+@dataclass(frozen=True)
 class Replaced:
     """The options of `ReplacedTokens`; generator is the folder or hub id of a masked-lm model of the same vocabulary,
     max_length None = 128, or all that the model can read."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from minitl.data import Dataset, load_dataset
 from minitl.errors import DataError, InputError
-from minitl.tasks.ranges import above_zero, at_least, below_one, not_empty
+from minitl.tasks.ranges import above_zero, at_least, below_one, each_once, not_empty
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,20 @@ class Questions:
 
 @dataclass(frozen=True)
 class Raw:
-    """Unlabelled text, see `minitl.data.load_text`."""
+    """Unlabelled text, or several, see `minitl.data.load_text`."""
 
-    source: str
+    source: str | list[str]
     text: str | None = None
     validation_fraction: float = 0.05
     stream: int | None = None
 
     def __post_init__(self) -> None:
         not_empty(source=self.source, text=self.text)
+        each_once(source=self.source)
+        if not self.source:
+            raise InputError("source must name a text, got []")
+        if isinstance(self.source, list) and self.stream is not None:
+            raise InputError("stream: a stream is of one source, and there are several")
         below_one(validation_fraction=self.validation_fraction)
         at_least(1, stream=self.stream)
 

@@ -188,6 +188,8 @@ BY_MODEL_TYPE: dict[str, str] = {  # config.json's model_type, where no tokenize
     "bert": "BertTokenizer",
     "electra": "ElectraTokenizer",
     "distilbert": "DistilBertTokenizer",
+    "bilm": "DistilBertTokenizer",
+    "skip-gram": "DistilBertTokenizer",
     "roberta": "RobertaTokenizer",
     "bart": "BartTokenizer",
     "gpt2": "GPT2Tokenizer",

@@ -1,6 +1,7 @@
 """A new vocabulary from text, by the algorithm of a family: what a model trained from scratch begins with.
 
-WordPiece            bert, distilbert, electra       merges of pairs by count, written "##" inside words
+WordPiece            bert, distilbert, electra,      merges of pairs by count, written "##" inside words
+                     bilm, skip-gram
 byte-level BPE       gpt2, roberta, bart             merges of pairs by count, over bytes
 
 Both count by byte-pair encoding (Sennrich et al. 2016, algorithm 1); the `tokenizers` library does the counting.
@@ -28,6 +29,8 @@ SPECIAL_TOKENS = {
     "bert": WORDPIECE_TOKENS,
     "distilbert": WORDPIECE_TOKENS,
     "electra": WORDPIECE_TOKENS,
+    "bilm": WORDPIECE_TOKENS,
+    "skip-gram": WORDPIECE_TOKENS,
     "roberta": ROBERTA_TOKENS,
     "bart": ROBERTA_TOKENS,
     "gpt2": GPT2_TOKENS,

@@ -27,7 +27,7 @@ import torch
 
 from minitl.adapters import LoraConfig
 from minitl.errors import ConfigError, InputError, did_you_mean
-from minitl.models.registry import MODULES, family_of
+from minitl.models.registry import family_names, family_of
 from minitl.tasks.distillation import HEADS, Distillation
 from minitl.tasks.kinds import KINDS, Kind
 from minitl.tasks.ranges import above_zero, at_least, each_once, not_empty, one_of
@@ -369,7 +369,7 @@ def _check_config(config: Mapping[str, Any]) -> None:
     for name, kind in (("model_type", str), ("vocab_size", int)):
         if not isinstance(config.get(name), kind):
             raise InputError(f"config must say its {name}, got {config.get(name)!r}")
-    _refuse_other(config["model_type"], MODULES, "config: model_type")
+    _refuse_other(config["model_type"], family_names(), "config: model_type")
     family = family_of(config["model_type"]).config
     known = [field.name for field in fields(family) if field.name != "extra"]
     _refuse_unknown(config, ["model_type", *known], "config")

@@ -7,7 +7,7 @@ import pytest
 
 from minitl.data import Example, load_text
 from minitl.data.raw import NOVELS
-from minitl.errors import DataError
+from minitl.errors import DataError, InputError
 
 TEXT = "One.\nTwo, in the same document.\n\n\n  Three.\n\nFour.\n"
 DOCUMENTS = [Example("One.\nTwo, in the same document."), Example("Three."), Example("Four.")]
@@ -29,6 +29,21 @@ def test_of_a_labelled_set_the_texts_are_taken(tmp_path: Path) -> None:
     data = load_text(tmp_path, text="words", validation_fraction=0)
     assert (data.train, data.test) == ([Example("good"), Example("bad")], [Example("fine")])
     assert data.label_names is None
+
+
+def test_several_texts_follow_one_another_each_with_a_part_cut_off(tmp_path: Path) -> None:
+    names = []
+    for language, words in (("eng", "one two three four"), ("deu", "eins zwei drei vier")):
+        names.append(str(tmp_path / f"{language}.txt"))
+        Path(names[-1]).write_text("\n\n".join(words.split()))
+    data = load_text(names, validation_fraction=0.25)
+    apart = [load_text(name, validation_fraction=0.25) for name in names]
+    assert data.train == [*apart[0].train, *apart[1].train]
+    assert data.validation == [*apart[0].validation, *apart[1].validation]
+    assert (len(data.train), len(data.validation), data.test) == (6, 2, [])
+    assert data.name == ", ".join(names)
+    with pytest.raises(InputError, match="a stream is of one text"):
+        load_text(names, stream=2)
 
 
 def test_the_novels_are_there(assets: Path) -> None:

@@ -6,7 +6,7 @@ from minitl.models.registry import family_of
 from minitl.tasks.kinds import KINDS
 
 WRITING = {"translation", "summarisation", "grpo"}
-FAMILIES = ("bert", "electra", "gpt2", "bart")
+FAMILIES = ("bert", "electra", "gpt2", "bart", "bilm", "skip-gram")
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -1,5 +1,6 @@
 """Learning a language: blocks of text, what is hidden or comes next, and how likely a model finds it."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from minitl import fit, load_model, load_tokenizer, new_model
 from minitl.data import Example
 from minitl.errors import DataError, InputError
 from minitl.nn.output import Output
+from minitl.tasks.bidirectional_lm import BidirectionalLM
 from minitl.tasks.causal_lm import CausalLM
 from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.task import NO_TARGET
@@ -53,6 +55,39 @@ def test_each_token_but_the_first_of_a_block_is_a_target(tokenizer: Tokenizer, t
         ids, said = inputs["input_ids"][row], targets["tokens"][row]
         assert torch.equal(said[: item.length - 1], ids[1 : item.length])
         assert (said[item.length - 1 :] == NO_TARGET).all()
+
+
+@given(TEXTS)
+def test_the_next_token_and_the_one_before_are_targets_but_not_across_the_bounds_of_a_block(
+    tokenizer: Tokenizer, texts: list[list[str]]
+) -> None:
+    task = BidirectionalLM(tokenizer, 8)
+    items = task.encode(documents(texts))
+    _, targets = task.collate(items)
+    for row, item in enumerate(items):
+        ids, length = item.row.ids.tolist(), item.length
+        ahead, back = targets["tokens"][row, :length].unbind(-1)
+        assert ahead.tolist() == [*ids[1:], NO_TARGET]
+        assert back.tolist() == [NO_TARGET, *ids[:-1]]
+        assert (targets["tokens"][row, length:] == NO_TARGET).all()
+
+
+def test_the_loss_of_both_directions_is_by_hand(tokenizer: Tokenizer) -> None:
+    task = BidirectionalLM(tokenizer, 8)
+    batch = task.collate(task.encode(documents([WORDS[:5], WORDS[:7]])))
+    logits = torch.randn(*batch.targets["tokens"].shape, tokenizer.vocab_size)
+    output = Output(logits, logits=logits)
+    loss, count = task.loss(output, batch.targets)
+    expected = -sum(
+        logits[place].log_softmax(-1)[token]
+        for place, token in np.ndenumerate(batch.targets["tokens"].numpy())
+        if token != NO_TARGET
+    )
+    assert count == int((batch.targets["tokens"] != NO_TARGET).sum())
+    torch.testing.assert_close(loss, expected)
+    answers = task.answers(output, batch)
+    assert sum(number for _, number in answers) == count
+    assert sum(part for part, _ in answers) == pytest.approx(float(loss), rel=1e-5)
 
 
 @given(TEXTS, st.booleans(), st.integers(0, 2**31))
@@ -144,6 +179,24 @@ def test_a_tiny_model_learns_what_comes_next(tiny: Path) -> None:
     result = fit(model, texts[:30], texts[30:], task=task, settings=settings)
     assert result.metrics["perplexity"] < 3  # of 21 words; where a text begins nobody can say
     assert result.metrics["loss"] == pytest.approx(-result.metrics["log_likelihood"], rel=1e-5)
+
+
+def test_a_tiny_model_learns_what_comes_next_and_what_came_before(tokenizer: Tokenizer) -> None:
+    texts = grammar(40)
+    torch.manual_seed(1)
+    shape = {"projection_size": 12, "cell_size": 24, "num_hidden_layers": 1, "initializer_range": 0.2}
+    model = new_model({"model_type": "bilm", "vocab_size": tokenizer.vocab_size, **shape}, "bidirectional-lm")
+    plain = load_tokenizer_without_types(tokenizer)
+    settings = Settings(epochs=8, batch_size=8, learning_rate=2e-2)
+    result = fit(model, texts[:30], texts[30:], task=BidirectionalLM(plain, 12), settings=settings)
+    assert result.metrics["perplexity"] < 4
+
+
+def load_tokenizer_without_types(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy that gives no token types, which an LSTM does not read."""
+    plain = copy.copy(tokenizer)
+    plain.token_types = False
+    return plain
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -41,7 +41,13 @@ OUT_OF_RANGE: dict[str, dict[str, list[Any]]] = {
     },
     "Sentences": {"source": WORD, "column": [*WORD, 0], "validation_fraction": FRACTION},
     "Questions": {"source": WORD, **dict.fromkeys(("validation_fraction", "test_fraction"), FRACTION)},
-    "Raw": {"source": WORD, "text": WORD, "validation_fraction": FRACTION, "stream": COUNT},
+    "Neighbours": {"max_length": COUNT, "window": COUNT, "negatives": COUNT, "threshold": [0, -1.0]},
+    "Raw": {
+        "source": [*WORD, [], ["x", "x"], ["x", " "]],
+        "text": WORD,
+        "validation_fraction": FRACTION,
+        "stream": COUNT,
+    },
     "Instructions": {
         **dict.fromkeys(("source", "prompt", "completion", "group"), WORD),
         **{name: [*FRACTION, 0.95] for name in ("validation_fraction", "test_fraction")},  # the other is a tenth

@@ -1,0 +1,134 @@
+"""What there is to see of the four steps: the occurrences of one word, and every measure step by step."""
+
+from typing import TYPE_CHECKING
+
+from minitl.experiments.evolution.judge import NAMES, TITLES, probed, shares, tuned
+from minitl.experiments.evolution.pretraining import STEPS
+from minitl.experiments.evolution.sentences import SENSES, WORD
+from minitl.experiments.experiment import Picture, Results
+from minitl.experiments.lines import Line, draw_line, name_ends
+from minitl.experiments.statistics import Measured
+from minitl.pages.drawing import COLOURS, MARKERS, MUTED, new_figure
+from minitl.pages.formats import percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LOOKS = (1, 3)  # of the senses, in the palette
+
+
+def _draw_bank(results: Results, narrow: bool) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.9, 4.4) if narrow else (9.2, 2.9), layout="constrained")
+    figure.patch.set_alpha(0)
+    grid = figure.subplots(2, 2) if narrow else figure.subplots(1, 4)
+    for axes, step in zip(grid.flat, STEPS, strict=True):
+        _scatter(axes, results["bank"][step.name])
+        axes.set_title(step.title, fontsize=11)
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _scatter(axes: "Axes", one: Results) -> None:
+    for number, sense in enumerate(SENSES):
+        places = [place for place, mine in zip(one["places"], one["senses"], strict=True) if mine == number]
+        axes.scatter(
+            [x for x, _ in places], [y for _, y in places], s=28, color=COLOURS[LOOKS[number]], alpha=0.75,
+            marker=MARKERS[LOOKS[number]], label=f"“{WORD}” of {sense}", linewidths=0,
+        )  # fmt: skip
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlabel(f"{percent(shares(one)[0].mean)} told apart", fontsize=9.5)
+    axes.margins(0.12)
+
+
+def _describe_bank(results: Results) -> str:
+    told = ", ".join(f"{step.title} {percent(shares(results['bank'][step.name])[0].mean)}" for step in STEPS)
+    one = results["bank"][STEPS[0].name]["model"]
+    return (
+        f"The vectors of {one['occurrences']} occurrences of “{WORD}” in two dimensions, by sense, in each model: on "
+        f"one point in {STEPS[0].title}, spread out in the others. Told apart by the nearest centroid: {told}."
+    )
+
+
+def _lines(results: Results) -> list[Line]:
+    first = results["probed"][STEPS[0].name]
+    lines: list[Line] = []
+    for task, one in first.items():
+        found = {i: Measured((probed(results, step.name, task)["mean"],)) for i, step in enumerate(STEPS)}
+        lines.append(Line(f"{one['title']}, probed", found, len(lines) % len(COLOURS)))
+    for name, part in results["tuned"].items():
+        found = {i: tuned(part, step.name) for i, step in enumerate(STEPS)}
+        lines.append(Line(NAMES[name], found, len(lines) % len(COLOURS)))
+    return lines
+
+
+def _draw_steps(results: Results, narrow: bool) -> "Figure":
+    figure, axes = new_figure(narrow, wide=(8.4, 4.3), small=(3.9, 3.9))
+    lines = _lines(results)
+    for line in lines:
+        draw_line(axes, line)
+    axes.set_xticks(range(len(STEPS)), [step.title for step in STEPS])
+    axes.grid(axis="x", visible=False)
+    axes.set_ylabel("accuracy, or F1 of entities fine-tuned, %", color=MUTED)
+    if narrow:
+        axes.legend(frameon=False, fontsize=8)
+    else:
+        name_ends(axes, lines)
+    return figure
+
+
+def _describe_steps(results: Results) -> str:
+    told = (
+        f"{line.name}: " + ", ".join(f"{step.title} {percent(line.points[i].mean)}" for i, step in enumerate(STEPS))
+        for line in _lines(results)
+    )
+    return "Each measure by model. " + ". ".join(told) + "."
+
+
+def tell(results: Results) -> str:
+    """The results in a paragraph."""
+    budget = results["budget"]
+    flops = ", ".join(f"{step.title} {results['taught'][step.name]['flops'] / 1e12:,.1f}" for step in STEPS)
+    sizes = ", ".join(f"{step.title} {results['taught'][step.name]['total'] / 1e6:.1f}" for step in STEPS)
+    from_scratch = ", ".join(
+        f"{NAMES[name]} {percent(tuned(part, 'scratch').mean)}" for name, part in results["tuned"].items()
+    )
+    return (
+        f"What is equal: the text, its vocabulary of {budget['vocabulary']:,} tokens, {budget['tokens']:,} tokens "
+        f"read in {budget['steps']:,} steps, and the size of a hidden state. What is not: parameters (millions: "
+        f"{sizes}) and products of matrices while learning (TFLOP: {flops}). {TITLES['scratch']}, fine-tuned: "
+        f"{from_scratch}. Random twins, probed: {_twins(results)}. GPT sees of a sentence what stands before the word "
+        "alone. A budget this small favours what learns fast, and says nothing of what is learnt from a thousand times "
+        "the text."
+    )
+
+
+def _twins(results: Results) -> str:
+    """What the same shapes come to that learnt nothing, task by task."""
+    told = []
+    for task, one in results["probed"][STEPS[0].name].items():
+        shares = ", ".join(
+            f"{step.title} {percent(probed(results, step.name, task, 'twin')['mean'])}" for step in STEPS
+        )
+        told.append(f"{one['title']} {shares}")
+    return "; ".join(told)
+
+
+PICTURES = (
+    Picture(
+        "bank",
+        f"Occurrences of “{WORD}”, two principal components of their vectors, by sense: one point in the static model.",
+        _draw_bank,
+        _describe_bank,
+    ),
+    Picture(
+        "steps",
+        "Probes (accuracy in the layer which validation chose) and fine-tuned tasks, step by step; every seed a dot.",
+        _draw_steps,
+        _describe_steps,
+    ),
+)

@@ -1,0 +1,162 @@
+"""The guide's statements about static and contextual vectors, and the rules by which they are judged."""
+
+import math
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+
+from minitl.experiments.evolution.pretraining import STATIC, STEPS
+from minitl.experiments.evolution.run import SCRATCH
+from minitl.experiments.experiment import Results, Statement
+from minitl.experiments.statistics import Measured, noise
+from minitl.pages.claims import Verdict
+from minitl.pages.formats import percent, points
+
+CONTEXTUAL = tuple(step.name for step in STEPS if step.name != STATIC)
+TITLES = {step.name: step.title for step in STEPS} | {SCRATCH: "BERT's shape from scratch"}
+SAME, APART = 1e-5, 1e-3  # distances of vectors of length 1: rounding, and more than that
+SOLVED = 0.95
+NAMES = {"reviews": "sentiment", "names": "entities, fine-tuned"}
+
+
+def tuned(part: Mapping[str, Any], arm: str) -> Measured:
+    """The test scores of an arm's seeds at the rate that validation chose with the first of them."""
+    lines = [line for line in part["lines"] if line["arm"] == arm]
+    first = lines[0]["seed"]
+    best = max((line for line in lines if line["seed"] == first), key=lambda line: line["validation"])["rate"]
+    return Measured(tuple(line["test"] for line in lines if line["rate"] == best))
+
+
+def probed(results: Results, arm: str, task: str, whose: str = "model") -> dict[str, float]:
+    """The score of the layer which validation chose: mean, low and high."""
+    curve = results["probed"][arm][task][whose]
+    best: dict[str, float] = curve["scores"][curve["best"]]
+    return best
+
+
+def gains(results: Results, arm: str, over: str) -> dict[str, tuple[float, float]]:
+    """How far an arm is ahead of another, and the noise, by what was measured: each probe, each fine-tuned task."""
+    found = {}
+    for task in results["probed"][arm]:
+        mine, other = (probed(results, one, task) for one in (arm, over))
+        margin = math.hypot(*((one["high"] - one["low"]) / 2 for one in (mine, other)))
+        found[results["probed"][arm][task]["title"]] = (mine["mean"] - other["mean"], margin)
+    for name, part in results["tuned"].items():
+        ours, theirs = tuned(part, arm), tuned(part, over)
+        found[NAMES[name]] = (ours.mean - theirs.mean, noise(ours, theirs, part["size"]))
+    return found
+
+
+def _by_probes(results: Results) -> tuple[str, Verdict]:
+    titles = {one["title"] for one in results["probed"][STATIC].values()}
+    return _ahead(results, lambda title: title in titles)
+
+
+def _by_tuning(results: Results) -> tuple[str, Verdict]:
+    return _ahead(results, lambda title: title in NAMES.values())
+
+
+def _ahead(results: Results, counts: Callable[[str], bool]) -> tuple[str, Verdict]:
+    """Whether the contextual models are ahead of the static one, by the measures that count."""
+    told, ahead, behind = [], [], []
+    for arm in CONTEXTUAL:
+        found = {title: one for title, one in gains(results, arm, STATIC).items() if counts(title)}
+        ahead += [gain > margin for gain, margin in found.values()]
+        behind += [gain < -margin for gain, margin in found.values()]
+        listed = ", ".join(f"{title} {_with_noise(*one)}" for title, one in found.items())
+        told.append(f"{TITLES[arm]} against {TITLES[STATIC]}: {listed}")
+    verdict = Verdict.HOLDS if all(ahead) else Verdict.IN_PART if sum(ahead) > sum(behind) else Verdict.FAILS
+    return "; ".join(told) + ".", verdict
+
+
+def _one_vector(results: Results) -> tuple[str, Verdict]:
+    distances = {arm: one["distance"] for arm, one in results["bank"].items()}
+    fixed = distances[STATIC] <= SAME
+    moved = [distances[arm] > APART for arm in CONTEXTUAL]
+    told = ", ".join(f"{TITLES[arm]} {distance:.3f}" for arm, distance in distances.items())
+    verdict = Verdict.HOLDS if fixed and all(moved) else Verdict.IN_PART if fixed and any(moved) else Verdict.FAILS
+    count = results["bank"][STATIC]["model"]["occurrences"]
+    return f"Largest distance from the first of {count} occurrences, vectors of length 1: {told}.", verdict
+
+
+def shares(one: Mapping[str, Any]) -> tuple[Measured, Measured]:
+    """Of a model, and of its random twins: the share of occurrences whose sense the nearest centroid tells."""
+    model, twins = one["model"], one["twins"]
+    return (
+        Measured((model["right"] / model["occurrences"],)),
+        Measured(tuple(twin["right"] / twin["occurrences"] for twin in twins)),
+    )
+
+
+def _solved(results: Results) -> tuple[str, Verdict]:
+    told, solved, ahead = [], [], []
+    for arm in CONTEXTUAL:
+        one = results["bank"][arm]
+        model, twins = shares(one)
+        size = one["model"]["occurrences"]
+        margin = noise(model, twins, size)
+        chance = noise(model, Measured((0.5,)), size)
+        better = model.mean - twins.mean > margin and model.mean - 0.5 > chance
+        ahead.append(better)
+        solved.append(better and model.mean >= SOLVED)
+        told.append(
+            f"{TITLES[arm]} {percent(model.mean)}, its random twins {percent(twins.mean)} (noise ±{margin * 100:.1f}), "
+            f"cosine {one['model']['within']:.3f} within senses and {one['model']['between']:.3f} between"
+        )
+    static = shares(results["bank"][STATIC])[0]
+    told.append(f"{TITLES[STATIC]} {percent(static.mean)}, where chance is 50%")
+    verdict = Verdict.HOLDS if all(solved) else Verdict.IN_PART if any(ahead) else Verdict.FAILS
+    return "; ".join(told) + ".", verdict
+
+
+def _each_step(results: Results) -> tuple[str, Verdict]:
+    told, forward = [], []
+    for before, after in pairwise(STEPS):
+        found = gains(results, after.name, before.name).values()
+        ahead = sum(gain > margin for gain, margin in found)
+        behind = sum(gain < -margin for gain, margin in found)
+        forward.append(ahead > behind)
+        told.append(f"{after.title} is ahead of {before.title} in {ahead} of {len(found)} measures, behind in {behind}")
+    verdict = Verdict.HOLDS if all(forward) else Verdict.IN_PART if any(forward) else Verdict.FAILS
+    return "; ".join(told) + ".", verdict
+
+
+def _with_noise(gain: float, margin: float) -> str:
+    return f"{points(gain)} (noise ±{margin * 100:.1f})"
+
+
+STATEMENTS = (
+    Statement(
+        "word2vec and GloVe embeddings were context-free: the word “bank” had one fixed vector regardless of its "
+        "meaning in context.",
+        "Holds when all occurrences of the word have one vector in the static model, to rounding, and different ones "
+        "in every contextual model; in part when in some.",
+        _one_vector,
+    ),
+    Statement(
+        "Transfer learning with contextual models solved this entirely.",
+        f"Holds when by the nearest centroid, each occurrence left out in turn, every contextual model tells at least "
+        f"{SOLVED:.0%} of the senses of “bank” and is ahead of its random twins and of chance by more than the noise; "
+        "in part when one is ahead.",
+        _solved,
+    ),
+    Statement(
+        "Contextual models learn more about a word in its sentence than static vectors hold (probing).",
+        "Of each model the layer which validation chose. Holds when every contextual model is ahead of the static one "
+        "on every probe by more than the noise, in part when it is ahead more often than behind.",
+        _by_probes,
+    ),
+    Statement(
+        "Contextual models, fine-tuned, are better than static vectors.",
+        "Holds when every contextual model is ahead of the static one on both tasks by more than the noise, in part "
+        "when it is ahead more often than behind. The F1 of entities counts as a share of them.",
+        _by_tuning,
+    ),
+    Statement(
+        "Word2Vec → ELMo → BERT → GPT is an evolution.",
+        "Holds when each is ahead of the one before, by more than the noise, in more measures than it is behind, of "
+        "probes and fine-tuned tasks; in part when one is. On as many tokens of one text: the sizes at which the later "
+        "ones became known are no part of this.",
+        _each_step,
+    ),
+)

@@ -1,0 +1,121 @@
+"""What there is to see of languages: tags in each, and what finds its translation."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from minitl.experiments.experiment import Picture, Results
+from minitl.experiments.languages.judge import LANGUAGES, accuracy, share
+from minitl.experiments.languages.run import ENGLISH, MULTILINGUAL, TWIN
+from minitl.pages.drawing import COLOURS, MARKERS, MUTED, PAPER, new_figure
+from minitl.pages.formats import percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLES = {MULTILINGUAL: "multilingual", TWIN: "monolingual twin"}
+FLOOR = {"tagging": "the commonest tag", "near": "chance"}
+MEASURES = (
+    ("words", "first", "word, nearest"),
+    ("words", "among", "word, among 5"),
+    ("sentences", "first", "sentence"),
+)
+
+APART = 0.22  # of a row: how far below one another the series of a row stand
+
+Series = Mapping[str, Sequence[Sequence[float]]]  # by its name, for each row, a value or one a seed
+
+
+def _tags(results: Results) -> tuple[list[str], Series]:
+    languages = [ENGLISH, *results["seen"], *results["unseen"]]
+    rows = [f"{LANGUAGES[one]}{'' if one not in results['unseen'] else ', never read'}" for one in languages]
+    models = dict.fromkeys(line["model"] for line in results["tagging"]["lines"])
+    series = {TITLES.get(model, model): [accuracy(results, model, one).values for one in languages] for model in models}
+    floor = results["tagging"]["floor"]
+    return rows, {**series, FLOOR["tagging"]: [[floor[one]["share"]] for one in languages]}
+
+
+def _near(results: Results) -> tuple[list[str], Series]:
+    places = [(what, which, title, language) for what, which, title in MEASURES for language in results["seen"]]
+    rows = [f"{LANGUAGES[language]} {title}" for _, _, title, language in places]
+    series = {
+        TITLES.get(model, model): [share(results, model, what, one, which).values for what, which, _, one in places]
+        for model in results["near"]
+    }
+    chances = []
+    for what, which, _, language in places:
+        one = results["near"][MULTILINGUAL][what][language]
+        chances.append([(one["most"] if which == "among" else 1) / one["of"]])
+    return rows, {**series, FLOOR["near"]: chances}
+
+
+def _draw_tags(results: Results, narrow: bool) -> "Figure":
+    return _drawn(*_tags(results), "words tagged right, %", narrow)
+
+
+def _draw_near(results: Results, narrow: bool) -> "Figure":
+    return _drawn(*_near(results), "found in English, %", narrow)
+
+
+def _drawn(rows: Sequence[str], series: Series, label: str, narrow: bool) -> "Figure":
+    figure, axes = new_figure(narrow, wide=(8.4, 0.8 + 0.36 * len(rows)), small=(3.9, 1.2 + 0.36 * len(rows)))
+    middle = (len(series) - 1) / 2
+    for number, (name, values) in enumerate(series.items()):
+        _dots(axes, name, values, int(2 * middle - number) % len(COLOURS), (number - middle) * APART)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(label, color=MUTED)
+    figure.legend(loc="outside upper center", ncols=1 if narrow else len(series), frameon=False, fontsize=9.5)
+    return figure
+
+
+def _dots(axes: "Axes", name: str, values: Sequence[Sequence[float]], look: int, below: float) -> None:
+    """The mean of each row, somewhat below its middle, so that no series hides another; small, every seed."""
+    rows = [row + below for row in range(len(values))]
+    for row, seeds in zip(rows, values, strict=True):
+        found = [value * 100 for value in seeds]
+        axes.plot(found, [row] * len(seeds), ".", color=COLOURS[look], alpha=0.5, markersize=4)
+    means = [100 * sum(seeds) / len(seeds) for seeds in values]
+    axes.plot(
+        means, rows, MARKERS[look], color=COLOURS[look], markersize=7, markeredgecolor=PAPER,
+        markeredgewidth=1, label=name,
+    )  # fmt: skip
+
+
+def _described(rows: Sequence[str], series: Series) -> str:
+    told = []
+    for row, title in enumerate(rows):
+        listed = ", ".join(f"{name} {percent(sum(one[row]) / len(one[row]))}" for name, one in series.items())
+        told.append(f"{title}: {listed}")
+    return ". ".join(told) + "."
+
+
+def tell(results: Results) -> str:
+    """The results in a paragraph."""
+    english = {model: percent(accuracy(results, model, ENGLISH).mean) for model in (MULTILINGUAL, TWIN)}
+    layer = results["near"][MULTILINGUAL]["layer"]
+    absent = "; ".join(f"{name}: {why}" for name, why in results["absent"].items())
+    return (
+        f"Taught English tags alone, the multilingual model is right on {english[MULTILINGUAL]} of English words, its "
+        f"monolingual twin on {english[TWIN]}. The twin is the control for what needs no second language in "
+        "pretraining: names, numbers, punctuation, the order of words, and spelling that languages share; the "
+        f"languages that neither read are the control for the rest. Words and sentences are compared in layer {layer}, "
+        f"less the mean of their language; words that are spelt alike are left out. Not at hand: {absent or 'nothing'}."
+    )
+
+
+PICTURES = (
+    Picture(
+        "tagging",
+        "Taught English tags alone: words tagged right by language; every seed a small dot.",
+        _draw_tags,
+        lambda results: _described(*_tags(results)),
+    ),
+    Picture(
+        "neighbours",
+        "Words and sentences whose English translation is nearest to them, or among the five nearest.",
+        _draw_near,
+        lambda results: _described(*_near(results)),
+    ),
+)
