@@ -34,7 +34,8 @@ KEPT = ("accuracy", "validation_accuracy", "training_seconds", "steps", "best_ep
 class Scale:
     """How much is run; the fields of `Plan` where they are its own.
 
-    tested    so many texts of the test split, the first ones; None = all
+    least_steps   fewer labels are read in more epochs, until so many steps are taken
+    tested        so many texts of the test split, the first ones; None = all
     """
 
     source: str = MINILM
@@ -43,6 +44,7 @@ class Scale:
     reviews: str = "movie_reviews"
     review_length: int = 256
     seeds: tuple[int, ...] = (0, 1, 2)
+    least_steps: int = 60
     tested: int | None = None
 
 
@@ -67,7 +69,8 @@ def _trained(
     tokenizer = here(lambda: load_tokenizer(scale.source))
     data.test[:] = data.test[: scale.tested]
     sizes = sizes or [len(data.train)]
-    plan = Plan(scale.source, name, sizes[-1], (), scale.seeds, tuple(arms), {}, max_length=max_length)
+    size, least = sizes[-1], scale.least_steps
+    plan = Plan(scale.source, name, size, (), scale.seeds, tuple(arms), {}, max_length=max_length, least_steps=least)
     lines = []
     for labels in sizes:
         for arm in arms_named(arms):
@@ -76,7 +79,7 @@ def _trained(
                 line = runs.once(
                     f"{name}-{one.key}",
                     {
-                        "scale": [scale.source, max_length, scale.tested],
+                        "scale": [scale.source, max_length, least, scale.tested],
                         "rate": arm.learning_rate,
                         "epochs": arm.epochs,
                     },

@@ -101,8 +101,8 @@ def test_splits_are_files_of_a_folder(tmp_path: Path) -> None:
 
 def test_what_is_not_found_says_what_was_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MINITL_ASSETS", raising=False)
-    with pytest.raises(DataError, match=r"no set of questions 'squad'.*MINITL_ASSETS \(unset\)"):
-        load_questions("squad")
+    with pytest.raises(DataError, match=r"no set of questions 'squod'.*MINITL_ASSETS \(unset\)"):
+        load_questions("squod")
     with pytest.raises(DataError, match="no data file in this folder"):
         load_questions(tmp_path)
     with pytest.raises(InputError, match="fraction"):

@@ -48,6 +48,7 @@ def test_a_half_that_is_better_than_the_whole_holds():
     assert "112.5% of it" in claim.measured
 
 
+@pytest.mark.slow
 def test_every_way_is_run_once(tiny: Path, reviews: Path, tmp_path: Path):
     taught = tmp_path / "taught"  # with the head for masked words, as a checkpoint that is distilled has
     save_model(load_model(tiny, "masked-lm"), taught, load_tokenizer(tiny))

@@ -83,6 +83,7 @@ def cited(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_task_is_learned_after_every_adaptation_once(masked: Path, novels: Path, cited: Path, tmp_path: Path):
     scale = Scale(
         str(masked), str(novels), 0.2, ((str(cited), MACRO),), (1e-3, 2), 16, 4, 8, epochs=1, validation=4, seeds=(0, 1)

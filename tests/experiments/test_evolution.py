@@ -106,6 +106,7 @@ def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("stubbed")
+@pytest.mark.slow
 def test_all_runs_are_carried_out_once_and_told_of(scale: Scale, tmp_path: Path) -> None:
     _whole(scale, tmp_path)
 

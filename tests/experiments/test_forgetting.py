@@ -63,6 +63,7 @@ def test_a_guard_that_does_not_learn_the_task_does_not_help():
     assert "Replay helps" in claim.measured
 
 
+@pytest.mark.slow
 def test_every_guard_is_run_once(masked: Path, novels: Path, reviews: Path, tmp_path: Path):
     scale = Scale(
         str(masked), str(reviews), str(novels), held_out=0.4, words=20, length=16, labels=8, epochs=2, validation=4,

@@ -93,6 +93,7 @@ def tagged(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_way_is_run_on_both_tasks_once(tiny: Path, reviews: Path, tagged: Path, tmp_path: Path):
     scale = Scale(str(tiny), str(reviews), str(tagged), 16, 16, epochs=1, seeds=(0,), validation=4, tested=6, read=4)
     heard: list[str] = []

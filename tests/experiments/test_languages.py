@@ -69,6 +69,7 @@ def scale(tiny: Path, tmp_path: Path) -> Scale:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_tiny_run_has_every_language_once(scale: Scale, tmp_path: Path) -> None:
     heard: list[str] = []
     runs = Runs(tmp_path / "out", heard.append)

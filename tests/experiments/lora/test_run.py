@@ -18,6 +18,7 @@ SMALL = MISTRAL | {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_way_is_run_once_at_every_rate(tiny: Path, reviews: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(lora, "MISTRAL", SMALL)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
