@@ -46,8 +46,15 @@ def train(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Train:
-    """Trains; what the board is told is on the disk at once."""
+    """Trains; what the board is told is on the disk at once.
+
+    Files of one second are told apart by a number that the process counts up, and sorted as text, 10 before 9: here it
+    begins at 0 for each test.
+    """
+    from tensorboard.summary.writer import event_file_writer
     from torch.utils.tensorboard import SummaryWriter
+
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
     class Prompt(SummaryWriter):  # type: ignore[misc]
         def add_scalar(self, *words: object) -> None:
