@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.docs import with_lines
-from minitl.cli.main import _parse
+from minitl.cli.main import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -45,7 +45,7 @@ def test_the_commands_of_a_page_are_understood_and_their_recipes_exist(page: Pat
         for line in block.splitlines():
             if line.startswith("minitl "):
                 words = shlex.split(line, comments=True)[1:]
-                _parse(words)  # SystemExit where a word is not known
+                parse(words)  # SystemExit where a word is not known
                 assert all((ROOT / word).exists() for word in words if word.endswith(".toml"))
 
 

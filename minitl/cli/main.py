@@ -42,7 +42,7 @@ OPTIONS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    args = _parse(argv)
+    args = parse(argv)
     try:
         return int(args.run(args))
     except Interrupted as error:
@@ -65,7 +65,8 @@ def _by_options(message: str) -> str:
     return message
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """What a command line asks for; SystemExit where a word is not known."""
     parser = _parser(argv)
     if not argv:
         parser.print_help(sys.stderr)

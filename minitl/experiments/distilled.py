@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from minitl.checkpoints.hub import resolve
 from minitl.experiments.experiment import Experiment, Picture, Results, Statement, here
-from minitl.experiments.pairing import marks, paired
+from minitl.experiments.paired import marks, paired
 from minitl.experiments.runs import Runs
 from minitl.experiments.teaching import teach
 from minitl.pages.claims import Verdict

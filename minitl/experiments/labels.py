@@ -4,22 +4,25 @@ SST-2, 50 … 10,000 labels × five arms × seeds       film reviews, all of the
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minitl.checkpoints.hub import MINILM
-from minitl.data import load_dataset
+from minitl.data import Dataset, load_dataset
 from minitl.experiments.experiment import Experiment, Picture, Results, Statement, here
 from minitl.experiments.lines import Line, draw_line, name_ends
 from minitl.experiments.runs import Runs
 from minitl.experiments.statistics import Measured, interval, noise
 from minitl.experiments.study.arms import ARMS, arms_named
+from minitl.experiments.study.claims import against_range
 from minitl.experiments.study.run import Plan, Run, carry_out
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import MUTED, new_figure
 from minitl.pages.formats import percent, points
-from minitl.tokenization import load_tokenizer
+from minitl.tokenization import Tokenizer, load_tokenizer
+from minitl.training import Listener
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +70,7 @@ def _trained(
     """The runs of one data set, each a line; `sizes` None = one size, all the training texts there are."""
     data = here(lambda: load_dataset(name, test_fraction=0.2))
     tokenizer = here(lambda: load_tokenizer(scale.source))
-    data.test[:] = data.test[: scale.tested]
+    data = replace(data, test=data.test[: scale.tested])
     sizes = sizes or [len(data.train)]
     size, least = sizes[-1], scale.least_steps
     plan = Plan(scale.source, name, size, (), scale.seeds, tuple(arms), {}, max_length=max_length, least_steps=least)
@@ -77,7 +80,7 @@ def _trained(
             for seed in scale.seeds:
                 one = Run(arm, labels, seed)
                 line = runs.once(
-                    f"{name}-{one.key}",
+                    f"{Path(name).name}-{one.key}",
                     {
                         "scale": [scale.source, max_length, least, scale.tested],
                         "rate": arm.learning_rate,
@@ -89,7 +92,9 @@ def _trained(
     return {"test": len(data.test), "lines": lines}
 
 
-def _line(one: Run, plan: Plan, data: Any, tokenizer: Any, folder: Any, listener: Any) -> dict[str, Any]:
+def _line(
+    one: Run, plan: Plan, data: Dataset, tokenizer: Tokenizer, folder: Path, listener: Listener | None
+) -> dict[str, Any]:
     line = carry_out(one, plan, data, tokenizer, folder, listener, keep=None)
     line["training_seconds"] = line.pop("seconds")
     return {name: line[name] for name in KEPT}
@@ -108,12 +113,12 @@ def accuracies(part: Mapping[str, Any]) -> dict[str, dict[int, Measured]]:
 
 def _scratch_at_thousand(results: Results) -> tuple[str, Verdict]:
     one = accuracies(results["curve"])[SCRATCH][THOUSAND]
-    return f"{percent(one.mean)} at 1,000 labels.", _within(one, results["curve"]["test"], 0.55, 0.65)
+    return f"{percent(one.mean)} at 1,000 labels.", against_range(one, results["curve"]["test"], 0.55, 0.65)
 
 
 def _transfer_at_thousand(results: Results) -> tuple[str, Verdict]:
     found = {arm: by_labels[THOUSAND] for arm, by_labels in _transfer(results).items()}
-    verdicts = {_within(one, results["curve"]["test"], 0.87, 1.0) for one in found.values()}
+    verdicts = {against_range(one, results["curve"]["test"], 0.87, 1.0) for one in found.values()}
     verdict = verdicts.pop() if len(verdicts) == 1 else Verdict.IN_PART
     return f"{_told(found)}, at 1,000 labels.", verdict
 
@@ -165,13 +170,6 @@ def _reviews_from_scratch(results: Results) -> tuple[str, Verdict]:
     verdict = Verdict.HOLDS if accuracy.mean <= limit else Verdict.IN_PART if low <= limit else Verdict.FAILS
     told = f"{percent(accuracy.mean)} (95% interval {low * 100:.1f} to {high * 100:.1f}) on {labels:,} reviews."
     return told, verdict
-
-
-def _within(one: Measured, size: int, low: float, high: float) -> Verdict:
-    bottom, top = interval(one.mean, size)
-    if low <= one.mean <= high:
-        return Verdict.HOLDS
-    return Verdict.IN_PART if bottom <= high and top >= low else Verdict.FAILS
 
 
 def _transfer(results: Results) -> dict[str, dict[int, Measured]]:

@@ -1,9 +1,11 @@
 """Every experiment, in the order in which the guide's claims are asked."""
 
-from minitl.experiments import distilled, domain, forgetting, freezing, labels, overfitting
+from minitl.experiments import distilled, forgetting, labels, overfitting
+from minitl.experiments.domain import experiment as domain
 from minitl.experiments.evolution import experiment as evolution
 from minitl.experiments.experiment import Experiment
 from minitl.experiments.family import experiment as family
+from minitl.experiments.freezing import experiment as freezing
 from minitl.experiments.languages import experiment as languages
 from minitl.experiments.lora import experiment as lora
 

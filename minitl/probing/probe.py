@@ -43,6 +43,7 @@ from minitl.probing.tasks.table import probing_tasks
 from minitl.probing.tree_sweep import TreeCurve, sweep_trees
 from minitl.tokenization import Tokenizer
 
+TWIN = "its random twin"
 PROBES: dict[str, Callable[[], Probe]] = {"linear": Linear, "mlp": MLP, "span": Span}
 DEFAULT_TASKS = (
     "length", "content", "suffix", "pos", "number", "tense", "relation", "depth", "tree", "agreement", "bigram-shift",
@@ -176,8 +177,9 @@ def probe(
         raise InputError("there is no task to probe for")
     corpora = dict.fromkeys(task.corpus for task in chosen)
     for corpus in corpora:  # all before any probe is trained, whose work would be lost
-        for reader in readers.values():
-            check_readable(reader, corpus, settings.unreadable)
+        for whose, reader in readers.items():
+            if whose != TWIN:  # which reads as the model does
+                check_readable(reader, corpus, settings.unreadable)
     found: dict[int, Found] = {}
     alike: list[tuple[int, Tensor]] = []
     for corpus in corpora:
@@ -213,7 +215,7 @@ def _readers(
     """Whatever is probed, by what the report calls it: the model first, the one before it last."""
     readers = {"the model": _reader(model, tokenizer, settings)}
     if settings.twin and isinstance(model, Model):
-        readers["its random twin"] = _reader(random_twin(model), tokenizer, settings)
+        readers[TWIN] = _reader(random_twin(model), tokenizer, settings)
     if before is not None:
         readers["the model before"] = _reader(before, tokenizer, settings)
     return readers

@@ -7,7 +7,7 @@ from typing import Any
 from minitl.experiments.experiment import Results, Statement
 from minitl.experiments.lora.counted import EVERYTHING
 from minitl.experiments.lora.run import ALL, FULL, RANK, preferred, validated
-from minitl.experiments.pairing import paired
+from minitl.experiments.paired import paired
 from minitl.pages.claims import Verdict
 from minitl.pages.formats import megabytes, percent, points, share_trained
 

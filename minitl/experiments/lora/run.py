@@ -16,7 +16,7 @@ from minitl.checkpoints.hub import MINILM
 from minitl.data import Dataset, load_dataset
 from minitl.experiments.experiment import Results, here
 from minitl.experiments.lora.counted import Training, count_all, measure_all
-from minitl.experiments.pairing import marks
+from minitl.experiments.paired import marks
 from minitl.experiments.runs import Runs
 from minitl.experiments.shapes import MISTRAL
 from minitl.experiments.study.arms import Arm, arms_named

@@ -68,7 +68,7 @@ def accuracy_from_scratch(study: Study) -> Claim:
     if not found:
         return Claim(says, "No accuracy at about 1,000 labels.", Verdict.UNKNOWN, rule)
     arm, measured = found[0]
-    verdict = _against_range(measured, study.test_size, low, high)
+    verdict = against_range(measured, study.test_size, low, high)
     return Claim(says, f"{arm.short} {_with_interval(measured, study.test_size)} at {labels:,} labels.", verdict, rule)
 
 
@@ -79,7 +79,7 @@ def accuracy_with_transfer(study: Study) -> Claim:
     labels, found = _near_thousand(study, study.transfer_arms)
     if not found:
         return Claim(says, "No accuracy at about 1,000 labels.", Verdict.UNKNOWN, rule)
-    verdicts = {_against_range(measured, study.test_size, low, 1.0) for _, measured in found}
+    verdicts = {against_range(measured, study.test_size, low, 1.0) for _, measured in found}
     verdict = verdicts.pop() if len(verdicts) == 1 else Verdict.IN_PART
     text = "; ".join(f"{arm.short} {percent(measured.mean)}" for arm, measured in found)
     return Claim(says, f"{text} at {labels:,} labels.", verdict, rule)
@@ -183,7 +183,8 @@ def _near_thousand(study: Study, arms: list[Arm] | tuple[Arm, ...]) -> tuple[int
     return labels, [(arm, measured) for arm, measured in found if measured]
 
 
-def _against_range(measured: Measured, size: int, low: float, high: float) -> Verdict:
+def against_range(measured: Measured, size: int, low: float, high: float) -> Verdict:
+    """Holds where the mean lies in the range, in part where only its 95% interval reaches it."""
     if low <= measured.mean <= high:
         return Verdict.HOLDS
     bottom, top = interval(measured.mean, size)
