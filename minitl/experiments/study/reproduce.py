@@ -23,12 +23,13 @@ from minitl.checkpoints.weights import read_json
 from minitl.data import Dataset, load_dataset
 from minitl.data.reviews import kinds
 from minitl.errors import DataError, InputError
+from minitl.experiments.runs import Runs
 from minitl.experiments.study.arms import Arm, arms_named
 from minitl.experiments.study.report import write_report
 from minitl.experiments.study.run import Plan, Run, carry_out, runs_of
 from minitl.pages.machine import describe_machine, fastest_precision
 from minitl.tokenization import Tokenizer, load_tokenizer
-from minitl.training import Listener, discard_state
+from minitl.training import Listener
 
 TEST_FRACTION = 0.2  # cut off where a data set has no test split
 CURVE = (50, 200)  # the smaller numbers of labels
@@ -137,24 +138,23 @@ class _Study:
 
     def _once(self, run: Run, number: int, of: int, searching: bool = False) -> dict[str, Any]:
         """The run's line: read where an earlier, interrupted part of the study finished it, else carried out."""
-        name = f"search-{run.key}-{run.arm.learning_rate:g}" if searching else run.key
-        work = self.folder / "runs" / name
-        done = work.with_name(f"{name}.json")
-        if done.exists():
-            return read_json(done)
         first = run.labels == self.plan.labels and run.seed == self.plan.seeds[0] and not searching
-        line = carry_out(
-            run,
-            self.plan,
-            self.dataset,
-            self.tokenizer,
-            work,
-            self.watcher.run(run, number, of, searching),
-            keep=self.folder / run.arm.name if first else None,
-            on_validation=searching,
-        )
-        write_json(done, line)
-        discard_state(work)
+
+        def work(folder: Path, listener: Listener | None) -> dict[str, Any]:
+            return carry_out(
+                run,
+                self.plan,
+                self.dataset,
+                self.tokenizer,
+                folder,
+                listener,
+                keep=self.folder / run.arm.name if first else None,
+                on_validation=searching,
+            )
+
+        runs = Runs(self.folder, lambda _: self.watcher.run(run, number, of, searching))
+        key = f"search-{run.key}-{run.arm.learning_rate:g}" if searching else run.key
+        line = runs.once(key, {"learning_rate": run.arm.learning_rate}, work)
         self.note()
         return line
 

@@ -172,8 +172,11 @@ def test_the_search_looks_at_validation_data_only_and_its_choice_is_used(tiny: P
         mean = {e["learning_rate"]: statistics.fmean(e["validation_accuracies"]) for e in tried}
         assert mean[arm["learning_rate"]] == max(mean.values())
         assert arm["runs"][0]["learning_rate"] == arm["learning_rate"]
-    for file in (folder / "runs").glob("search-*.json"):
-        assert "accuracy" not in json.loads(file.read_text())
+    searched = [json.loads(file.read_text())["result"] for file in (folder / "runs").glob("search-*.json")]
+    assert len(searched) == 12  # two arms, three rates, two seeds
+    for line in searched:
+        assert "validation_accuracy" in line
+        assert "accuracy" not in line
 
 
 def test_few_labels_get_smaller_batches_and_more_epochs_until_there_are_enough_steps():
