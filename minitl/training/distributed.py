@@ -10,7 +10,10 @@ mean over targets, so that a step is that of one process up to rounding.
 """
 
 import contextlib
+import gc
+import importlib
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,7 +57,11 @@ def started(parallel: str, device: str) -> Iterator[tuple[Engine, str]]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
+    # Its functions take the group there is when it is first imported, which DDP does, as a default argument: with one,
+    # the group would outlive `destroy_process_group`, and its threads abort a process that ends in a bad moment.
+    importlib.import_module("torch.distributed.nn")
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    group = dist.group.WORLD
     engine = {"ddp": DataParallel, "fsdp": FullyShared}[parallel]()
     try:
         yield engine, device
@@ -68,6 +75,9 @@ def started(parallel: str, device: str) -> Iterator[tuple[Engine, str]]:
     finally:
         with contextlib.suppress(RuntimeError):  # the others may be gone
             dist.destroy_process_group()
+        engine.release()
+        gc.collect()  # modules hold each other, and the group
+        del group  # last: Python waits for the group's threads without its lock, which DDP's C++ would keep from them
 
 
 class Several(Engine):
@@ -120,6 +130,9 @@ class Several(Engine):
     def wait(self) -> None:
         dist.barrier()
 
+    def release(self) -> None:
+        """Let go of what holds the processes' connections."""
+
 
 class DataParallel(Several):
     """DistributedDataParallel: each process has the model, and gradients alone travel: with LoRA, the adapters'."""
@@ -139,6 +152,9 @@ class DataParallel(Several):
     def meeting(self, model: Model, last: bool) -> contextlib.AbstractContextManager[Any]:  # noqa: ARG002
         assert self._connected is not None, "`connect` comes first"
         return contextlib.nullcontext() if last else self._connected.no_sync()
+
+    def release(self) -> None:
+        self._connected = None
 
 
 def _has_spare_parts(model: Model) -> bool:
@@ -208,3 +224,8 @@ class FullyShared(Several):
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
         return self.whole(super().norm(gradients))
+
+    def release(self) -> None:
+        # FSDP2 never forgets a module that it parted, so the threads live on: they need a moment to let go of what they
+        # sent last, for which they take Python's lock, and a process that is ending kills whoever waits for that.
+        time.sleep(0.1)
