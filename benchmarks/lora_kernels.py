@@ -34,7 +34,7 @@ from benchmarks.lora.targets import summary, targets
 from benchmarks.lora.timing import SAMPLES
 from benchmarks.protocol import RESULTS, ROOT, machine, peers_python, versions
 from minitl.checkpoints.atomic import write_json
-from minitl.pages.machine import cpu_flags
+from minitl.nn.precision import cpu_flags
 
 SECONDS = 7 * 60  # from the start, after which no further case is begun
 QUICK_SAMPLES = 3

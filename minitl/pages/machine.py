@@ -5,10 +5,9 @@ import platform
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-CPU_INFO = Path("/proc/cpuinfo")
+from minitl.nn.precision import cpu_info
 
 
 def describe_machine() -> dict[str, Any]:
@@ -35,25 +34,6 @@ def run_facts(command: Sequence[str]) -> dict[str, Any]:
     return {"command": shlex.join(command), "created": now, **describe_machine()}
 
 
-def fastest_precision() -> str:
-    """Either "bfloat16", where the processor has instructions for it (AVX-512 BF16, AMX, Armv8.6), or "float32".
-
-    Elsewhere bfloat16 is emulated, and slower than float32. Only Linux tells; the name is one of `Settings.autocast`.
-    """
-    return "bfloat16" if cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
-
-
-def cpu_flags() -> set[str]:
-    """The processor's abilities by Linux's names for them; empty where nothing tells."""
-    return set(f"{_cpu_info('flags')} {_cpu_info('Features')}".split())
-
-
 def cpu_name() -> str:
     """The processor's name as Linux gives it, else what Python knows of it."""
-    return _cpu_info("model name") or platform.processor() or platform.machine()
-
-
-def _cpu_info(field: str) -> str:
-    """A field of the first processor in Linux's list; empty where there is none."""
-    lines = CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
+    return cpu_info("model name") or platform.processor() or platform.machine()

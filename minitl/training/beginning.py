@@ -19,6 +19,7 @@ from minitl.models.loading import load_model, new_model
 from minitl.models.registry import family_of
 from minitl.models.vocabulary import add_tokens
 from minitl.nn.grown import Grown
+from minitl.nn.precision import cpu_emulates_bfloat16
 from minitl.tasks.distillation import Distilled
 from minitl.tasks.kinds import KINDS
 from minitl.tasks.task import Task
@@ -61,7 +62,7 @@ def begin(recipe: Recipe, anew: bool = True, engine: Engine = ALONE) -> Beginnin
     torch.manual_seed(recipe.training.seed)
     model, tokenizer = _model(recipe, data, anew, engine)
     options = replace(recipe.options, max_length=kind.length(model, recipe.options.max_length))
-    training = recipe.training.with_rate(recipe.learns.usual_rate)
+    training = recipe.training.with_rate(recipe.learns.usual_rate).on(recipe.model.device)
     task = kind.make(model, tokenizer, data.label_names, options)
     if recipe.distillation is not None:
         task = Distilled(task, _teacher(recipe, tokenizer), model, recipe.distillation)
@@ -76,6 +77,8 @@ def _check(data: Dataset[Any], recipe: Recipe) -> None:
     if data.label_names is not None and len(data.label_names) < 2:
         raise DataError(f"{data.name}: has {data.label_names} alone: there is nothing to tell apart")
     recipe.training.check_validation(data.validation)
+    if recipe.training.autocast == "bfloat16" and recipe.model.device == "cpu" and cpu_emulates_bfloat16():
+        log.warning('this processor emulates bfloat16, slowly: training.autocast = "auto" is float32 here')
     if data.stream is None and len(data.train) == 1 and not data.validation:
         log.warning("%s: one example, none is held out; in a .txt a blank line ends an example", data.origin)
 

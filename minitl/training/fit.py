@@ -132,7 +132,7 @@ def prepare(
     replay: Replay | None = None,
 ) -> "Training":
     """Check what `fit` was given, let learn what the strategy lets learn first, and tokenise."""
-    settings = settings.with_rate(strategy.usual_rate)
+    settings = settings.with_rate(strategy.usual_rate).on(next(model.parameters()).device)
     settings.check_validation(validation)
     _check(model, task, train, validation)
     if replay and (engine.world > 1 or strategy.backbone_is_constant):

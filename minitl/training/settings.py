@@ -3,12 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minitl.errors import InputError
+from minitl.nn.precision import fastest_precision
+
+if TYPE_CHECKING:
+    import torch
 
 SCHEDULES = ("linear", "cosine", "slanted", "constant")
-AUTOCASTS = ("float32", "bfloat16", "float16")
+AUTOCASTS = ("float32", "bfloat16", "float16", "auto")
 OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
 USUAL = {"adafactor": 1e-2, "sgd": 1e-2}  # rates of optimisers whose steps are of another size than AdamW's
 # What leaves the weights as they are. What is drawn in a validation, and with it the best one, depends on its batches.
@@ -32,7 +36,8 @@ class Settings:
                       & Ruder 2018, equation 3), or "constant"
     clip              largest norm of the whole gradient; 0 = no clipping
     autocast          "float32", or "bfloat16" or "float16" for half-precision matrix products over float32 weights,
-                      validation too; the losses of float16 are scaled so that small gradients survive
+                      validation too; the losses of float16 are scaled so that small gradients survive. "auto" is
+                      bfloat16 where the device has instructions for it, else float32
     checkpointing     recompute activations in the backward pass instead of keeping them
     ema               decay of a moving average of the weights, which is what is validated and kept; 0 = none
     seed              of batch order, dropout and fresh adapters
@@ -99,6 +104,10 @@ class Settings:
     def with_rate(self, usual: float) -> "Settings":
         """These settings, at the rate that is usual for their optimiser, or else `usual`, where they name none."""
         return self if self.learning_rate is not None else replace(self, learning_rate=USUAL.get(self.optimizer, usual))
+
+    def on(self, device: "torch.device | str") -> "Settings":
+        """These settings, in the precision that is fastest on this device where they leave it open."""
+        return self if self.autocast != "auto" else replace(self, autocast=fastest_precision(device))
 
     def check_validation(self, examples: Sequence[Any] | None) -> None:
         """InputError where something is asked of validations, and there are no examples for them."""

@@ -11,6 +11,7 @@ from minitl import load_model, load_tokenizer, new_model
 from minitl.checkpoints.hub import HUB_ID, full_name
 from minitl.data.hub import hub_set
 from minitl.errors import DataError, InputError
+from minitl.nn import precision
 from minitl.training.beginning import begin
 from minitl.training.recipe import make_recipe, read_recipe
 
@@ -48,6 +49,22 @@ def test_weights_are_random_and_the_vocabulary_is_of_the_training_texts(text: Pa
     assert begun.model.config.vocab_size == begun.tokenizer.vocab_size <= 200
     assert begun.model.config.pad_token_id == begun.tokenizer.pad_token_id
     assert begun.recipe.options.max_length == 32  # all that there are positions for
+
+
+def test_what_is_left_open_is_filled_in_for_this_processor(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "cpuinfo")
+    for flags, fastest in (("avx2", "float32"), ("avx512_bf16", "bfloat16")):
+        (tmp_path / "cpuinfo").write_text(f"flags\t: fpu {flags}\n")
+        begun = begin(scratch(text, {"config": BERT}, training={"autocast": "auto"}))
+        assert begun.recipe.training.autocast == fastest
+        assert not caplog.messages
+    (tmp_path / "cpuinfo").write_text("flags\t: fpu avx2\n")
+    assert (
+        begin(scratch(text, {"config": BERT}, training={"autocast": "bfloat16"})).recipe.training.autocast == "bfloat16"
+    )
+    assert caplog.messages == ['this processor emulates bfloat16, slowly: training.autocast = "auto" is float32 here']
 
 
 def test_a_text_of_one_document_is_named(text: Path, caplog: pytest.LogCaptureFixture) -> None:

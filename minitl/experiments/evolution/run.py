@@ -158,7 +158,7 @@ def _line(runs: Runs, scale: Scale, name: str, vocabulary: Path, which: tuple[st
             "epochs": scale.epochs,
             "learning_rate": rate,
             "seed": seed,
-            "autocast": "bfloat16",
+            "autocast": "auto",
         },
     }
     settings = {**values, "model": arm, "budget": asdict(scale.budget), "labels": scale.labels}

@@ -109,7 +109,7 @@ def _tagged(runs: Runs, scale: Scale, source: str, name: str, seed: int) -> dict
             "epochs": scale.epochs,
             "learning_rate": scale.learning_rate,
             "seed": seed,
-            "autocast": "bfloat16",
+            "autocast": "auto",
         },
     }
     settings = {**values, "labels": scale.labels, **_sizes(scale)}

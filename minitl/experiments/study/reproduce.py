@@ -27,7 +27,8 @@ from minitl.experiments.runs import Runs
 from minitl.experiments.study.arms import Arm, arms_named
 from minitl.experiments.study.report import write_report
 from minitl.experiments.study.run import Plan, Run, carry_out, runs_of
-from minitl.pages.machine import describe_machine, fastest_precision
+from minitl.nn.precision import fastest_precision
+from minitl.pages.machine import describe_machine
 from minitl.tokenization import Tokenizer, load_tokenizer
 from minitl.training import Listener
 
