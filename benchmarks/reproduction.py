@@ -1,9 +1,11 @@
 """The guide's claims, for the README: `python -m benchmarks.reproduction [EXPERIMENT …]`
 
     minitl reproduce --all ─► runs/all ─► results/reproduction/NAME.json, NAME-*.png, report.html
+                            ◄──────────► results/reproduction/runs/NAME.json, what each single run gave
 
 The same as `minitl reproduce --all --out runs`, or `--only` some, kept where the README finds it. Interrupted, it goes
-on when called again.
+on when called again, in another checkout too: what single runs gave is kept with the results and not measured twice. A
+change of what they would give is the reason to remove it.
 """
 
 import argparse
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.protocol import RESULTS, ROOT
+from minitl.checkpoints.atomic import write_json
+from minitl.checkpoints.weights import read_json
 from minitl.experiments.reproduction import REPORT, experiments_named, reproduce_all
 from minitl.experiments.reproduction import RESULTS as RECORD
 from minitl.experiments.table import EXPERIMENTS
@@ -53,12 +57,37 @@ def keep(names: list[str]) -> None:
     shutil.copyfile(RUNS / REPORT, KEPT / REPORT)
 
 
+def gather(names: list[str]) -> None:
+    """Keep what each single run of these experiments gave; models and states that they made are not kept."""
+    (KEPT / "runs").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        done = {path.stem: read_json(path) for path in sorted((RUNS / name / "runs").glob("*.json"))}
+        if done:
+            write_json(KEPT / "runs" / f"{name}.json", done)
+
+
+def give_back(names: list[str]) -> None:
+    """Put what single runs gave where the experiments look for it, unless they were run here."""
+    for name in names:
+        kept = KEPT / "runs" / f"{name}.json"
+        for key, done in (read_json(kept) if kept.exists() else {}).items():
+            path = RUNS / name / "runs" / f"{key}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                write_json(path, done)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reproduction", description="Run the experiments.")
     parser.add_argument("names", nargs="*", help="(default: all)")
     args = parser.parse_args()
     chosen = experiments_named(args.names or None)
-    outcomes = reproduce_all(chosen, RUNS, ["python", "-m", "benchmarks.reproduction", *args.names], say=_say)
+    names = [one.name for one in chosen]
+    give_back(names)
+    try:
+        outcomes = reproduce_all(chosen, RUNS, ["python", "-m", "benchmarks.reproduction", *args.names], say=_say)
+    finally:
+        gather(names)
     for outcome in outcomes:
         if outcome.why:
             print(f"{outcome.experiment.name}: {outcome.why}")

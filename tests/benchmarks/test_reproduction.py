@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import reproduction
-from benchmarks.reproduction import keep, markdown
+from benchmarks.reproduction import gather, give_back, keep, markdown
+from minitl.experiments.runs import Runs
 from minitl.experiments.table import EXPERIMENTS
 
 FIRST = EXPERIMENTS[0]
@@ -37,3 +38,21 @@ def test_results_pictures_and_report_are_kept(tmp_path: Path, monkeypatch: pytes
     keep(["one"])
     assert sorted(path.name for path in kept.iterdir()) == ["one-line.png", "one.json", "report.html"]
     assert json.loads((kept / "one.json").read_text())["claims"][0]["verdict"] == "holds"
+
+
+def test_what_was_run_elsewhere_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, here, kept = tmp_path / "there", tmp_path / "here", tmp_path / "kept"
+    monkeypatch.setattr(reproduction, "KEPT", kept)
+    monkeypatch.setattr(reproduction, "RUNS", there)
+    Runs(there / "one").once("a", {"rate": 1}, lambda *_: {"accuracy": 0.75})
+    Runs(there / "one").once("b", {"rate": 1}, lambda *_: {"accuracy": 0.5})
+    gather(["one", "never run"])
+    assert [path.name for path in (kept / "runs").iterdir()] == ["one.json"]
+
+    monkeypatch.setattr(reproduction, "RUNS", here)
+    Runs(here / "one").once("b", {"rate": 1}, lambda *_: {"accuracy": 0.25})
+    give_back(["one", "never run"])
+    runs, again = Runs(here / "one"), lambda *_: {"accuracy": 0.0}
+    assert runs.once("a", {"rate": 1}, again)["accuracy"] == 0.75
+    assert runs.once("a", {"rate": 2}, again)["accuracy"] == 0.0  # of other settings
+    assert runs.once("b", {"rate": 1}, again)["accuracy"] == 0.25  # what was run here stays
