@@ -1,6 +1,6 @@
 """Every experiment, in the order in which the guide's claims are asked."""
 
-from minitl.experiments import distilled, forgetting, labels, overfitting
+from minitl.experiments import distilled, forgetting, labels, layers, overfitting
 from minitl.experiments.domain import experiment as domain
 from minitl.experiments.evolution import experiment as evolution
 from minitl.experiments.experiment import Experiment
@@ -12,6 +12,7 @@ from minitl.experiments.lora import experiment as lora
 EXPERIMENTS: tuple[Experiment, ...] = (
     labels.EXPERIMENT,
     lora.EXPERIMENT,
+    layers.EXPERIMENT,
     freezing.EXPERIMENT,
     overfitting.EXPERIMENT,
     forgetting.EXPERIMENT,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from minitl.pages.drawing import COLOURS, INK, MARKERS, MUTED, PAPER, new_figure
-from minitl.probing.guide import KINDS
+from minitl.probing.guide import KINDS, Profile
 from minitl.probing.metrics import Estimate
 from minitl.probing.probe import Found, Report
 from minitl.probing.profile import floor, profile_of, shown_metric, shown_scores
@@ -43,23 +43,22 @@ def draw_curve(found: Found) -> "Figure":
     return figure
 
 
-def draw_heat(report: Report) -> "Figure":
+def draw_heat(profiles: Sequence[Profile], narrow: bool = False) -> "Figure":
     """Tasks by layers: each score, and as a shade how far it is from the answer without vectors to the task's best."""
-    layers = report.found[0].curve.layers
-    figure, axes = new_figure(False, wide=(2.6 + 0.75 * len(layers), 0.9 + 0.42 * len(report.found)), small=(0, 0))
-    for row, found in enumerate(report.found):
-        scores, best = shown_scores(found.curve), profile_of(found).best
-        for column, (layer, one) in enumerate(zip(found.curve.layers, scores, strict=True)):
-            share = shade(found, one)
+    layers, height = profiles[0].layers, 0.9 + 0.42 * len(profiles)
+    figure, axes = new_figure(narrow, wide=(2.6 + 0.75 * len(layers), height), small=(1.6 + 0.5 * len(layers), height))
+    for row, profile in enumerate(profiles):
+        for column, (layer, one) in enumerate(zip(profile.layers, profile.scores, strict=True)):
+            share = shade(profile, one)
             axes.barh(row, 0.94, left=column - 0.47, height=0.86, color=MODEL, alpha=0.08 + 0.62 * share)
-            weight = "bold" if layer == best else "normal"
+            weight = "bold" if layer == profile.best else "normal"
             axes.text(column, row, f"{one.mean * 100:.1f}", ha="center", va="center", fontweight=weight, fontsize=10)
     axes.set_xticks(range(len(layers)), [_layer_name(layer) for layer in layers])
-    axes.set_yticks(range(len(report.found)), [found.task.title for found in report.found])
+    axes.set_yticks(range(len(profiles)), [profile.title for profile in profiles])
     axes.tick_params(axis="y", labelcolor=INK)
     axes.xaxis.tick_top()
     axes.set_xlim(-0.5, len(layers) - 0.5)
-    axes.set_ylim(len(report.found) - 0.5, -0.5)
+    axes.set_ylim(len(profiles) - 0.5, -0.5)
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
     return figure
@@ -102,9 +101,9 @@ def describe_gravity(report: Report) -> str:
     return "Centres of gravity: " + ", ".join(f"{one.title} {one.centre:.1f}" for one in centres) + "."
 
 
-def shade(found: Found, score: Estimate) -> float:
+def shade(profile: Profile, score: Estimate) -> float:
     """How far a score is, 0 to 1, on the way from what takes no vectors to the best layer."""
-    low, high = floor(found.curve), max(one.mean for one in shown_scores(found.curve))
+    low, high = profile.floor, max(one.mean for one in profile.scores)
     return min(1.0, max(0.0, (score.mean - low) / (high - low))) if high > low else 0.0
 
 

@@ -38,6 +38,7 @@ ROWS = {  # of each kind: its layers of 12, what the guide says is learnt there,
     ),
     "task": ("layers 10–12", "task-specific reasoning, discourse, the meaning of sentences", "discourse and reasoning"),
 }
+PATTERN = "The pattern: lower layers encode form, higher layers meaning and reasoning"
 RULE = (
     "Holds where every task of the row has its best layer in that part of the model, and at least half of them none as "
     "good elsewhere; in part where at least half have their best layer there. Where fewer have, it cannot be judged if "
@@ -101,6 +102,12 @@ def layers_of(kind: Kind, depth: int) -> tuple[int, ...]:
     return tuple(layer for layer in range(1, depth + 1) if KINDS[quarter(layer, depth)] == kind)
 
 
+def said_of(kind: Kind) -> str:
+    """A row of the guide's table in words."""
+    layers, what, _ = ROWS[kind]
+    return f"{layers.capitalize()} of 12: {what}"
+
+
 def judged_rows(profiles: Sequence[Profile], depth: int) -> list[Claim]:
     """One claim for each row of the guide's table; it also says what of the row cannot be judged here."""
     return [_row(kind, [one for one in profiles if one.kind == kind], depth) for kind in KINDS]
@@ -108,7 +115,6 @@ def judged_rows(profiles: Sequence[Profile], depth: int) -> list[Claim]:
 
 def judged_order(profiles: Sequence[Profile], depth: int) -> Claim:
     """Whether lower layers hold form and higher ones meaning."""
-    says = "The pattern: lower layers encode form, higher layers meaning and reasoning"
     measured = [
         one
         for one in profiles
@@ -118,12 +124,12 @@ def judged_order(profiles: Sequence[Profile], depth: int) -> Claim:
     found = {kind: centre for kind, centre in centres.items() if centre is not None}
     if len(found) < 2:
         few = "centres of gravity, over several seeds, of fewer than two kinds of tasks"
-        return Claim(says, few, Verdict.UNKNOWN, ORDER_RULE)
+        return Claim(PATTERN, few, Verdict.UNKNOWN, ORDER_RULE)
     told = ", ".join(f"{kind} {centre:.2f} ± {error:.2f}" for kind, (centre, error) in found.items())
     low, *_, high = found.values()
     rises = all(_above(upper, lower) for lower, upper in pairwise(found.values()))
     verdict = Verdict.HOLDS if rises else Verdict.IN_PART if _above(high, low) else Verdict.FAILS
-    return Claim(says, f"centre of gravity, with its standard error: {told}", verdict, ORDER_RULE)
+    return Claim(PATTERN, f"centre of gravity, with its standard error: {told}", verdict, ORDER_RULE)
 
 
 def _mean_centre(profiles: Sequence[Profile]) -> tuple[float, float] | None:
@@ -141,16 +147,15 @@ def _whole(profile: Profile, depth: int) -> bool:
 
 
 def _row(kind: Kind, profiles: Sequence[Profile], depth: int) -> Claim:
-    layers, what, unasked = ROWS[kind]
-    here = layers_of(kind, depth)
-    says = f"{layers.capitalize()} of 12: {what}"
+    _, _, unasked = ROWS[kind]
+    here, says = layers_of(kind, depth), said_of(kind)
     left = f"; {unasked}: cannot be judged here, there is no data at hand" if unasked else ""
     if not here:
         return Claim(says, f"a model of {depth} layers has none that stands for these", Verdict.UNKNOWN, RULE)
     if not profiles:
         return Claim(says, f"no task of this kind was asked{left}", Verdict.UNKNOWN, RULE)
     told = "; ".join(f"{one.title}: {_told(one)}" for one in profiles)
-    return Claim(f"{says} (here {_layers(here)})", f"{told}{left}", _verdict(kind, profiles, depth), RULE)
+    return Claim(says, f"here {_layers(here)}. {told}{left}", _verdict(kind, profiles, depth), RULE)
 
 
 def _verdict(kind: Kind, profiles: Sequence[Profile], depth: int) -> Verdict:

@@ -24,7 +24,7 @@ from minitl.probing.figures import (
     draw_heat,
     shade,
 )
-from minitl.probing.guide import KINDS
+from minitl.probing.guide import KINDS, Profile
 from minitl.probing.metrics import Estimate
 from minitl.probing.probe import Found, Report
 from minitl.probing.profile import (
@@ -50,7 +50,11 @@ TREE_METRICS = {
     "uuas": "UUAS", "distance-spearman": "distances, Spearman’s ρ", "root-accuracy": "root found",
     "depth-spearman": "depths, Spearman’s ρ",
 }  # fmt: skip
-PICTURES = {"curves.png": draw_curves, "layers.png": draw_heat, "gravity.png": draw_gravity}
+PICTURES = {
+    "curves.png": draw_curves,
+    "layers.png": lambda report: draw_heat([profile_of(found) for found in report.found]),
+    "gravity.png": draw_gravity,
+}
 GUIDE = """<p>“The Story That Explains Transfer Learning” is the guide that minitl puts to the test; its table of layers
 is of BERT's twelve. This model's layers are parted in the same proportion. A verdict is about this model and these
 tasks.</p>
@@ -127,10 +131,10 @@ def _heat(report: Report) -> str:
     head = "".join(f'<th scope="col">{"emb" if layer == 0 else layer}</th>' for layer in layers)
     rows = ""
     for found in report.found:
-        best = profile_of(found).best
+        profile = profile_of(found)
         cells = "".join(
-            _cell(found, one, layer == best)
-            for layer, one in zip(found.curve.layers, shown_scores(found.curve), strict=True)
+            _cell(profile, one, layer == profile.best)
+            for layer, one in zip(profile.layers, profile.scores, strict=True)
         )
         metric = METRICS[shown_metric(found.curve)]
         rows += f'<tr><th scope="row">{text(found.task.title)}<small>{metric}</small></th>{cells}</tr>\n'
@@ -142,10 +146,10 @@ looking at a vector to the task's best layer, which is bold; below each score is
 """
 
 
-def _cell(found: Found, one: Estimate, best: bool) -> str:
+def _cell(profile: Profile, one: Estimate, best: bool) -> str:
     shown = value(one.mean, f"{one.mean * 100:.1f}")
     shown = f"<b>{shown}</b>" if best else shown
-    return f'<td style="--share:{shade(found, one):.2f}">{shown}<small>{_interval(one)}</small></td>'
+    return f'<td style="--share:{shade(profile, one):.2f}">{shown}<small>{_interval(one)}</small></td>'
 
 
 def _curves(report: Report) -> str:

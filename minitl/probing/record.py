@@ -39,8 +39,13 @@ def verdicts(report: Report) -> list[Claim]:
 
 def judged_anew(results: Mapping[str, Any]) -> dict[str, Any]:
     """A record as it would be with the rules of today: its numbers as they are, the guide judged by them again."""
-    profiles = [_recorded_profile(task, len(results["seeds"])) for task in results["tasks"]]
-    return {**results, "guide": [_claim(claim) for claim in _verdicts(profiles, results["model"]["layers"])]}
+    claims = _verdicts(recorded_profiles(results), results["model"]["layers"])
+    return {**results, "guide": [_claim(claim) for claim in claims]}
+
+
+def recorded_profiles(results: Mapping[str, Any]) -> list[Profile]:
+    """Where in the model each task of a record is solved."""
+    return [_recorded_profile(task, len(results["seeds"])) for task in results["tasks"]]
 
 
 def _verdicts(profiles: Sequence[Profile], depth: int) -> list[Claim]:

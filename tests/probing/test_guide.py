@@ -56,7 +56,7 @@ def test_a_task_that_no_layer_solves_says_nothing() -> None:
     found = profile("form", [0.1, 0.2, 0.3, 0.9, 0.1])
     assert judged_rows([lucky], 4)[0].verdict is Verdict.UNKNOWN
     assert judged_rows([lucky, found], 4)[0].verdict is Verdict.FAILS
-    told = "a form: no layer tells more than one knows without vectors; a form: best at layer 3"
+    told = "here layer 1. a form: no layer tells more than one knows without vectors; a form: best at layer 3"
     assert judged_rows([lucky, found], 4)[0].measured == told
     centres = [profile(kind, [FLOOR], centre=centre) for kind, centre in (("form", 1.0), ("task", 3.0))]
     assert judged_order(centres, 0).verdict is Verdict.UNKNOWN
@@ -73,7 +73,7 @@ def test_a_row_holds_where_all_of_its_tasks_are_at_home() -> None:
     form, syntax, semantics, task = judged_rows([low, high], 4)
     assert (form.verdict, task.verdict) == (Verdict.HOLDS, Verdict.HOLDS)
     assert (syntax.verdict, semantics.verdict) == (Verdict.UNKNOWN, Verdict.UNKNOWN)
-    assert form.measured == "a form: best at layer 1"
+    assert form.measured == "here layer 1. a form: best at layer 1"
     assert "coreference: cannot be judged here" in semantics.measured
 
 
@@ -107,7 +107,7 @@ def test_a_row_is_judged_by_how_many_of_its_tasks_are_there(tasks: str, verdict:
 def test_the_embeddings_are_no_layer_of_the_first_part() -> None:
     row = judged_rows([profile("form", AT["before"])], 4)[0]
     assert row.verdict is Verdict.FAILS
-    assert row.measured == "a form: best at the embeddings"
+    assert row.measured == "here layer 1. a form: best at the embeddings"
     also = profile("form", [0.9, 0.895, 0.5, 0.5, 0.5])
     assert judged_rows([also], 4)[0].verdict is Verdict.UNKNOWN
     alike = profile("form", [0.9, 0.5, 0.9, 0.9, 0.9])  # in every part but the first, which has the embeddings
@@ -116,7 +116,7 @@ def test_the_embeddings_are_no_layer_of_the_first_part() -> None:
 
 def test_a_row_says_what_is_as_good() -> None:
     told = judged_rows([profile("semantics", AT["near"])], 4)[2].measured
-    assert told.startswith("a semantics: best at layer 2, as good layer 3")
+    assert told.startswith("here layer 3. a semantics: best at layer 2, as good layer 3")
 
 
 def test_a_model_with_no_layer_for_a_row_is_not_judged_on_it() -> None:

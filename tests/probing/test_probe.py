@@ -28,30 +28,7 @@ from minitl.probing.tasks.table import probing_tasks
 from minitl.tokenization import Tokenizer
 from tests.conftest import WORDS
 
-TREEBANK = """\
-1\tthe\tthe\tDET\t_\t_\t2\tdet\t_\t_
-2\tfilm\tfilm\tNOUN\t_\tNumber=Sing\t3\tnsubj\t_\t_
-3\twas\tbe\tVERB\t_\tNumber=Sing|Tense=Past\t0\troot\t_\t_
-4\tgood\tgood\tADJ\t_\t_\t3\txcomp\t_\t_
-
-"""
 FEW = Settings(seeds=2, code=False)
-
-
-@pytest.fixture(scope="module")
-def treebank(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty sentences of the tiny vocabulary, all different."""
-    path = tmp_path_factory.mktemp("treebank") / "tiny.conllu"
-    generator = torch.Generator().manual_seed(0)
-    pick = lambda words: words[int(torch.randint(len(words), (), generator=generator))]  # noqa: E731
-    text = ""
-    for _ in range(90):
-        subject, verb = pick(["film", "book", "food", "hotel", "day"]), pick(["was", "but", "we", "it"])
-        ends = [pick(["good", "bad", "fine", "poor", "really", "not"]) for _ in range(2)]
-        text += TREEBANK.replace("film", subject).replace("was", verb).replace("good", ends[0]).rstrip("\n")
-        text += f"\n5\t{ends[1]}\t_\tADV\t_\t_\t3\tadvmod\t_\t_\n\n"
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
