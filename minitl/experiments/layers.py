@@ -31,7 +31,6 @@ class Scale:
 
     Code lengths, which decide nothing here, are left to `minitl probe`.
 
-
     dataset     for all tasks; None = each task's own
     sentences   of the training part; validation and test have a quarter of it each
     """

@@ -19,11 +19,13 @@ from minitl.data.sentences import split_sentences
 from minitl.data.splits import cut_off
 from minitl.data.tagged import TAGGED
 from minitl.data.treebank import TREEBANKS
+from minitl.errors import DataError
 from minitl.probing.task import Split
 from minitl.probing.tasks.drawing import Drawn, draw, shuffled
 
 HELD_OUT = 4  # for so many training sentences, one of validation and one of test
 PLENTY = 8
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 VALIDATION, TEST = 1 / (HELD_OUT + 1), 1 / (HELD_OUT + 2)  # cut off where there are none: test first, then validation
 
 
@@ -64,6 +66,8 @@ class Source:
     @cached_property
     def treebank(self) -> dict[Split, list[ParsedSentence]]:
         """All sentences of a treebank, shuffled."""
+        if Path(self.name).suffix.lower() in TABLES:
+            raise DataError(f"{self.name}: a table; what is asked of the grammar of words needs a treebank, in CoNLL-U")
         dataset = load_treebank(self.name, validation_fraction=VALIDATION, test_fraction=TEST, seed=self.seed)
         return shuffled(dataset, self.seed)
 

@@ -92,6 +92,14 @@ def test_tags_of_a_conll_file(tmp_path: Path) -> None:
     assert asked(build("tags", tmp_path), "test") == [("b", "B"), ("b", "B"), ("c", "A")]
 
 
+@pytest.mark.parametrize("ending", ["csv", "JSONL"])
+def test_a_table_is_no_treebank(tmp_path: Path, ending: str) -> None:
+    table = tmp_path / f"reviews.{ending}"
+    table.write_text("text,label\na good film,yes\n")
+    with pytest.raises(DataError, match="a table; what is asked of the grammar of words needs a treebank"):
+        probing_tasks(["pos"], table)
+
+
 def test_one_class_is_refused(tmp_path: Path) -> None:
     data = write_treebank(tmp_path / "past", {split: text.replace("Pres", "Past") for split, text in TREEBANK.items()})
     with pytest.raises(DataError, match="the task 'tense' has one class, 'Past': there is nothing to tell"):
