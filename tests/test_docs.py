@@ -9,6 +9,13 @@ import pytest
 
 from benchmarks.docs import with_lines
 from minitl.cli.main import parse
+from minitl.data.assets import ASSETS
+from minitl.data.hub import SHORT_NAMES
+from minitl.data.instructions import INSTRUCTIONS
+from minitl.data.pairs import ALIGNED, TABLES
+from minitl.data.questions import QUESTIONS
+from minitl.data.raw import NOVELS
+from minitl.data.tagged import TAGGED
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -47,6 +54,27 @@ def test_the_commands_of_a_page_are_understood_and_their_recipes_exist(page: Pat
                 words = shlex.split(line, comments=True)[1:]
                 parse(words)  # SystemExit where a word is not known
                 assert all((ROOT / word).exists() for word in words if word.endswith(".toml"))
+
+
+def test_the_page_on_data_has_every_name_and_where_it_is_on_the_hub() -> None:
+    rows = re.findall(r"^\| (`.*?) \|.*\| (.*?) \|$", (ROOT / "docs" / "data.md").read_text("utf-8"), re.MULTILINE)
+    named = {name: hub for cell, hub in rows for name in _names(cell)}
+    tables = (ASSETS, TAGGED, QUESTIONS, ALIGNED, TABLES, INSTRUCTIONS, NOVELS, SHORT_NAMES)
+    assert set(named) == {"embedded"}.union(*tables)
+    for name, hub in named.items():
+        assert (f"`{SHORT_NAMES[name].id}`" in hub) if name in SHORT_NAMES else hub == "–", name
+
+
+def _names(cell: str) -> list[str]:
+    """ "`a-en-b`, `-de-`, `c`" names a-en-b, a-de-b and c."""
+    found: list[str] = []
+    stem = end = ""
+    for word in re.findall(r"`([^`]+)`", cell):
+        if not word.startswith("-"):
+            stem, _, rest = word.partition("-")
+            end = rest.partition("-")[2]
+        found.append(f"{stem}{word}{end}" if word.startswith("-") else word)
+    return found
 
 
 def _anchors(path: Path) -> set[str]:

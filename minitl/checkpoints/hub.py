@@ -60,9 +60,10 @@ def _own(name: str) -> Path:
     folder = CHECKOUT / "weights" / name
     if folder.is_dir():
         return folder
-    recipe = f"recipes/{name.replace('-', '_')}.toml"
+    taught = name.replace("-", "_")
     raise CheckpointError(
-        f"{name}: is not in {folder.parent}, where a checkout has it; `minitl train {recipe}` teaches it"
+        f"{name}: is not in {folder.parent}, where a checkout has it; `minitl train recipes/{taught}.toml` teaches it, "
+        f"and what it writes belongs there: `cp -r runs/{taught}/model {folder}`"
     )
 
 
