@@ -1,5 +1,6 @@
 """One model, several languages: neighbours by hand, tiny runs, verdicts on made-up results."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,16 @@ def test_a_tiny_run_has_every_language_once(scale: Scale, tmp_path: Path) -> Non
     assert heard == ["tags-multilingual-0", "near-multilingual", "tags-monolingual-0", "near-monolingual", "floor"]
 
 
-def test_without_the_two_models_there_is_nothing_to_judge(scale: Scale, tmp_path: Path) -> None:
-    from dataclasses import replace
+def test_other_languages_are_looked_for_anew(scale: Scale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(languages, "_learn_tags", lambda *_: {"accuracy": {}})
+    monkeypatch.setattr(languages, "_floor", lambda *_: {"shares": {}})
+    monkeypatch.setattr(languages, "_near", lambda _source, asked, *_: {"words": list(asked.seen)})
+    for seen in (("de",), ("de", "es")):
+        results = languages.run(Runs(tmp_path / "out"), replace(scale, seen=seen))
+        assert results["near"]["multilingual"]["words"] == list(seen)
 
+
+def test_without_the_two_models_there_is_nothing_to_judge(scale: Scale, tmp_path: Path) -> None:
     with pytest.raises(NotHere):
         languages.run(Runs(tmp_path), replace(scale, multilingual=str(tmp_path / "absent")))
 
