@@ -5,7 +5,7 @@ pretrained ─ head of masked LM ─► loss on held-out novels, before
              └─ the same head of masked LM ─► loss on the same places of the same novels, after
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -121,7 +121,7 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
             told = [*settings["scale"], scale.data, scale.labels, scale.epochs, scale.validation, scale.tested]
             one = runs.once(
                 f"{guard.name}-{seed}",
-                {"scale": told, "rate": guard.rate, "l2_sp": guard.strategy.l2_sp, "seed": seed},
+                {"scale": told, "guard": asdict(guard), "patience": PATIENCE, "seed": seed},
                 partial(_line, part, guard, seed),
             )
             lines.append({"guard": guard.name, "seed": seed, **one})
