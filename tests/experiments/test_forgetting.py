@@ -56,6 +56,12 @@ def test_it_holds_in_part():
     assert verdicts(made_up(losses, told(0.70, 0.76))) == [Verdict.IN_PART] * 3
 
 
+def test_where_one_seed_alone_generalises_terribly_nothing_can_be_said():
+    results = made_up(told(6.0, 3.2), told(0.75, 0.75))
+    results["lines"][0]["accuracy"] = 0.45
+    assert verdicts(results)[1] is Verdict.UNKNOWN
+
+
 def test_a_guard_that_does_not_learn_the_task_does_not_help():
     results = made_up(told(6.0, 3.2), told(0.75, 0.75) | {"l2-sp": 0.55})
     claim = judged(EXPERIMENT, results)[2]
