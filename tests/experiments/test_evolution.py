@@ -260,6 +260,13 @@ def test_where_some_are_ahead_it_holds_in_part() -> None:
     assert verdicts(results) == [Verdict.IN_PART] * 5
 
 
+def test_chance_is_no_measurement_and_has_no_noise() -> None:
+    results = made_up(RISING, {**TOLD, "elmo": 0.5, "bert": 40 / 60, "gpt": 0.5})
+    for one in results["bank"].values():  # three random twins below chance: what is asked is whether it is above
+        one["twins"] = [{**one["twins"][0], "right": 20}] * 3
+    assert verdicts(results)[1] is Verdict.IN_PART
+
+
 def test_a_static_model_that_moves_is_not_static() -> None:
     results = made_up(RISING, TOLD)
     results["bank"]["word2vec"]["distance"] = 0.3
