@@ -161,6 +161,14 @@ def test_where_it_is_ahead_and_does_not_work_it_holds_in_part() -> None:
     assert verdicts(with_large(results, 0.3, 0.8)) == [Verdict.IN_PART] * 4
 
 
+def test_a_lead_in_one_of_three_languages_must_exceed_the_noise_of_three_comparisons() -> None:
+    results = made_up((0.4, 0.4), (10, 10), (50, 50))
+    results["near"]["multilingual"]["words"]["de"]["among"] = 21  # 11 points ahead: ±10.2 of one, ±12.4 of three
+    assert verdicts(results)[2] is Verdict.FAILS
+    results["near"]["multilingual"]["words"]["de"]["among"] = 24
+    assert verdicts(results)[2] is Verdict.IN_PART
+
+
 def test_of_a_large_model_that_is_not_here_nothing_is_said() -> None:
     claim = judged(EXPERIMENT, made_up((0.8, 0.4), (70, 10), (400, 50)))[1]
     assert claim.verdict is Verdict.UNKNOWN
