@@ -4,7 +4,7 @@ SST-2, 50 … 10,000 labels × five arms × seeds       film reviews, all of the
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,9 +82,10 @@ def _trained(
                 line = runs.once(
                     f"{Path(name).name}-{one.key}",
                     {
-                        "scale": [scale.source, max_length, least, scale.tested],
+                        "scale": [scale.source, name, max_length, least, scale.tested],
                         "rate": arm.learning_rate,
                         "epochs": arm.epochs,
+                        "strategy": asdict(arm.strategy),
                     },
                     partial(_line, one, plan, data, tokenizer),
                 )

@@ -67,6 +67,15 @@ def test_with_few_test_texts_nothing_can_be_said():
     assert verdicts(results) == [Verdict.UNKNOWN] * 2
 
 
+def test_a_gain_as_the_guide_says_that_the_noise_hides_counts_against_nothing():
+    results = made_up({"chemprot": (0.70, 0.76, 0.70), "sci_cite": (0.70, 0.75, 0.70)})
+    for seed, wrong in enumerate((600, 560, 500, 440, 400)):  # 5 points ahead, and the seeds apart
+        for one in results["lines"]:
+            if (one["task"], one["arm"], one["seed"]) == ("sci_cite", "domain", seed):
+                one |= {"f1": 1 - wrong / 2000, "predicted": written([(at + (at < wrong)) % 2 for at in range(2000)])}
+    assert verdicts(results) == [Verdict.HOLDS] * 2
+
+
 @pytest.fixture
 def cited(tmp_path: Path) -> Path:
     """Texts of two classes; one training text is a test text, too."""

@@ -1,6 +1,7 @@
 """The four steps of the evolution: the vectors of a word by hand, tiny runs, verdicts on made-up results."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,56 @@ def _whole(scale: Scale, tmp_path: Path) -> dict[str, Any]:
     return results
 
 
+@pytest.fixture
+def untaught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read, taught or asked: what each run would give is empty, and what it would make an empty folder."""
+
+    def made(name: str, folder: Path) -> dict[str, Any]:
+        (folder / name).mkdir(exist_ok=True)
+        return {}
+
+    monkeypatch.setattr(evolution, "learn_vocabulary", lambda _budget, folder: made("tokenizer", folder))
+    monkeypatch.setattr(evolution, "pretrain", lambda _values, folder, _listener: made("model", folder))
+    monkeypatch.setattr(evolution, "_bank", lambda *_: {})
+
+
+def _heard_anew(scale: Scale, tmp_path: Path) -> list[str]:
+    heard: list[str] = []
+    evolution.run(Runs(tmp_path / "out", heard.append), scale)
+    return heard
+
+
+@pytest.mark.usefixtures("stubbed", "untaught")
+def test_what_was_taught_otherwise_is_probed_and_fine_tuned_anew(
+    scale: Scale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _heard_anew(scale, tmp_path)
+    assert _heard_anew(scale, tmp_path) == []
+
+    def faster(step: Any, budget: Budget, vocabulary: Path) -> dict[str, Any]:
+        values = pretraining(step, budget, vocabulary)
+        values["training"]["learning_rate"] *= 1 + (step.name == "gpt")
+        return values
+
+    monkeypatch.setattr(evolution, "pretraining", faster)
+    heard = _heard_anew(scale, tmp_path)
+    assert heard[:3] == ["pretrain-gpt", "probes-gpt", "bank-gpt"]
+    assert [key.split("-")[:2] for key in heard[3:]] == [[name, "gpt"] for name in ("reviews", "names") for _ in "123"]
+
+
+@pytest.mark.usefixtures("stubbed", "untaught")
+def test_probes_of_more_seeds_and_other_sentences_are_other_runs(
+    scale: Scale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _heard_anew(scale, tmp_path)
+    heard = _heard_anew(replace(scale, seeds=(0, 1, 2)), tmp_path)
+    assert [key for key in heard if key.startswith("probes")] == [f"probes-{step.name}" for step in STEPS]
+    monkeypatch.setattr(evolution, "SENSES", {sense: sentences[:4] for sense, sentences in SENSES.items()})
+    assert [key for key in _heard_anew(replace(scale, seeds=(0, 1, 2)), tmp_path) if key.startswith("bank")] == [
+        f"bank-{step.name}" for step in STEPS
+    ]
+
+
 def test_a_budget_replaces_that_of_the_recipe_and_nothing_else(tmp_path: Path) -> None:
     values = pretraining(STEPS[2], Budget(text="a.txt", vocabulary=99, steps=7, batch_size=3, length=32), tmp_path)
     assert values["model"]["config"]["vocab_size"] == 99
@@ -207,6 +258,13 @@ def test_where_some_are_ahead_it_holds_in_part() -> None:
     results = made_up({**LEVEL, "bert": 0.7}, {**TOLD, "elmo": 0.55, "bert": 0.8})
     results["bank"]["elmo"]["distance"] = 0.0
     assert verdicts(results) == [Verdict.IN_PART] * 5
+
+
+def test_chance_is_no_measurement_and_has_no_noise() -> None:
+    results = made_up(RISING, {**TOLD, "elmo": 0.5, "bert": 40 / 60, "gpt": 0.5})
+    for one in results["bank"].values():  # three random twins below chance: what is asked is whether it is above
+        one["twins"] = [{**one["twins"][0], "right": 20}] * 3
+    assert verdicts(results)[1] is Verdict.IN_PART
 
 
 def test_a_static_model_that_moves_is_not_static() -> None:

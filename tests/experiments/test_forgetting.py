@@ -1,14 +1,15 @@
 """The experiment on forgetting: its runs on a tiny model, and its verdicts on made-up results."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from minitl import load_model
+from minitl import LoraConfig, load_model
 from minitl.experiments import forgetting
 from minitl.experiments.experiment import NotHere, judged
-from minitl.experiments.forgetting import EXPERIMENT, GUARDS, Scale, _taught
+from minitl.experiments.forgetting import ADAPTERS, EXPERIMENT, GUARDS, Scale, _taught
 from minitl.experiments.runs import Runs
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import drawing
@@ -55,6 +56,12 @@ def test_it_holds_in_part():
     assert verdicts(made_up(losses, told(0.70, 0.76))) == [Verdict.IN_PART] * 3
 
 
+def test_where_one_seed_alone_generalises_terribly_nothing_can_be_said():
+    results = made_up(told(6.0, 3.2), told(0.75, 0.75))
+    results["lines"][0]["accuracy"] = 0.45
+    assert verdicts(results)[1] is Verdict.UNKNOWN
+
+
 def test_a_guard_that_does_not_learn_the_task_does_not_help():
     results = made_up(told(6.0, 3.2), told(0.75, 0.75) | {"l2-sp": 0.55})
     claim = judged(EXPERIMENT, results)[2]
@@ -78,6 +85,22 @@ def test_every_guard_is_run_once(masked: Path, novels: Path, reviews: Path, tmp_
     assert len({losses[name] for name in ("none", "low", "gradual", "lora", "replay")}) == 5
     assert forgetting.run(runs, scale) == results
     assert heard == ["before", *(f"{name}-0" for name in losses)]
+
+
+def test_a_guard_that_is_another_is_run_anew(
+    masked: Path, novels: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(forgetting, "_general_loss", lambda *_: 3.0)
+    monkeypatch.setattr(forgetting, "_line", lambda *_: {"loss": 3.0})
+    scale = Scale(str(masked), str(reviews), str(novels), held_out=0.4, seeds=(0,))
+    heard: list[str] = []
+    forgetting.run(Runs(tmp_path / "out"), scale)
+    stronger = replace(ADAPTERS, lora=LoraConfig(r=64))
+    others = {"early": {"stops": False}, "lora": {"strategy": stronger}, "replay": {"replays": False}}
+    guards = tuple(replace(guard, **others.get(guard.name, {})) for guard in GUARDS)
+    monkeypatch.setattr(forgetting, "GUARDS", guards)
+    forgetting.run(Runs(tmp_path / "out", heard.append), scale)
+    assert heard == ["early-0", "lora-0", "replay-0"]
 
 
 def test_a_backbone_that_was_not_taught_forgets_nothing(masked: Path):

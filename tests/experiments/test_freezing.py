@@ -71,13 +71,21 @@ def test_a_difference_within_the_noise_is_no_loss_and_no_lead():
     assert verdicts(made_up(wrong(0.102, 0.102), wrong(0.102, 0.102)))[:2] == [Verdict.HOLDS, Verdict.FAILS]
 
 
-def test_where_the_noise_is_wide_nothing_can_be_said_of_no_loss():
+def test_where_the_noise_is_wide_nothing_can_be_said_of_no_loss_and_no_lead():
     results = made_up(wrong(0.10, 0.10), wrong(0.10, 0.10))
     for subject in SUBJECTS:
         for line in results[subject]["lines"]:
             if line["way"] == "bottom quarter":  # as many wrong, but others
                 line["wrong"] = " ".join(reversed(line["wrong"].split()))
-    assert verdicts(results)[0] is Verdict.UNKNOWN
+    assert verdicts(results)[:2] == [Verdict.UNKNOWN] * 2
+
+
+def test_a_lead_on_one_of_two_tasks_must_exceed_the_noise_of_two_comparisons():
+    results = made_up(wrong(0.10, 0.20), wrong(0.10, 0.20), [0.01] * 7)
+    for line in results["classes"]["lines"]:
+        if line["way"] == "all":  # ahead by 0.03: ±0.025 of one, ±0.036 of two
+            line["alike"][5] = line["alike"][6] = 0.99 - (0.02, 0.03, 0.04)[line["seed"]]
+    assert verdicts(results)[2] is Verdict.FAILS
 
 
 @pytest.fixture

@@ -1,15 +1,20 @@
 """The experiment on the number of labels: its runs on a tiny model, and its verdicts on made-up results."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from minitl import LoraConfig
 from minitl.experiments import labels
 from minitl.experiments.experiment import judged
 from minitl.experiments.labels import EXPERIMENT, Scale
 from minitl.experiments.runs import Runs
+from minitl.experiments.study.arms import ARMS as ALL
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import drawing
+from minitl.training import Strategy
 
 ARMS = ("scratch", "frozen", "gradual", "lora", "full")
 
@@ -102,6 +107,26 @@ def test_every_arm_is_run_at_every_number_of_labels_once(tiny: Path, reviews: Pa
     assert results["curve"]["test"] == results["reviews"]["test"] == 6
     assert labels.run(runs, scale) == results
     assert len(heard) == 12
+
+
+def test_other_data_of_the_same_name_and_other_adapters_are_other_runs(
+    tiny: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(labels, "_line", lambda *_: {"accuracy": 0.5})
+    scale = Scale(str(tiny), str(reviews), (10,), str(reviews), seeds=(0,))
+    heard: list[str] = []
+    runs = Runs(tmp_path / "out", heard.append)
+    labels.run(runs, scale)
+    copied = shutil.copytree(reviews, tmp_path / "elsewhere" / reviews.name)
+    heard.clear()
+    labels.run(runs, replace(scale, data=str(copied)))
+    assert heard == [f"{reviews.name}-{arm}-10-0" for arm in ARMS]
+    stronger = Strategy("lora", lora=LoraConfig(r=64))
+    changed = [replace(arm, strategy=stronger) if arm.name == "lora" else arm for arm in ALL]
+    monkeypatch.setattr(labels, "arms_named", lambda names: [arm for arm in changed if arm.name in names])
+    heard.clear()
+    labels.run(runs, replace(scale, data=str(copied)))
+    assert heard == [f"{reviews.name}-lora-10-0"]
 
 
 @pytest.mark.parametrize("narrow", [False, True])

@@ -1,5 +1,6 @@
 """One model, several languages: neighbours by hand, tiny runs, verdicts on made-up results."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,16 @@ def test_a_tiny_run_has_every_language_once(scale: Scale, tmp_path: Path) -> Non
     assert heard == ["tags-multilingual-0", "near-multilingual", "tags-monolingual-0", "near-monolingual", "floor"]
 
 
-def test_without_the_two_models_there_is_nothing_to_judge(scale: Scale, tmp_path: Path) -> None:
-    from dataclasses import replace
+def test_other_languages_are_looked_for_anew(scale: Scale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(languages, "_learn_tags", lambda *_: {"accuracy": {}})
+    monkeypatch.setattr(languages, "_floor", lambda *_: {"shares": {}})
+    monkeypatch.setattr(languages, "_near", lambda _source, asked, *_: {"words": list(asked.seen)})
+    for seen in (("de",), ("de", "es")):
+        results = languages.run(Runs(tmp_path / "out"), replace(scale, seen=seen))
+        assert results["near"]["multilingual"]["words"] == list(seen)
 
+
+def test_without_the_two_models_there_is_nothing_to_judge(scale: Scale, tmp_path: Path) -> None:
     with pytest.raises(NotHere):
         languages.run(Runs(tmp_path), replace(scale, multilingual=str(tmp_path / "absent")))
 
@@ -151,6 +159,14 @@ def test_where_the_twin_is_as_good_nothing_holds() -> None:
 def test_where_it_is_ahead_and_does_not_work_it_holds_in_part() -> None:
     results = made_up((0.6, 0.4), (40, 10), (200, 50))
     assert verdicts(with_large(results, 0.3, 0.8)) == [Verdict.IN_PART] * 4
+
+
+def test_a_lead_in_one_of_three_languages_must_exceed_the_noise_of_three_comparisons() -> None:
+    results = made_up((0.4, 0.4), (10, 10), (50, 50))
+    results["near"]["multilingual"]["words"]["de"]["among"] = 21  # 11 points ahead: ±10.2 of one, ±12.4 of three
+    assert verdicts(results)[2] is Verdict.FAILS
+    results["near"]["multilingual"]["words"]["de"]["among"] = 24
+    assert verdicts(results)[2] is Verdict.IN_PART
 
 
 def test_of_a_large_model_that_is_not_here_nothing_is_said() -> None:

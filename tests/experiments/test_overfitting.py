@@ -43,7 +43,8 @@ def test_where_it_is_as_the_guide_says_everything_holds():
 
 
 def test_where_it_is_otherwise_nothing_holds():
-    assert verdicts(made_up((0.7, 0.8, 0.85), (0.8, 0.85, 0.86), 0.4)) == [Verdict.FAILS] * 4
+    found = verdicts(made_up((0.7, 0.8, 0.85), (0.8, 0.85, 0.86), 0.4))
+    assert found == [*[Verdict.FAILS] * 3, Verdict.UNKNOWN]  # there is no collapse to be avoided
 
 
 def test_a_smaller_fall_and_a_level_end_hold_in_part():
@@ -52,7 +53,33 @@ def test_a_smaller_fall_and_a_level_end_hold_in_part():
 
 
 def test_a_fall_within_the_noise_is_none():
-    assert verdicts(made_up((0.9, 0.9, 0.9), (0.9, 0.9, 0.88), 0.0))[0] is Verdict.FAILS
+    found = verdicts(made_up((0.9, 0.9, 0.9), (0.9, 0.9, 0.88), 0.0))
+    assert (found[0], found[3]) == (Verdict.FAILS, Verdict.UNKNOWN)
+
+
+def collapsed(results: dict, rate: float, ends: Curve) -> dict:
+    """The same, with the accuracy of each seed at the end of this rate."""
+    for line in results["lines"]:
+        if line["rate"] == rate:
+            line["epochs"][-1]["test_accuracy"] = ends[line["seed"]]
+    return results
+
+
+def test_where_one_seed_alone_collapses_nothing_can_be_said():
+    found = verdicts(collapsed(made_up((0.9, 0.9, 0.9), (0.9, 0.9, 0.9), 0.0), 2e-3, (0.5, 0.9, 0.9)))
+    assert (found[0], found[3]) == (Verdict.UNKNOWN, Verdict.UNKNOWN)
+
+
+def test_a_sure_fall_counts_where_another_rate_falls_further_and_not_surely():
+    results = collapsed(made_up((0.9, 0.9, 0.9), (0.9, 0.9, 0.9), 0.0), 2e-3, (0.5, 0.9, 0.9))
+    claims = judged(EXPERIMENT, collapsed(results, 5e-4, (0.8, 0.8, 0.8)))
+    assert claims[0].verdict is Verdict.IN_PART
+    assert "Most at the rate 5e-4: 90.1% after 5 epochs, 80.0% at the end" in claims[0].measured
+    assert claims[3].verdict is Verdict.HOLDS
+
+
+def test_a_low_rate_that_ends_behind_the_collapse_does_not_avoid_it():
+    assert verdicts(made_up((0.6, 0.6, 0.6), (0.9, 0.9, 0.8), 0.0))[3] is Verdict.FAILS
 
 
 def test_the_epoch_is_kept_that_validation_finds_best():

@@ -30,7 +30,7 @@ from minitl.probing.tree_sweep import TreeCurve
 from minitl.tokenization import load_tokenizer
 from minitl.training import Listener
 
-SCRATCH = "scratch"  # BERT's shape, of random weights
+SCRATCH, SHAPE = "scratch", "bert"  # random weights, and whose shape they have
 TASKS = {"reviews": "classification", "names": "token-classification"}
 METRICS = {"reviews": "accuracy", "names": "f1"}
 
@@ -75,16 +75,24 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
     taught, probed, bank = {}, {}, {}
     for step in STEPS:
         values = pretraining(step, scale.budget, vocabulary)
-        kept = {**values, "model": {k: v for k, v in values["model"].items() if k != "tokenizer"}}
+        kept = _told(values)
         taught[step.name] = runs.once(f"pretrain-{step.name}", kept, partial(pretrain, values), makes="model")
         model = runs.at(f"pretrain-{step.name}") / "model"
         probed[step.name] = runs.once(
             f"probes-{step.name}",
-            {"of": kept, "probes": scale.probes, "data": scale.probed, "sentences": scale.sentences},
+            {
+                "of": kept,
+                "probes": scale.probes,
+                "data": scale.probed,
+                "sentences": scale.sentences,
+                "seeds": len(scale.seeds),
+            },
             partial(_probe, model, scale),
         )["tasks"]
         bank[step.name] = runs.once(
-            f"bank-{step.name}", {"of": kept, "twins": scale.twins}, partial(_bank, model, scale)
+            f"bank-{step.name}",
+            {"of": kept, "twins": scale.twins, "word": WORD, "senses": SENSES},
+            partial(_bank, model, scale),
         )
     return {
         "model": f"skip-gram, biLM, BERT and GPT-2, taught {scale.budget.tokens:,} tokens here",
@@ -96,6 +104,11 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
         "tuned": {name: _tuned(runs, scale, name, vocabulary) for name in TASKS},
         "bank": bank,
     }
+
+
+def _told(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A pretraining as settings: where its vocabulary lies decides nothing."""
+    return {**values, "model": {name: value for name, value in values["model"].items() if name != "tokenizer"}}
 
 
 def _probe(source: Path, scale: Scale, _folder: Path, _listener: Listener | None) -> dict[str, Any]:
@@ -150,9 +163,11 @@ def _tuned(runs: Runs, scale: Scale, name: str, vocabulary: Path) -> dict[str, A
 
 def _line(runs: Runs, scale: Scale, name: str, vocabulary: Path, which: tuple[str, float, int]) -> dict[str, Any]:
     arm, rate, seed = which
+    shape = next(step for step in STEPS if step.name == (SHAPE if arm == SCRATCH else arm))
+    pretrained = pretraining(shape, scale.budget, vocabulary)
     values = {
         "task": TASKS[name],
-        "model": _begun(runs, scale, arm, vocabulary),
+        "model": pretrained["model"] if arm == SCRATCH else {"source": str(runs.at(f"pretrain-{arm}") / "model")},
         "data": {"source": getattr(scale, name)},
         "training": {
             "epochs": scale.epochs,
@@ -161,17 +176,9 @@ def _line(runs: Runs, scale: Scale, name: str, vocabulary: Path, which: tuple[st
             "autocast": "auto",
         },
     }
-    settings = {**values, "model": arm, "budget": asdict(scale.budget), "labels": scale.labels}
+    settings = {**values, "model": arm, "of": _told(pretrained), "labels": scale.labels}
     line = runs.once(f"{name}-{arm}-{rate:g}-{seed}", settings, partial(_tune, values, name, scale.labels))
     return {"arm": arm, "rate": rate, "seed": seed, **line}
-
-
-def _begun(runs: Runs, scale: Scale, arm: str, vocabulary: Path) -> dict[str, Any]:
-    """What a training begins with, as a recipe's [model]."""
-    if arm != SCRATCH:
-        return {"source": str(runs.at(f"pretrain-{arm}") / "model")}
-    bert = next(step for step in STEPS if step.name == "bert")
-    return dict(pretraining(bert, scale.budget, vocabulary)["model"])
 
 
 def _tune(values: Mapping[str, Any], name: str, labels: int, folder: Path, listener: Listener | None) -> dict[str, Any]:

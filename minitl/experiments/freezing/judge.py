@@ -56,11 +56,12 @@ def _bottom_costs_nothing(results: Results) -> tuple[str, Verdict]:
 
 
 def _top_matters_most(results: Results) -> tuple[str, Verdict]:
-    told, found = [], []
+    told: list[str] = []
+    found: list[bool | None] = []
     for subject, title in TITLES.items():
-        difference, noise = gain(results, subject, TOP, BOTTOM)
+        difference, noise = gain(results, subject, TOP, BOTTOM, len(TITLES))
         told.append(f"{title} {points(difference)} (noise ±{noise * 100:.1f})")
-        found.append(difference < -noise)
+        found.append(None if abs(difference) <= noise and noise > COARSE else difference < -noise)
     text = f"With {_named(results, TOP)} held, against {_named(results, BOTTOM)}: {'; '.join(told)}."
     return text, _verdict(found)
 
@@ -71,7 +72,7 @@ def _top_changes_most(results: Results) -> tuple[str, Verdict]:
         changes = change(results, subject)[1:]  # of the layers alone
         bottom, top = (_mean([changes[at] for at in results["held"][way]]) for way in (BOTTOM, TOP))
         told.append(f"{title} {top.mean:.3f} against {bottom.mean:.3f}")
-        found.append(top.mean - bottom.mean > margin(top, bottom))
+        found.append(top.mean - bottom.mean > margin(top, bottom, comparisons=len(TITLES)))
     text = f"1 − CKA of {_named(results, TOP)} against {_named(results, BOTTOM)}: {'; '.join(told)}."
     return text, _verdict(found)
 
@@ -116,13 +117,14 @@ STATEMENTS = (
     Statement(
         "Layers 10–12 are the most important to fine-tune.",
         "Holds when holding the top quarter costs more than holding the lowest, by more than the noise, on both "
-        "tasks; in part when on one.",
+        "tasks; in part when on one. The noise is that of two comparisons; a task in which it hides a difference and "
+        f"exceeds {COARSE * 100:.0f} points says nothing.",
         _top_matters_most,
     ),
     Statement(
         "Layers 10–12 adapt most to new tasks.",
         "Holds when on both tasks the layers of the top quarter change more (1 − CKA, fine-tuned against before) than "
-        "those of the lowest, by more than the noise over seeds; in part when on one.",
+        "those of the lowest, by more than the noise over seeds, of two comparisons; in part when on one.",
         _top_changes_most,
     ),
 )

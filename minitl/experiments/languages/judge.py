@@ -2,7 +2,7 @@
 
 from minitl.experiments.experiment import Results, Statement
 from minitl.experiments.languages.run import ENGLISH, MULTILINGUAL, TWIN
-from minitl.experiments.statistics import Measured, noise
+from minitl.experiments.statistics import Measured, interval, noise
 from minitl.pages.claims import Verdict
 from minitl.pages.formats import percent, points
 
@@ -27,7 +27,7 @@ def _zero_shot(results: Results) -> tuple[str, Verdict]:
     english = accuracy(results, MULTILINGUAL, ENGLISH).mean
     for language in results["seen"]:
         ours, twin = (accuracy(results, model, language) for model in (MULTILINGUAL, TWIN))
-        margin = noise(ours, twin, results["tagging"]["floor"][language]["words"])
+        margin = noise(ours, twin, results["tagging"]["floor"][language]["words"], len(results["seen"]))
         ahead.append(ours.mean - twin.mean > margin)
         works.append(ahead[-1] and ours.mean >= WORKS * english)
         told.append(
@@ -78,14 +78,14 @@ def _nearby(results: Results, what: str, which: str) -> tuple[str, Verdict]:
         one = results["near"][MULTILINGUAL][what][language]
         ours, twin = (share(results, model, what, language, which) for model in (MULTILINGUAL, TWIN))
         chance = (one["most"] if which == "among" else 1) / one["of"]
-        margins = [noise(ours, other, one["of"]) for other in (twin, Measured((chance,)))]
-        ahead.append(ours.mean - twin.mean > margins[0] and ours.mean - chance > margins[1])
+        margin = noise(ours, twin, one["of"], len(results["seen"]))
+        ahead.append(ours.mean - twin.mean > margin and interval(ours.mean, one["of"])[0] > chance)
         near.append(ahead[-1] and ours.mean >= NEARBY)
         first = percent(share(results, MULTILINGUAL, what, language, "first").mean)
         nearest = f" (nearest of all {first})" if which == "among" else ""
         told.append(
             f"{LANGUAGES[language]} {percent(ours.mean)} of {one['of']}{nearest}, the twin "
-            f"{percent(twin.mean)}, chance {percent(chance)} (noise ±{margins[0] * 100:.1f})"
+            f"{percent(twin.mean)}, chance {percent(chance)} (noise ±{margin * 100:.1f})"
         )
     verdict = Verdict.HOLDS if all(near) else Verdict.IN_PART if any(ahead) else Verdict.FAILS
     return "; ".join(told) + ".", verdict
@@ -97,7 +97,7 @@ STATEMENTS = (
         "a single labelled example in them.",
         f"Of languages that pretraining read. Holds when in each the model is ahead of its monolingual twin by more "
         f"than the noise and keeps at least {WORKS:.0%} of its accuracy in English; in part when it is ahead in some. "
-        "The noise takes words for independent.",
+        "The noise takes words for independent, and is that of so many comparisons as there are languages.",
         _zero_shot,
     ),
     Statement(
@@ -109,15 +109,15 @@ STATEMENTS = (
     Statement(
         "“Cat”, “gato”, “chat” all map to nearby points in one space.",
         f"Words without context, in a middle layer, by cosine. Holds when in every language that was read at least "
-        f"{NEARBY:.0%} have their English word among the five nearest, more than in the monolingual twin and by chance "
-        "by more than the noise; in part when in some there are more.",
+        f"{NEARBY:.0%} have their English word among the five nearest, more than in the monolingual twin by more than "
+        "the noise, of so many comparisons, and surely more than by chance; in part when in some there are more.",
         _words,
     ),
     Statement(
         "Multilingual models learn a shared multilingual representation space.",
         f"Sentences that mean the same, by the mean of their tokens in a middle layer. Holds when in every language "
-        f"that was read at least {NEARBY:.0%} are nearest to their own English sentence, more than in the twin and by "
-        "chance by more than the noise; in part when in some there are more.",
+        f"that was read at least {NEARBY:.0%} are nearest to their own English sentence, more than in the twin by more "
+        "than the noise, of so many comparisons, and surely more than by chance; in part when in some there are more.",
         _sentences,
     ),
 )

@@ -80,7 +80,14 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
     for name, source in sources.items():
         seeds = scale.seeds if name in (MULTILINGUAL, TWIN) else scale.seeds[:1]
         lines += [{"model": name, "seed": seed, **_tagged(runs, scale, source, name, seed)} for seed in seeds]
-        asked = {"source": source, "data": scale.sentences, "layer": scale.layer, "tested": scale.tested}
+        pairs = {language: word_pairs(language) for language in scale.seen}
+        asked = {
+            "source": source,
+            "data": scale.sentences,
+            "layer": scale.layer,
+            "tested": scale.tested,
+            "words": pairs,
+        }
         near[name] = runs.once(f"near-{name}", asked, partial(_near, source, scale))
     floor = runs.once("floor", {"data": scale.tagging, **_sizes(scale)}, partial(_floor, scale))
     return {

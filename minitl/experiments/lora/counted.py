@@ -116,7 +116,12 @@ def measure_all(runs: Runs, shape: Mapping[str, Any], training: Training, steps:
             one = learnings(training.rank)[name]
             line = runs.once(
                 f"step-{name.replace(' ', '-')}-{'recomputed' if recompute else 'kept'}",
-                {"training": asdict(training), "steps": steps, "gpu": torch.cuda.get_device_name()},
+                {
+                    "shape": dict(shape),
+                    "training": asdict(training),
+                    "steps": steps,
+                    "gpu": torch.cuda.get_device_name(),
+                },
                 partial(_measured, shape, one, training, recompute, steps, device),
             )
             lines.append({"learns": name, "recompute": recompute, **line})

@@ -1,10 +1,8 @@
 """LoRA against full fine-tuning: the experiment as a whole."""
 
-from statistics import fmean
-
 from minitl.experiments.experiment import Experiment, Results
 from minitl.experiments.lora.figures import PICTURES
-from minitl.experiments.lora.judge import STATEMENTS, accuracy, title
+from minitl.experiments.lora.judge import STATEMENTS, accuracy, seconds, title
 from minitl.experiments.lora.run import FULL, preferred, run
 from minitl.pages.formats import duration, megabytes, percent, rate, share_trained
 
@@ -17,7 +15,7 @@ def _tell(results: Results) -> str:
         told.append(
             f"{title(one)} {percent(accuracy(lines))}, {share_trained(100 * one['trainable'] / one['total'])} of the "
             f"parameters, {megabytes(one['saved_bytes'])} on disk, "
-            f"{duration(fmean(line['training_seconds'] for line in lines))} at the rate {rate(one['rate'])}"
+            f"{duration(seconds(lines))} at the rate {rate(one['rate'])}"
         )
     rates = {name: sorted({line["rate"] for line in results["lines"] if (line["arm"] == FULL) == (name == FULL)})
              for name in (FULL, "LoRA")}  # fmt: skip

@@ -80,6 +80,13 @@ def test_what_lies_within_the_noise_is_not_faster():
     assert fast is Verdict.FAILS
 
 
+def test_rounds_that_something_made_slow_do_not_make_it_twice_as_fast():
+    results = made_up({**AS_TOLD, "distilbert-base-uncased": 1.2})
+    for line in results["speed"]:
+        line["reference_seconds"] = [2.0, *line["reference_seconds"][1:]]
+    assert verdicts(results)[0] is Verdict.FAILS
+
+
 def test_parameters_of_the_published_configurations():
     results = made_up(AS_TOLD)
     results["members"] = [{"name": name, **family.sizes(CHECKPOINTS[name])} for name in TITLES]

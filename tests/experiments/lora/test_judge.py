@@ -74,6 +74,15 @@ def test_what_lies_within_the_noise_is_not_judged_or_holds_in_part():
     assert verdicts(results, TRAINED) == [Verdict.UNKNOWN, Verdict.IN_PART, Verdict.IN_PART]
 
 
+def test_a_time_that_something_else_made_longer_does_not_count():
+    results = made_up({})
+    for line in results["lines"]:
+        if line["arm"] == FULL and line["seed"] == 1:
+            line["training_seconds"] = 800.0
+    assert "r = 16 on all linear layers: 1.50× the time" in judged(EXPERIMENT, results)[6].measured
+    assert "on disk, 30.0 s at the rate" in EXPERIMENT.tell(results)
+
+
 def test_validation_chooses_the_rate_and_the_way():
     results = made_up({"r64-all-linear-layers": 0.70})
     assert {line["rate"] for lines in preferred(results["lines"]).values() for line in lines} == {2e-3}

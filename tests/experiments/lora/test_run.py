@@ -87,6 +87,15 @@ def test_a_gpus_steps_are_measured_once(tmp_path: Path):
     assert measure_all(runs, SMALL, Training(2, 8, 4), 2) == found
 
 
+def test_a_step_of_another_shape_is_another_run(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a GPU")
+    monkeypatch.setattr("minitl.experiments.lora.counted.measure", lambda shape, *_: {"hidden": shape["hidden_size"]})
+    for shape in (SMALL, SMALL | {"hidden_size": 32}):
+        found = measure_all(Runs(tmp_path), shape, Training(2, 8, 4), 2)
+        assert [line["hidden"] for line in found] == [shape["hidden_size"]] * 4
+
+
 def test_what_does_not_fit_is_said(monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("out of memory")
