@@ -314,7 +314,8 @@ EXPERIMENT = Experiment(
             _generalises_terribly,
         ),
         Statement(
-            "A low rate, early stopping, gradual unfreezing, LoRA, L2-SP and replay guard against forgetting.",
+            "Asked beside the guide: a low rate, early stopping, gradual unfreezing, LoRA, L2-SP and replay guard "
+            "against forgetting.",
             "A guard helps when the loss on general text rises less than without any, by more than the noise, and "
             "accuracy is not behind by more than the noise. Holds when all help, in part when some do.",
             _guards_help,

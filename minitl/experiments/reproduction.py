@@ -12,7 +12,7 @@ from typing import Any
 
 from minitl.checkpoints.atomic import check_writable, write_json, write_text
 from minitl.checkpoints.weights import read_json
-from minitl.errors import InputError, did_you_mean
+from minitl.errors import Diverged, InputError, did_you_mean
 from minitl.experiments.experiment import Experiment, NotHere, judged, not_judged
 from minitl.experiments.page import Part, render
 from minitl.experiments.runs import Listen, Runs, unheard
@@ -50,7 +50,8 @@ def reproduce_all(
     listen: Listen = unheard,
     say: Callable[[str], None] = unheard,
 ) -> list[Outcome]:
-    """Carry out experiments, or what is left of them; write their results, and the report of all that have some.
+    """Carry out experiments, or what is left of them; write their results, and the report of all that have some. One
+    whose data is not here, or a training of which diverges, has none, and the others go on.
 
     Raises CheckpointError where nothing can be written, Interrupted where it was stopped; what is done is kept.
     """
@@ -66,7 +67,7 @@ def reproduce_all(
 def _carry_out(experiment: Experiment, folder: Path, command: Sequence[str], listen: Listen) -> Outcome:
     try:
         results = experiment.run(Runs(folder, listen))
-    except NotHere as error:
+    except (NotHere, Diverged) as error:
         return Outcome(experiment, not_judged(experiment, str(error)), str(error))
     claims = judged(experiment, results)
     kept = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from minitl.errors import DataError, InputError
+from minitl.errors import DataError, Diverged, InputError
 from minitl.experiments import reproduction
 from minitl.experiments.experiment import Experiment, NotHere, Picture, Statement, here
 from minitl.experiments.reproduction import experiments_named, reproduce_all
@@ -75,12 +75,16 @@ def test_an_experiment_leaves_results_pictures_and_a_report(only_one: Experiment
     assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")
 
 
-def test_without_what_it_needs_there_is_no_verdict(only_one: Experiment, tmp_path: Path):
+@pytest.mark.parametrize("error", [NotHere, Diverged])
+def test_without_what_it_needs_there_is_no_verdict_and_the_next_is_run(
+    only_one: Experiment, tmp_path: Path, error: type[Exception]
+):
     def absent(runs: Runs) -> dict[str, Any]:  # noqa: ARG001
-        raise NotHere("no data set 'x' was found")
+        raise error("no data set 'x' was found")
 
-    (outcome,) = reproduce_all([replace(only_one, run=absent)], tmp_path, COMMAND)
+    outcome, after = reproduce_all([replace(only_one, run=absent), replace(only_one, name="two")], tmp_path, COMMAND)
     assert outcome.claims[0].verdict is Verdict.UNKNOWN
+    assert after.claims[0].verdict is not Verdict.UNKNOWN
     assert not (tmp_path / "one" / "results.json").exists()
     page = (tmp_path / "report.html").read_text()
     assert "Not run: no data set &#x27;x&#x27; was found." in page

@@ -98,13 +98,13 @@ def tell(results: Results) -> str:
 
 STATEMENTS = (
     Statement(
-        "Domain-adaptive pretraining improves accuracy on the domain's tasks by 3 to 8 points.",
+        "Going on with masked-LM pretraining on the domain's text can improve accuracy on its tasks by 3–8 points.",
         "Holds when every task gains three points or more, and more than the noise; in part when one gains more than "
         "the noise. A task that surely neither gains nor is short of three points says nothing.",
         _gains,
     ),
     Statement(
-        "It is the domain's text that helps, not more pretraining.",
+        "Asked beside the guide: it is the domain's text that helps, not more pretraining.",
         "Holds when on every task adaptation to the domain is ahead of as many steps on novels by more than the noise, "
         "in part when on one; tasks are passed by as above.",
         _is_the_domain,

@@ -140,13 +140,14 @@ STATEMENTS = (
         _solved,
     ),
     Statement(
-        "Contextual models learn more about a word in its sentence than static vectors hold (probing).",
+        "Asked beside the guide: contextual models know more about a word in its sentence than static vectors hold "
+        "(probing).",
         "Of each model the layer which validation chose. Holds when every contextual model is ahead of the static one "
         "on every probe by more than the noise, in part when it is ahead more often than behind.",
         _by_probes,
     ),
     Statement(
-        "Contextual models, fine-tuned, are better than static vectors.",
+        "Asked beside the guide: contextual models, fine-tuned, are better than static vectors.",
         "Holds when every contextual model is ahead of the static one on both tasks by more than the noise, in part "
         "when it is ahead more often than behind. The F1 of entities counts as a share of them.",
         _by_tuning,

@@ -94,7 +94,12 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
             for seed in scale.seeds:
                 line = runs.once(
                     f"{arm.name}-{rate:g}-{seed}",
-                    {"scale": [scale.source, scale.data, scale.labels, scale.chosen, scale.more], "way": way},
+                    {
+                        "scale": [scale.source, scale.data, scale.labels, scale.chosen, scale.more],
+                        "way": way,
+                        "epochs": arm.epochs,
+                        "strategy": asdict(arm.strategy),
+                    },
                     partial(_line, Run(arm, scale.labels, seed), plan, data, tokenizer),
                 )
                 lines.append({**way, "rate": rate, "seed": seed, **line})
