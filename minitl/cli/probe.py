@@ -22,7 +22,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "probe",
         help="measure what each layer of a model knows",
         description="Train small classifiers on the frozen vectors of every layer, beside a random twin of the model "
-        f"and control tasks, and write probe.html, probe.json and pictures. The tasks: {told}.",
+        "and control tasks, and write probe.html, probe.json and pictures. Layers are counted from 1, and 0 is the "
+        f"embeddings: layer 1 is what `minitl inspect` and minitl.trace call layers.0. The tasks: {told}.",
     )
     parser.add_argument("model", help="a checkpoint folder or hub id, or what `minitl train` wrote")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="(default: those that a usual study has)")
@@ -31,7 +32,9 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--sentences", type=int, default=2000, metavar="N", help="to train on (default: 2000)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="probes of each layer (default: 3)")
     parser.add_argument("--probe", default="linear", help="linear, mlp or span (default: linear)")
-    parser.add_argument("--layers", type=int, nargs="+", metavar="L", help="0 = embeddings (default: all)")
+    parser.add_argument(
+        "--layers", type=int, nargs="+", metavar="L", help="0 = embeddings, 1 = the first layer (default: all)"
+    )
     parser.add_argument("--side", choices=("encoder", "decoder"), help="of an encoder-decoder (default: encoder)")
     parser.add_argument("--words", choices=("mean", "first", "last"), default="mean", help="tokens of a word (mean)")
     parser.add_argument("--before", metavar="MODEL", help="the same before fine-tuning: which layers changed")

@@ -110,7 +110,7 @@ class Settings:
 
     probe          "linear", "mlp" (one hidden layer), "span" (attention over the words of a place: edge probing)
     seeds          how many probes of each layer; each begins elsewhere and meets the examples in another order
-    layers         which of the model's layers, 0 = embeddings; None = all
+    layers         which of the model's layers, 0 = embeddings, 1 = what `minitl.trace` calls layers.0; None = all
     side           of an encoder-decoder, whose states: "encoder" (None) or "decoder"
     words, texts   how the vector of a word comes from its tokens, and that of a text from its words
     unreadable     what becomes of a text that is too long, or of whose words one has no token: "error" or "skip"

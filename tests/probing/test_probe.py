@@ -227,6 +227,7 @@ def test_the_page_has_every_score_and_asks_nobody(report: Report, tmp_path: Path
     page = write_report(report, tmp_path, {"command": "minitl probe <x>", "created": "2026-01-02T03:04:05+00:00"})
     html = page.read_text(encoding="utf-8")
     assert "&lt;x&gt;" in html
+    assert "Layers are counted from 1, after the embeddings (emb): layer 1 is layer 0 of" in html
     assert not re.search(r'(src|href)="(?!#|data:)', html)
     values = {float(found) for found in re.findall(r'<data value="([^"]+)"', html)}
     saved = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
