@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from minitl.cli.options import called_as, read_model
 
 if TYPE_CHECKING:
+    from minitl.models.base import Model
     from minitl.probing.probe import Report
+    from minitl.tokenization import Tokenizer
 
 VECTORS = "vectors"  # of OUT: what an interrupted run goes on with; a finished one has no use for it
 
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         cache=args.cache or args.out / VECTORS,
     )
     model, tokenizer, _ = read_model(args.model)
-    before = None if args.before is None else read_model(args.before)[0]
+    before = None if args.before is None else _read_before(args.before, tokenizer)
     if args.data is not None and args.tasks is None:
         raise InputError(f"--data {args.data}: say with --tasks what to ask of it: {', '.join(TASKS)}")
     tasks = args.tasks or DEFAULT_TASKS
@@ -88,6 +90,16 @@ def run(args: argparse.Namespace) -> int:
         _print_changes(report)
     print(page)
     return 0
+
+
+def _read_before(source: str, tokenizer: "Tokenizer") -> "Model":
+    """InputError: other tokens have these numbers there, so that it would read other words than the model does."""
+    from minitl.errors import InputError
+
+    model, its_own, _ = read_model(source)
+    if any(its_own.id_to_token(number) != tokenizer.id_to_token(number) for number in range(its_own.vocab_size)):
+        raise InputError(f"--before {source}: its tokenizer is not the model's: name what that was fine-tuned from")
+    return model
 
 
 def _print(report: "Report") -> None:
