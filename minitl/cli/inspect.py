@@ -19,7 +19,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="write a page that shows what a model does with a text",
         description="Write one HTML file that needs no network: attention maps of every head, predictions after each "
         "layer, what each token is owed of the answer and in which layers it is made, how alike the layers are, what "
-        "an adapter changed, and the residual stream beside the code.",
+        "an adapter changed, and the residual stream beside the code. Layers are counted from 0, as minitl.trace names "
+        "them: layer 0 is layer 1 of `minitl probe`, whose 0 is the embeddings.",
     )
     parser.add_argument("model", help="a checkpoint folder or hub id, or a folder that `minitl train` wrote")
     parser.add_argument("text", help="what the model reads")

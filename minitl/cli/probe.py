@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from minitl.cli.options import called_as, read_model
 
 if TYPE_CHECKING:
+    from minitl.models.base import Model
     from minitl.probing.probe import Report
+    from minitl.tokenization import Tokenizer
 
 VECTORS = "vectors"  # of OUT: what an interrupted run goes on with; a finished one has no use for it
 
@@ -22,7 +24,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "probe",
         help="measure what each layer of a model knows",
         description="Train small classifiers on the frozen vectors of every layer, beside a random twin of the model "
-        f"and control tasks, and write probe.html, probe.json and pictures. The tasks: {told}.",
+        "and control tasks, and write probe.html, probe.json and pictures. Layers are counted from 1, and 0 is the "
+        f"embeddings: layer 1 is what `minitl inspect` and minitl.trace call layers.0. The tasks: {told}.",
     )
     parser.add_argument("model", help="a checkpoint folder or hub id, or what `minitl train` wrote")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="(default: those that a usual study has)")
@@ -31,7 +34,9 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--sentences", type=int, default=2000, metavar="N", help="to train on (default: 2000)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="probes of each layer (default: 3)")
     parser.add_argument("--probe", default="linear", help="linear, mlp or span (default: linear)")
-    parser.add_argument("--layers", type=int, nargs="+", metavar="L", help="0 = embeddings (default: all)")
+    parser.add_argument(
+        "--layers", type=int, nargs="+", metavar="L", help="0 = embeddings, 1 = the first layer (default: all)"
+    )
     parser.add_argument("--side", choices=("encoder", "decoder"), help="of an encoder-decoder (default: encoder)")
     parser.add_argument("--words", choices=("mean", "first", "last"), default="mean", help="tokens of a word (mean)")
     parser.add_argument("--before", metavar="MODEL", help="the same before fine-tuning: which layers changed")
@@ -69,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         cache=args.cache or args.out / VECTORS,
     )
     model, tokenizer, _ = read_model(args.model)
-    before = None if args.before is None else read_model(args.before)[0]
+    before = None if args.before is None else _read_before(args.before, tokenizer)
     if args.data is not None and args.tasks is None:
         raise InputError(f"--data {args.data}: say with --tasks what to ask of it: {', '.join(TASKS)}")
     tasks = args.tasks or DEFAULT_TASKS
@@ -85,6 +90,16 @@ def run(args: argparse.Namespace) -> int:
         _print_changes(report)
     print(page)
     return 0
+
+
+def _read_before(source: str, tokenizer: "Tokenizer") -> "Model":
+    """InputError: other tokens have these numbers there, so that it would read other words than the model does."""
+    from minitl.errors import InputError
+
+    model, its_own, _ = read_model(source)
+    if any(its_own.id_to_token(number) != tokenizer.id_to_token(number) for number in range(its_own.vocab_size)):
+        raise InputError(f"--before {source}: its tokenizer is not the model's: name what that was fine-tuned from")
+    return model
 
 
 def _print(report: "Report") -> None:

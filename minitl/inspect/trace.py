@@ -18,6 +18,8 @@ A name is the path of a module and one of its points (`minitl.nn.tapped`), the s
     layers.I.feed_forward.inner           [batch, length, inner]             after the activation
     logits, start_logits, end_logits      as in the Output
 
+Layers are counted from 0: `layers.0.residual.post` is layer 1 of a probe (`minitl.probing`), whose 0 is the embeddings.
+
 Those of an encoder-decoder begin with `encoder.` or `decoder.`; its decoder has `cross_attention` and
 `residual.crossed` too. Beyond these, the path of any module that gives one tensor names what it gives
 ("layers.3.attention.query", "norm").

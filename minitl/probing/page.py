@@ -142,7 +142,9 @@ def _heat(report: Report) -> str:
 <table class="heat layers">
 <caption>On test examples, mean over {plural(len(report.seeds), "seed")}. The shade goes from what one gets without
 looking at a vector to the task's best layer, which is bold; below each score is its 95% interval, by drawing texts.
-</caption><thead><tr><th scope="col">Task</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>
+Layers are counted from 1, after the embeddings (emb): layer 1 is layer 0 of <code>minitl inspect</code>, and what
+<code>minitl.trace</code> calls layers.0.</caption>
+<thead><tr><th scope="col">Task</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>
 """
 
 

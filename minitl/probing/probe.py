@@ -110,7 +110,7 @@ class Settings:
 
     probe          "linear", "mlp" (one hidden layer), "span" (attention over the words of a place: edge probing)
     seeds          how many probes of each layer; each begins elsewhere and meets the examples in another order
-    layers         which of the model's layers, 0 = embeddings; None = all
+    layers         which of the model's layers, 0 = embeddings, 1 = what `minitl.trace` calls layers.0; None = all
     side           of an encoder-decoder, whose states: "encoder" (None) or "decoder"
     words, texts   how the vector of a word comes from its tokens, and that of a text from its words
     unreadable     what becomes of a text that is too long, or of whose words one has no token: "error" or "skip"
@@ -161,10 +161,11 @@ def probe(
     dataset     for all tasks; None = each task's own: a name, a CoNLL-U, CoNLL or other file (`minitl.probing.tasks`)
     tasks       names of `minitl.probing.tasks.TASKS`, or tasks of one's own
     sentences   of the training part; validation and test have a quarter of it each
-    before      the model before it was fine-tuned, of the same shape: which layers changed, and what they lost
+    before      the model before it was fine-tuned, which reads the same tokens: which layers changed, what they lost
     progress    is told what is done next
 
-    The model is in eval mode and learns nothing. Errors as in `probing_tasks`, `represent` and `sweep`.
+    The model is in eval mode and learns nothing. InputError: no task, no tokenizer, a model before of another family or
+    depth. Else errors as in `probing_tasks`, `represent` and `sweep`.
     """
     begun = time.perf_counter()
     readers = _readers(model, before, tokenizer, settings)
@@ -197,7 +198,7 @@ def probe(
                 found[place] = _found(task, read[0], twin, read[-1] if before is not None else None, settings)
     return Report(
         source=_source(model),
-        family=model.config.model_type if isinstance(model, Model) else type(model).__name__,
+        family=_family(model),
         depth=readers["the model"].layers - 1,
         hidden=read[0].hidden,
         probe=settings.probe,
@@ -217,8 +218,16 @@ def _readers(
     if settings.twin and isinstance(model, Model):
         readers[TWIN] = _reader(random_twin(model), tokenizer, settings)
     if before is not None:
-        readers["the model before"] = _reader(before, tokenizer, settings)
+        was = readers["the model before"] = _reader(before, tokenizer, settings)
+        shapes = [(_family(one), reader.layers - 1) for one, reader in ((model, readers["the model"]), (before, was))]
+        if shapes[0] != shapes[1]:
+            (family, depth), (other, others) = shapes
+            raise InputError(f"the model is {family} of {depth} layers, and the one before it {other} of {others}")
     return readers
+
+
+def _family(model: Probed) -> str:
+    return model.config.model_type if isinstance(model, Model) else type(model).__name__
 
 
 def _reader(model: Probed, tokenizer: Tokenizer | None, settings: Settings) -> Reader:

@@ -18,6 +18,19 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
     assert f"minitl {verb}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("verb", "says"),
+    [
+        ("probe", "counted from 1, and 0 is the embeddings: layer 1 is what `minitl inspect` and minitl.trace call"),
+        ("inspect", "counted from 0, as minitl.trace names them: layer 0 is layer 1 of `minitl probe`"),
+    ],
+)
+def test_verbs_that_count_layers_otherwise_say_so(verb: str, says: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    assert f"Layers are {says}" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_options_go_by_their_whole_names(verb: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:

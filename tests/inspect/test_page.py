@@ -170,6 +170,7 @@ def test_the_page_asks_for_nothing_outside_of_it(bart_look: Look) -> None:
         if name in ("src", "href", "action", "srcset")
     ]
     assert links == ["data:,", "#attention"]
+    assert "layer 0 is layer 1 of <code>minitl probe</code>, whose 0, the embeddings, is “in” here" in page
     policy = next(attributes["content"] for _, attributes in Elements(page).elements if "http-equiv" in attributes)
     assert policy is not None
     assert "default-src 'none'" in policy

@@ -279,6 +279,22 @@ def test_a_look_holds_together(tiny: Path) -> None:
     assert steps["layers.2.residual.mid"].line.startswith("models/bert.py:")
 
 
+def test_a_translators_maps_are_of_its_source_of_its_target_and_from_one_to_the_other(tiny: Path) -> None:
+    tokenizer, model = load_tokenizer(tiny), new_model(CONFIGS["bart"], "seq2seq-lm")
+    source, target = look(model.train(), tokenizer, "the film was good", "a fine film").stacks  # without dropout
+    ids, written = (tokenizer([text])["input_ids"] for text in ("the film was good", "a fine film"))
+    written = model.shift_right(written)
+    with torch.no_grad():
+        output = model(ids, decoder_input_ids=written, output_attentions=True)
+    torch.testing.assert_close(source.maps, torch.cat(output.encoder_attentions))
+    torch.testing.assert_close(target.maps, torch.cat(output.attentions))
+    assert source.cross is None
+    assert target.cross is not None
+    torch.testing.assert_close(target.cross, torch.cat(output.cross_attentions))
+    assert target.cross.shape[-2:] == (len(target.tokens), len(source.tokens))
+    assert len(target.tokens) != len(source.tokens)
+
+
 def test_of_a_pair_each_token_has_its_text(tiny: Path) -> None:
     tokenizer = load_tokenizer(tiny)
     found = look(load_model(tiny, "masked-lm"), tokenizer, "the film", pair="was very good")

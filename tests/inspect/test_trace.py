@@ -62,6 +62,13 @@ def stacks(model: Model) -> list[str]:
     return ["encoder.", "decoder."] if hasattr(model, "decoder") else [""]
 
 
+def assert_unwatched(model: Model) -> None:
+    """Nothing is left that a forward pass would pay for."""
+    for path, module in model.named_modules():
+        assert not module._forward_hooks, path
+        assert not isinstance(module, Tapped) or not module.watchers, path
+
+
 @every_family
 @pytest.mark.parametrize("gradients", [False, True])
 def test_a_traced_model_answers_bit_for_bit_as_it_did(name: str, gradients: bool) -> None:
@@ -73,7 +80,7 @@ def test_a_traced_model_answers_bit_for_bit_as_it_did(name: str, gradients: bool
             traced = model(ids, mask)
     for field, expected in plain.items():
         assert torch.equal(getattr(traced, field), expected), field
-    assert all(not module.watchers for module in model.modules() if isinstance(module, Tapped))
+    assert_unwatched(model)
     assert len(list(seen)) > 10
 
 
@@ -334,8 +341,7 @@ def test_bad_names_and_changes_are_refused() -> None:
             seen["logits"]
         with pytest.raises(InputError, match="'embeddings' is not among what is recorded here"):
             seen["embeddings"]
-    assert all(not module.watchers for module in model.modules() if isinstance(module, Tapped))
-    assert not any(module._forward_hooks for module in model.modules())
+    assert_unwatched(model)
 
 
 def test_names_are_the_same_in_families_of_one_kind() -> None:

@@ -1,8 +1,10 @@
 """`minitl.probe` from a model to a report: on planted structure, on a tiny model, and what it refuses."""
 
+import errno
 import json
 import math
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minitl import load_model, load_tokenizer, new_model
+from minitl import load_model, load_tokenizer, new_model, save_model
+from minitl.checkpoints import atomic
 from minitl.cli.main import main
 from minitl.errors import CheckpointError, DataError, InputError
 from minitl.models.base import Model
@@ -138,6 +141,23 @@ def test_what_fine_tuning_changed_is_told(
     assert f'loss <data value="{pos.curve.loss[0] - pos.before.loss[0]!r}"' in page
 
 
+@pytest.mark.parametrize(
+    ("change", "layers", "words"),
+    [
+        ({"num_hidden_layers": 2}, (1, 2), "the model is bert of 3 layers, and the one before it bert of 2"),
+        ({"model_type": "electra", "embedding_size": 24}, None, "and the one before it electra of 3"),
+    ],
+)
+def test_another_model_is_not_the_one_before(
+    model: Model, tokenizer: Tokenizer, report: Report, change: dict[str, object], layers: tuple[int, ...], words: str
+) -> None:
+    before, told = new_model({**model.config.to_dict(), **change}, "backbone"), list[str]()
+    settings = replace(FEW, layers=layers)  # which both have
+    with pytest.raises(InputError, match=words):
+        probe(model, tokenizer, tasks=[report.found[0].task], before=before, settings=settings, progress=told.append)
+    assert not told
+
+
 def test_a_gain_is_taken_under_the_same_draws(
     model: Model, tokenizer: Tokenizer, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +247,7 @@ def test_the_page_has_every_score_and_asks_nobody(report: Report, tmp_path: Path
     page = write_report(report, tmp_path, {"command": "minitl probe <x>", "created": "2026-01-02T03:04:05+00:00"})
     html = page.read_text(encoding="utf-8")
     assert "&lt;x&gt;" in html
+    assert "Layers are counted from 1, after the embeddings (emb): layer 1 is layer 0 of" in html
     assert not re.search(r'(src|href)="(?!#|data:)', html)
     values = {float(found) for found in re.findall(r'<data value="([^"]+)"', html)}
     saved = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
@@ -322,6 +343,20 @@ def test_the_verb_prints_what_was_gained_and_how_sure_that_is(
     assert re.search(r"emb +1\.000 +\+0\.0 \(\+0\.0 to \+0\.0\)", printed)
 
 
+def test_the_verb_refuses_a_model_before_that_reads_other_tokens(
+    tiny: Path, treebank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copytree(tiny, tmp_path / "other")
+    for name in ("tokenizer.json", "vocab.txt"):
+        if (file := other / name).exists():
+            text = file.read_text(encoding="utf-8")
+            file.write_text(re.sub(r"\bfilm\b", "movie", text), encoding="utf-8")
+    options = ["--tasks", "pos", "--data", str(treebank), "--sentences", "24", "--before", str(other)]
+    assert main(["probe", str(tiny), *options, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error == f"minitl: --before {other}: its tokenizer is not the model's: name what that was fine-tuned from\n"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -340,6 +375,59 @@ def test_the_verb_refuses_in_one_line(
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("minitl: ")
     assert words in error
+
+
+NO_TOKEN = "\u200b"  # a space of no width
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("\t_\tADV\t", "\t_\n", r"mine.conllu, line \d+: too few columns: 3, where CoNLL-U has 10"),
+        ("good\t", f"{NO_TOKEN}\t", r"no token of its word \d, '\\u200b'"),
+        (r"\t(ADJ|NOUN|VERB|DET|AUX|PRON|ADV|PUNCT)\t", "\tX\t", "the task 'pos' has one class, 'X'"),
+    ],
+)
+def test_the_verb_says_what_is_wrong_with_the_data(
+    tiny: Path, treebank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, words: str
+) -> None:
+    (tmp_path / "mine.conllu").write_text(re.sub(old, new, treebank.read_text(encoding="utf-8")), encoding="utf-8")
+    options = ["--tasks", "pos", "--data", str(tmp_path / "mine.conllu"), "--sentences", "24"]
+    assert main(["probe", str(tiny), *options, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert re.search(words, error)
+    assert error.count("\n") == 1
+
+
+def test_the_verb_refuses_vectors_of_another_model(
+    model: Model, tiny: Path, treebank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(model, tmp_path / "other", load_tokenizer(tiny))
+    options = ["--tasks", "pos", "--data", str(treebank), "--sentences", "24", "--seeds", "1", "--no-twin", "--no-code"]
+    options += ["--no-mix", "--cache", str(tmp_path / "vectors"), "--out", str(tmp_path / "out")]
+    assert main(["probe", str(tiny), *options]) == 0
+    (tmp_path / "out" / "probe.html").unlink()
+    assert main(["probe", str(tmp_path / "other"), *options]) == 1
+    assert "holds the vectors of another model: name another folder" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out" / "probe.html").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
+    tiny: Path, treebank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    options = ["--tasks", "pos", "--data", str(treebank), "--sentences", "24", "--out", str(tmp_path / "out")]
+    assert main(["probe", str(tiny), *options]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("cannot be written: No space left on device")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_by_default_a_score_is_held_against_all_that_could_fool_it() -> None:
+    usual = Settings()
+    assert (usual.seeds, usual.twin, usual.mix, usual.code, usual.layers) == (3, True, True, True, None)
 
 
 assert "film" in WORDS  # the treebank above is made of the tiny vocabulary

@@ -67,6 +67,17 @@ def test_a_batched_sweep_is_one_by_one_training(probe, options):
                     torch.testing.assert_close(value[0, 0, 0], together.parameters[name][place], rtol=1e-4, atol=1e-5)
 
 
+def test_a_probe_that_has_stopped_learns_no_more_while_others_go_on():
+    """At a rate at which losses go up and down, it would often get better again."""
+    learner = learner_of(Linear(), seeds=(0, 1))
+    regimen = Regimen(rounds=12, round_steps=4, batch_size=8, learning_rate=0.3, patience=1, cut=1.0)
+    together = train(learner, regimen)
+    for question, layer, s in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(2)).tolist():
+        one = train(alone(learner, question, layer, learner.seeds[s]), regimen)
+        assert one.best_round.item() == together.best_round[question, layer, s]
+        torch.testing.assert_close(one.loss[0, 0, 0], together.loss[question, layer, s], rtol=1e-5, atol=1e-5)
+
+
 def test_mixes_side_by_side_are_mixes_alone():
     together = train(learner := learner_of(Mixed(Linear())), QUICK)
     for question in range(2):

@@ -3,11 +3,12 @@
 import json
 import random
 import re
+import weakref
 
 import pytest
 import torch
 
-from minitl import load_model, load_tokenizer, new_model
+from minitl import load_model, load_tokenizer, new_model, trace
 from minitl.checkpoints import weights as weight_files
 from minitl.errors import CheckpointError, DataError, InputError
 from minitl.models.elmo import Elmo, ElmoConfig
@@ -68,6 +69,17 @@ def test_words_and_texts_are_made_from_their_tokens_as_asked(pieces, how):
         of_words = states[:, [i for i, owner in enumerate(owners) if owner is not None]]
         expected = {"mean": of_words.mean(1), "first": states[:, 0], "last": states[:, -1]}[how]
         torch.testing.assert_close(found.texts(torch.tensor([t]))[:, 0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_layer_1_is_what_a_trace_calls_layers_0(pieces):
+    """Probes count the embeddings too, as layer 0."""
+    model = bert(layers=3)
+    found = represent(TransformerReader(model, pieces), Corpus("one", (("good", "film"),)))
+    with torch.no_grad(), trace(model) as seen:
+        model(**pieces.encode_words([("good", "film")]))
+    names = ["layers.0.residual.pre", *(f"layers.{i}.residual.post" for i in range(3))]
+    expected = torch.stack([seen[name][0, 1:3] for name in names])  # between [CLS] and [SEP]
+    torch.testing.assert_close(found.words(torch.arange(2)), expected)
 
 
 GPT2 = {"model_type": "gpt2", "vocab_size": 24, "n_positions": 16, "n_embd": 8, "n_layer": 2, "n_head": 2}
@@ -159,6 +171,21 @@ def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(reader, tmp_path, monk
     for path in (tmp_path / "unbroken").iterdir():
         assert path.read_bytes() == (tmp_path / "killed" / path.name).read_bytes()
     assert torch.equal(resumed.words(torch.arange(30)), unbroken.words(torch.arange(30)))
+
+
+def test_one_shard_at_a_time_is_in_memory(reader, tmp_path, monkeypatch):
+    write, made, held = module._write, [], []
+
+    def watched(shard, path):
+        held.append(sum(one() is not None for one in made))
+        made.append(weakref.ref(shard))
+        write(shard, path)
+
+    monkeypatch.setattr(module, "_write", watched)
+    found = represent(reader, made_corpus(), tmp_path / "there", shard_bytes=2000)
+    assert len(found.shards) > 3
+    assert held == [0] * len(found.shards)
+    assert all(one() is None for one in made)
 
 
 def test_files_hold_what_memory_holds(reader, tmp_path):

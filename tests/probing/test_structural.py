@@ -80,6 +80,7 @@ def test_trees_that_are_there_are_found_and_others_are_not(planted):
     assert abs(curve.scores["depth-spearman"][1].mean) < 0.4
     assert curve.examples == {"train": 90, "validation": 10, "test": 20}
     assert curve.layers == (0, 1)
+    assert curve.best == 0
     assert set(curve.chain) == set(curve.scores)
     assert 0 < curve.chain["uuas"] < 0.8
 

@@ -53,6 +53,22 @@ def test_what_is_planted_is_found_where_it_is_and_nowhere_else(labels, probe):
     assert curve.loss[1] < 0.1 < curve.loss[0]
 
 
+def test_the_test_part_does_not_choose_the_best_layer(labels):
+    """Layer 0 knows the validation part's labels and layer 2 the test part's; training teaches both."""
+    words = torch.randn(3, N, HIDDEN)
+    known = 6 * torch.nn.functional.one_hot(labels, 3)
+    words[0, :480, :3] += known[:480]
+    words[2, :360, :3] += known[:360]
+    words[2, 480:, :3] += known[480:]
+    representations = representations_of(words, LENGTHS)
+    task = word_task(representations.corpus, labels, CLASSES)
+    curve = swept(representations, task, regimen=QUICK, seeds=(0,))
+    assert curve.best == 0
+    assert curve.scores["accuracy"][2].mean > 0.9 > curve.scores["accuracy"][0].mean
+    assert curve.loss[2] < curve.loss[0]
+    assert curve.behind[2].mean < 0 == curve.behind[0].mean
+
+
 def test_selectivity_by_hand():
     """A layer that holds the word type alone: the task, which follows the type, and its control are both memorised."""
     kinds = torch.randint(4, (N,))
