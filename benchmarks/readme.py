@@ -186,10 +186,12 @@ def tasks_table(path: Path) -> str:
     versions = last["versions"]
     counts = sorted({len(row["sides"]["minitl"]) for row in results["rows"]})
     seeds = "one seed" if counts == [1] else f"mean ± standard deviation over {' or '.join(map(str, counts))} seeds"
+    wide = [Path(row["recipe"]).stem for row in results["rows"] if row["precision"] == "float32"]
+    precision = f"products in bfloat16, in float32 for {', '.join(wide)}" if wide else "products in bfloat16"
     lines += [
         "",
-        f"Scores on the test split, {seeds}; tokens, batches by length, peak rates, epochs and metric are the same on "
-        f"both sides; `{results['command']}`, "
+        f"Scores on the test split, {seeds}; tokens, batches by length, peak rates, epochs, metric and precision are "
+        f"the same on both sides ({precision}); `{results['command']}`, "
         f"{last['machine']['cpu']}, transformers {versions['transformers']}, {last['date'][:10]}.",
     ]
     return "\n".join([*lines, ""])

@@ -46,6 +46,7 @@ def compare_recipe(path: Path, seeds: Sequence[int]) -> dict[str, Any]:
         "data": recipe.data.source,
         "sizes": [len(data.train), len(data.validation), len(data.test)],
         "model": recipe.model.source,
+        "precision": recipe.training.on(recipe.model.device).autocast,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(peers_python()),
