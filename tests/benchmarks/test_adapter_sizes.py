@@ -39,6 +39,7 @@ def _tensors(file: Path) -> dict[str, torch.Tensor]:
     return {name: weights[name] for name in weights}
 
 
+@pytest.mark.slow
 def test_the_committed_result_is_what_the_configurations_give() -> None:
     assert json.loads(RESULT.read_text(encoding="utf-8")) == measure_all(), "run `python -m benchmarks.adapter_sizes`"
 

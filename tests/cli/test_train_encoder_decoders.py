@@ -26,7 +26,7 @@ def checkpoint(family: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
-@pytest.mark.parametrize("strategy", ["full", "gradual"])
+@pytest.mark.parametrize("strategy", ["full", pytest.param("gradual", marks=pytest.mark.slow)])
 def test_what_is_trained_predicts(
     family: str, strategy: str, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,6 +93,7 @@ def test_the_best_few_are_chosen_on_validation():
     assert "LoRA 60.0%" in claim.measured
 
 
+@pytest.mark.slow
 def test_every_arm_is_run_at_every_number_of_labels_once(tiny: Path, reviews: Path, tmp_path: Path):
     scale = Scale(
         str(tiny), str(reviews), (10, 20), str(reviews), review_length=16, seeds=(0,), least_steps=2, tested=6

@@ -80,6 +80,7 @@ def test_a_code_length_by_hand():
     assert float(code.blocks[-1, 0, 0]) == pytest.approx(120 * math.log2(4 / 3), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_easier_to_find_takes_fewer_bits_and_a_control_more():
     labels = torch.randint(2, (N,))
     words = torch.randn(3, N, 8)

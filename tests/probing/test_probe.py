@@ -32,6 +32,7 @@ from minitl.tokenization import Tokenizer
 from tests.conftest import WORDS
 
 FEW = Settings(seeds=2, code=False)
+pytestmark = pytest.mark.xdist_group("probe")  # the report that most of them read is made once
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,7 @@ def test_words_tell_their_part_of_speech_where_each_has_one(report: Report) -> N
     assert pos.curve.constant["accuracy"] < 0.4
 
 
+@pytest.mark.slow
 def test_the_report_is_the_same_again_and_from_a_cache(
     model: Model, tokenizer: Tokenizer, treebank: Path, report: Report, tmp_path: Path
 ) -> None:

@@ -165,6 +165,7 @@ SIZES = {
 }
 
 
+@pytest.mark.slow
 def test_the_real_treebank_gives_enough_of_each(assets: Path) -> None:  # noqa: ARG001
     tasks = probing_tasks([*SIZES, "tree"], sentences=400)
     assert len(corpora(tasks)) == 4
