@@ -108,14 +108,18 @@ def render(report: Report, facts: Mapping[str, Any]) -> str:
 
 
 def _headline(report: Report) -> str:
-    """From the lowest to the highest best layer of the tasks of each kind."""
-    profiles = [profile_of(one) for one in report.found]
+    """From the lowest to the highest best layer of the tasks of each kind that some layer solves."""
+    solved = [profile for one in report.found if (profile := profile_of(one)).solved]
     told = []
     for kind in KINDS:
-        best = sorted(one.best for one in profiles if one.kind == kind)
-        if best:
-            told.append(f"<b>{_span(best[0], best[-1])}</b> for {ASKED[kind]}")
+        those = [profile for profile in solved if profile.kind == kind]
+        if those:
+            best = sorted(profile.best for profile in those)
+            asked = ASKED[kind] if len(those) > 1 else text(those[0].title)
+            told.append(f"<b>{_span(best[0], best[-1])}</b> for {asked}")
     depth = plural(report.depth, "layer")
+    if not told:
+        return f"Of {depth}, none tells a {text(report.probe)} probe more than one knows without vectors."
     return f"Where {text(report.probe)} probes do best, of {depth}: {'; '.join(told)}."
 
 

@@ -26,6 +26,7 @@ from minitl.probing.probe import Report, Settings, probe
 from minitl.probing.reading import TransformerReader
 from minitl.probing.record import judged_anew, record
 from minitl.probing.representations import represent
+from minitl.probing.sweep import Curve
 from minitl.probing.task import Task
 from minitl.probing.tasks.table import probing_tasks
 from minitl.tokenization import Tokenizer
@@ -228,6 +229,21 @@ def test_the_page_shows_the_compression_at_the_best_layer(report: Report) -> Non
         found = replace(pos, curve=replace(pos.curve, best=best), code=code)
         page = render(replace(report, found=(found,)), {"command": "", "created": ""})
         assert re.findall(r"\d\.\d\d×", page) == [shown]
+
+
+@pytest.mark.parametrize(
+    ("low", "said"),
+    [
+        (1.0, "Where linear probes do best, of 3 layers: <b>layer 2</b> for part of speech."),
+        (0.0, "Of 3 layers, none tells a linear probe more than one knows without vectors."),
+    ],
+)
+def test_the_headline_is_of_tasks_that_some_layer_solves(report: Report, low: float, said: str) -> None:
+    (pos, _) = report.found
+    assert isinstance(pos.curve, Curve)
+    scores = {**pos.curve.scores, pos.curve.metric: tuple(Estimate(low, 0.0, low, low) for _ in range(4))}
+    found = replace(pos, curve=replace(pos.curve, best=2, scores=scores))
+    assert said in render(replace(report, found=(found,)), {"command": "", "created": ""})
 
 
 def test_the_page_says_what_it_means_that_made_up_labels_are_learnt_as_well(report: Report) -> None:
