@@ -1,7 +1,7 @@
 """The guide's claims, for the README: `python -m benchmarks.reproduction [EXPERIMENT …]`
 
     minitl reproduce --all ─► runs/all ─► results/reproduction/NAME.json, NAME-*.png, report.html
-                            ◄──────────► results/reproduction/runs/NAME.json, what each single run gave
+                            ◄──────────► results/reproduction/single/NAME.json, what each single run gave
 
 The same as `minitl reproduce --all --out runs`, or `--only` some, kept where the README finds it. Interrupted, it goes
 on when called again, in another checkout too: what single runs gave is kept with the results and not measured twice. A
@@ -59,17 +59,17 @@ def keep(names: list[str]) -> None:
 
 def gather(names: list[str]) -> None:
     """Keep what each single run of these experiments gave; models and states that they made are not kept."""
-    (KEPT / "runs").mkdir(parents=True, exist_ok=True)
+    (KEPT / "single").mkdir(parents=True, exist_ok=True)
     for name in names:
         done = {path.stem: read_json(path) for path in sorted((RUNS / name / "runs").glob("*.json"))}
         if done:
-            write_json(KEPT / "runs" / f"{name}.json", done)
+            write_json(KEPT / "single" / f"{name}.json", done)
 
 
 def give_back(names: list[str]) -> None:
     """Put what single runs gave where the experiments look for it, unless they were run here."""
     for name in names:
-        kept = KEPT / "runs" / f"{name}.json"
+        kept = KEPT / "single" / f"{name}.json"
         for key, done in (read_json(kept) if kept.exists() else {}).items():
             path = RUNS / name / "runs" / f"{key}.json"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,8 @@ def judged(experiment: Experiment, results: Results) -> list[Claim]:
 
 def not_judged(experiment: Experiment, why: str) -> list[Claim]:
     """No verdict without a run."""
-    return [Claim(one.says, f"Not run: {why}.", Verdict.UNKNOWN, one.rule) for one in experiment.statements]
+    told = f"Not run: {why}." if why else "Not run yet."
+    return [Claim(one.says, told, Verdict.UNKNOWN, one.rule) for one in experiment.statements]
 
 
 def here(load: Callable[[], T]) -> T:

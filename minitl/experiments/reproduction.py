@@ -88,7 +88,7 @@ def _carry_out(experiment: Experiment, folder: Path, command: Sequence[str], lis
 
 def write_report(folder: Path, command: Sequence[str], absent: dict[str, str]) -> Path:
     """The report of every experiment that has results in `folder`; `absent` says of others why they have none."""
-    parts = [_part(one, folder / one.name / RESULTS, absent.get(one.name, "not run yet")) for one in EXPERIMENTS]
+    parts = [_part(one, folder / one.name / RESULTS, absent.get(one.name, "")) for one in EXPERIMENTS]
     write_text(folder / REPORT, render(parts, run_facts(command)))
     return folder / REPORT
 

@@ -47,7 +47,7 @@ def test_what_was_run_elsewhere_is_not_run_again(tmp_path: Path, monkeypatch: py
     Runs(there / "one").once("a", {"rate": 1}, lambda *_: {"accuracy": 0.75})
     Runs(there / "one").once("b", {"rate": 1}, lambda *_: {"accuracy": 0.5})
     gather(["one", "never run"])
-    assert [path.name for path in (kept / "runs").iterdir()] == ["one.json"]
+    assert [path.name for path in (kept / "single").iterdir()] == ["one.json"]
 
     monkeypatch.setattr(reproduction, "RUNS", here)
     Runs(here / "one").once("b", {"rate": 1}, lambda *_: {"accuracy": 0.25})
