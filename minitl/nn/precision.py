@@ -13,8 +13,8 @@ HALF = {"avx512_bf16", "amx_bf16", "bf16"}  # AVX-512 BF16, AMX, Armv8.6
 def fastest_precision(device: "torch.device | str" = "cpu") -> str:
     """Either "bfloat16", where the processor or GPU has instructions for it, or "float32".
 
-    Elsewhere bfloat16 is emulated, and slower than float32: 70 times, for a product on a processor with AVX2 alone. Of
-    processors only Linux tells what they have; the name is one of `Settings.autocast`.
+    Elsewhere bfloat16 is emulated, and slower than float32. Of processors only Linux tells what they have; the name is
+    one of `Settings.autocast`.
     """
     import torch
 
