@@ -24,6 +24,29 @@ class Exact:
     value: Tensor
     size: Tensor
 
+    def __add__(self, other: "Exact") -> "Exact":
+        return Exact(self.value + other.value, self.size + other.size)
+
+    def times(self, factor: float | Tensor) -> "Exact":
+        """Every value by a factor, which may be one for each."""
+        return Exact(self.value * factor, self.size * abs(factor))
+
+
+def exact(value: Tensor) -> Exact:
+    """What has one term only."""
+    return Exact(value.double(), value.double().abs())
+
+
+def exact_product(a: Tensor, b: Tensor) -> Exact:
+    """a @ b."""
+    a, b = a.double(), b.double()
+    return Exact(a @ b, a.abs() @ b.abs())
+
+
+def exact_sum(values: Tensor) -> Exact:
+    """The sum over the first dimension."""
+    return Exact(values.double().sum(0), values.double().abs().sum(0))
+
 
 def reference(
     x: Tensor,
@@ -70,10 +93,10 @@ def _formulas(
     )
 
 
-def assert_close(actual: Tensor, exact: Exact, dtype: torch.dtype) -> None:
+def assert_close(actual: Tensor, expected: Exact, dtype: torch.dtype) -> None:
     """That `actual` is exact but for a few roundings in `dtype`: of A, B, S or dS, and of itself."""
-    assert actual.shape == exact.value.shape
+    assert actual.shape == expected.value.shape
     roundings = 3 if dtype.itemsize == 2 else 16  # in float32, those of the sums count too
-    bound = roundings * torch.finfo(dtype).eps * exact.size + torch.finfo(dtype).tiny
-    excess = ((actual.detach().double() - exact.value).abs() / bound).max().item()
+    bound = roundings * torch.finfo(dtype).eps * expected.size + torch.finfo(dtype).tiny
+    excess = ((actual.detach().double() - expected.value).abs() / bound).max().item()
     assert excess <= 1, f"an error of {excess:.3g} times what is allowed"

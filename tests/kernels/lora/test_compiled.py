@@ -6,9 +6,20 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from minitl_kernels.lora.triton_common import HOPPER, chip_of
+from minitl_kernels.lora.triton_common import HOPPER, Chip, chip_of
 
-from benchmarks.lora_compiled import ALL, CORE, Case, Launch, Row, compiling, measure, measure_all, table
+from benchmarks.lora_compiled import (
+    ALL,
+    CORE,
+    LAUNCHES,
+    Case,
+    Launch,
+    Row,
+    compiling,
+    measure,
+    measure_all,
+    table,
+)
 
 
 def _check(rows: list[Row], cases: list[Case]) -> None:
@@ -26,10 +37,15 @@ def test_what_the_rules_choose_fits_every_chip(case: Case) -> None:
     _check(measure_all([case]), [case])
 
 
+GROUPS = list(dict.fromkeys((case.chip, case.dtype) for case in ALL))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_candidate_fits_its_chip() -> None:
-    _check(measure_all(ALL), ALL)
+@pytest.mark.parametrize(("chip", "dtype"), GROUPS, ids=[f"sm_{chip.capability}-{dtype}" for chip, dtype in GROUPS])
+def test_every_candidate_fits_its_chip(chip: Chip, dtype: torch.dtype) -> None:
+    cases = [case for case in ALL if (case.chip, case.dtype) == (chip, dtype)]
+    _check([row for case in cases for launches in LAUNCHES for row in measure(case, launches)], cases)
 
 
 @triton.jit

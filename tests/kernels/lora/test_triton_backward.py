@@ -22,9 +22,9 @@ from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut
 from torch import Tensor
 
 from tests.kernels.lora.conftest import Place
+from tests.kernels.lora.reference import Exact, assert_close, exact, exact_product, exact_sum
 
 THRESHOLD = 16384  # a quarter is dropped
-TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}  # of the largest value
 EVERYTHING = Needs(True, True, True, True)
 
 RANGES = SumsConfig(held=32, step=16, waves=8, warps=4, stages=2)
@@ -79,14 +79,8 @@ def _inputs(
     return Inputs(matrix(m, n), matrix(m, k), weight, lora_a, lora_b, s, bits.to(place.device), mask, threshold)
 
 
-def _close(actual: Tensor, expected: Tensor) -> None:
-    assert actual.shape == expected.shape
-    error = (actual.double() - expected).abs().max() / expected.abs().max().clamp(min=1e-3)
-    assert error <= TOLERANCE[actual.dtype], error
-
-
 def _check_gradients(place: Place, inputs: Inputs, config: SumsConfig | None, scaling: float = 0.7) -> None:
-    grad_y, r = inputs.grad_y.double(), inputs.rank
+    grad_y, r = inputs.grad_y, inputs.rank
     grad_s, grad_b, grad_bias = place.run(
         grad_s_and_b, inputs.grad_y, inputs.s, inputs.lora_b, scaling, EVERYTHING, place.dtype, config
     )
@@ -94,14 +88,14 @@ def _check_gradients(place: Place, inputs: Inputs, config: SumsConfig | None, sc
     assert grad_b.dtype == inputs.lora_b.dtype
     assert grad_s.shape == inputs.s.shape
     assert not grad_s[:, r:].any()
-    _close(grad_s[:, :r], scaling * grad_y @ inputs.lora_b.to(place.dtype).double())
-    _close(grad_b, scaling * grad_y.T @ inputs.s[:, :r].double())
-    _close(grad_bias, grad_y.sum(0))
+    expected = exact_product(grad_y, inputs.lora_b.to(place.dtype)).times(scaling)
+    assert_close(grad_s[:, :r], expected, grad_s.dtype)
+    assert_close(grad_b, exact_product(grad_y.T, inputs.s[:, :r]).times(scaling), grad_b.dtype)
+    assert_close(grad_bias, exact_sum(grad_y), grad_bias.dtype)
 
 
-def _low_rank(inputs: Inputs) -> Tensor:
-    lora_a = inputs.lora_a.to(inputs.s.dtype).double()
-    return inputs.mask * (inputs.s[:, : inputs.rank].double() @ lora_a)
+def _low_rank(inputs: Inputs) -> Exact:
+    return exact_product(inputs.s[:, : inputs.rank], inputs.lora_a.to(inputs.s.dtype)).times(inputs.mask)
 
 
 def _check_grad_x(place: Place, inputs: Inputs, config: GradXConfig | None) -> None:
@@ -109,19 +103,19 @@ def _check_grad_x(place: Place, inputs: Inputs, config: GradXConfig | None) -> N
     out = place.run(grad_x, *tensors, inputs.threshold, config)
     assert out.dtype == place.dtype
     assert out.is_contiguous()
-    _close(out, inputs.grad_y.double() @ inputs.weight.double() + _low_rank(inputs))
+    assert_close(out, exact_product(inputs.grad_y, inputs.weight) + _low_rank(inputs), out.dtype)
 
 
 def _check_grad_a(place: Place, inputs: Inputs, config: SumsConfig | None) -> None:
     out = place.run(grad_a, inputs.s, inputs.x, inputs.lora_a, inputs.bits, inputs.threshold, config)
     assert out.dtype == inputs.lora_a.dtype
-    _close(out, inputs.s[:, : inputs.rank].double().T @ (inputs.mask * inputs.x.double()))
+    assert_close(out, exact_product(inputs.s[:, : inputs.rank].T, inputs.mask * inputs.x), out.dtype)
 
 
 def _check_low_rank(place: Place, inputs: Inputs, config: LowRankConfig | None) -> None:
     base = torch.randn(inputs.mask.shape).to(place.dtype).to(place.device)
-    expected = base.double() + _low_rank(inputs)
-    _close(place.run(add_low_rank, base, inputs.s, inputs.lora_a, inputs.bits, inputs.threshold, config), expected)
+    out = place.run(add_low_rank, base, inputs.s, inputs.lora_a, inputs.bits, inputs.threshold, config)
+    assert_close(out, exact(base) + _low_rank(inputs), out.dtype)
 
 
 CORE_SHAPES = [(1, 1, 1), (3, 130, 33), (65, 16, 130), (127, 33, 65)]
@@ -242,14 +236,14 @@ def test_the_same_to_the_bit_on_every_run(place: Place) -> None:
 def test_backward_composes_them(place: Place, threshold: int) -> None:
     inputs = _inputs(place, 33, 40, 24, 6, threshold)
     out_x, out_a, out_b, out_bias = _backward(place, inputs, EVERYTHING)
-    grad_y = inputs.grad_y.double()
-    grad_s = (0.7 * grad_y @ inputs.lora_b.to(place.dtype).double()).to(place.dtype)
+    grad_y = inputs.grad_y
+    grad_s = (0.7 * grad_y.double() @ inputs.lora_b.to(place.dtype).double()).to(place.dtype)
     rounded = inputs._replace(s=torch.nn.functional.pad(grad_s, (0, inputs.s.shape[1] - inputs.rank)))
-    _close(out_x, grad_y @ inputs.weight.double() + _low_rank(rounded))
+    assert_close(out_x, exact_product(grad_y, inputs.weight) + _low_rank(rounded), place.dtype)
     # dS is rounded here as in the kernel, but where float64 and float32 lie on two sides of a tie.
-    _close(out_a.to(place.dtype), grad_s.double().T @ (inputs.mask * inputs.x.double()))
-    _close(out_b, 0.7 * grad_y.T @ inputs.s[:, : inputs.rank].double())
-    _close(out_bias, grad_y.sum(0))
+    assert_close(out_a, exact_product(grad_s.T, inputs.mask * inputs.x), place.dtype)
+    assert_close(out_b, exact_product(grad_y.T, inputs.s[:, : inputs.rank]).times(0.7), out_b.dtype)
+    assert_close(out_bias, exact_sum(grad_y), out_bias.dtype)
 
 
 @pytest.mark.parametrize("needs", [Needs(False, True, False, False), Needs(True, False, False, False)])
@@ -271,7 +265,7 @@ def test_parts_are_added_whatever_their_number(place: Place, counts: tuple[int, 
     parts = [torch.randn(n, *shape, device=place.device) for n, shape in zip(counts, shapes, strict=True)]
     sums = [Sum(part, torch.empty_like(part[0], dtype=place.dtype), scale=1.5 - i) for i, part in enumerate(parts)]
     for i, out in enumerate(place.run(_add, *sums)):
-        _close(out, (1.5 - i) * parts[i].double().sum(0))
+        assert_close(out, exact_sum(parts[i]).times(1.5 - i), out.dtype)
 
 
 @given(

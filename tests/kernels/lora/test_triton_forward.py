@@ -14,9 +14,9 @@ from minitl_kernels.lora.triton_tiles import ProductConfig
 from torch import Tensor
 
 from tests.kernels.lora.conftest import Place
+from tests.kernels.lora.reference import Exact, assert_close, exact, exact_product
 
 THRESHOLD = 16384  # a quarter is dropped
-TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}  # of the largest value
 
 
 class Inputs(NamedTuple):
@@ -43,11 +43,6 @@ def _inputs(place: Place, m: int, k: int, n: int, r: int, layout: str = "rows", 
     return Inputs(x, normal(n, k) * scale, normal(n), normal(r, k, dtype=low) * scale, normal(n, r, dtype=low))
 
 
-def _close(actual: Tensor, expected: Tensor) -> None:
-    error = (actual.double() - expected).abs().max() / expected.abs().max().clamp(min=1e-3)
-    assert error <= TOLERANCE[actual.dtype], error
-
-
 def _check_shrink(place: Place, inputs: Inputs, threshold: int, config: ShrinkConfig | None) -> None:
     (m, k), r = inputs.x.shape, len(inputs.lora_a)
     seed = torch.tensor(-(2**40) - 7, device=place.device) if threshold else None
@@ -63,42 +58,42 @@ def _check_shrink(place: Place, inputs: Inputs, threshold: int, config: ShrinkCo
     assert bits.dtype == torch.uint8
     assert bits.shape == ((m, -(-k // 8)) if threshold else (0,))
     assert not s[:, r:].any()
-    _close(s[:, :r], x @ inputs.lora_a.to(place.dtype).double().T)
+    assert_close(s[:, :r], exact_product(x, inputs.lora_a.to(place.dtype).T), place.dtype)
 
 
-def _products(inputs: Inputs, scaling: float, bias: bool) -> tuple[Tensor, Tensor]:
+def _products(inputs: Inputs, scaling: float, bias: bool) -> tuple[Exact, Exact]:
     """S unrounded, and y, in float64."""
     dtype = inputs.x.dtype
-    x, weight = inputs.x.double(), inputs.weight.double()
-    s = x @ inputs.lora_a.to(dtype).double().T
-    y = x @ weight.T + scaling * (s.to(dtype).double() @ inputs.lora_b.to(dtype).double().T)
-    return s, y + inputs.bias.double() if bias else y
+    s = exact_product(inputs.x, inputs.lora_a.to(dtype).T)
+    low_rank = exact_product(s.value.to(dtype), inputs.lora_b.to(dtype).T).times(scaling)
+    y = exact_product(inputs.x, inputs.weight.T) + low_rank
+    return s, y + exact(inputs.bias) if bias else y
 
 
 def _check_product(
     place: Place, inputs: Inputs, config: ProductConfig | None, scaling: float = 1.7, bias: bool = True
 ) -> None:
     s, expected = _products(inputs, scaling, bias)
-    m, r = s.shape
+    m, r = s.value.shape
     padded = torch.zeros(m, padded_rank(r), dtype=place.dtype, device=place.device)
-    padded[:, :r] = s.to(place.dtype)
+    padded[:, :r] = s.value.to(place.dtype)
     b = inputs.bias if bias else None
     y = place.run(expand_product, inputs.x, inputs.weight, b, padded, inputs.lora_b, scaling, config)
     assert y.dtype == place.dtype
-    _close(y, expected)
+    assert_close(y, expected, place.dtype)
 
 
 def _check_single(
     place: Place, inputs: Inputs, config: ProductConfig | None, scaling: float = 1.7, bias: bool = True
 ) -> None:
     s, expected = _products(inputs, scaling, bias)
-    r = s.shape[1]
+    m, r = s.value.shape
     b = inputs.bias if bias else None
     y, low = place.run(single, inputs.x, inputs.weight, b, inputs.lora_a, inputs.lora_b, scaling, config)
-    assert low.shape == (len(s), padded_rank(r))
+    assert low.shape == (m, padded_rank(r))
     assert not low[:, r:].any()
-    _close(low[:, :r], s)
-    _close(y, expected)
+    assert_close(low[:, :r], s, place.dtype)
+    assert_close(y, expected, place.dtype)
 
 
 SMALL = ProductConfig(32, 32, 32, 4, 2, group=2)
