@@ -1,53 +1,50 @@
-"""What each layer of MiniLM knows, for the README: `python -m benchmarks.layers [--judge]`
+"""How long a sweep of probes over all layers takes: `python -m benchmarks.layers`; and the README's table of layers.
 
-    minitl.probe, six tasks, no twin, mixes or code lengths ─► seconds
-                  every usual task, with all of them        ─► results/studies/layers.json, layers-*.png
+    minitl.probe, six tasks with their control tasks, no twin, mixes or code lengths ─► results/studies/layers.json
 
-Needs MINITL_ASSETS. The same as `minitl probe all-MiniLM-L6-v2 --skip-unreadable`, kept where the README finds it. With
---judge nothing is measured: the guide's rows are judged again by the numbers that are there.
+Needs MINITL_ASSETS. What the layers know is the experiment `layers` (`python -m benchmarks.reproduction layers`).
 """
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from benchmarks.protocol import RESULTS
+from benchmarks.reproduction import KEPT
 from minitl import load_model, load_tokenizer
 from minitl.checkpoints.atomic import write_json
-from minitl.pages.drawing import drawing, png
 from minitl.pages.formats import MISSING, duration
 from minitl.pages.machine import run_facts
-from minitl.probing.page import PICTURES
 from minitl.probing.probe import Settings, probe
-from minitl.probing.record import judged_anew, record
 
 RESULT = RESULTS / "studies" / "layers.json"
 MODEL = "all-MiniLM-L6-v2"
-SWEEP = ("length", "suffix", "pos", "relation", "entities", "sentiment")  # what is timed
+SWEEP = ("length", "suffix", "pos", "relation", "entities", "sentiment")
+SENTENCES = 2000
 METRICS = {"accuracy": "accuracy", "spearman": "Spearman's ρ", "uuas": "UUAS"}
 
 
-def markdown(results: dict[str, Any]) -> str:
-    """The table of tasks by layers, what they are held against, and the guide's rows with their verdicts."""
-    layers = results["tasks"][0]["layers"]
-    heads = ["emb" if layer == 0 else str(layer) for layer in layers]
+def markdown(experiment: Path = KEPT / "layers.json", sweep: Path = RESULT) -> str:
+    """The table of tasks by layers, what they are held against, and what a sweep costs."""
+    found, timed = (json.loads(path.read_text(encoding="utf-8")) for path in (experiment, sweep))
+    probed, run = found["results"]["probed"], found["run"]
+    heads = ["emb" if layer == 0 else str(layer) for layer in probed["tasks"][0]["layers"]]
     columns = ["task", "metric %", *heads, "random twin", "without vectors", "selectivity", "centre of gravity"]
     lines = [f"| {' | '.join(columns)} |", "|---|---|" + "---|" * (len(columns) - 2)]
-    lines += [_row(task) for task in results["tasks"]]
-    lines += ["", "| the guide says | measured here | verdict |", "|---|---|---|"]
-    lines += [f"| {claim['says']} | {claim['measured']} | **{claim['verdict']}** |" for claim in results["guide"]]
-    run, timed = results["run"], results["sweep"]
-    widest = max(one["high"] - one["low"] for task in results["tasks"] for one in task["scores"][task["metric"]])
+    lines += [_row(task) for task in probed["tasks"]]
+    widest = max(one["high"] - one["low"] for task in probed["tasks"] for one in task["scores"][task["metric"]])
     lines += [
         "",
-        f"Linear probes, mean over {len(results['seeds'])} seeds, on test examples of which 95% intervals are at most "
+        f"Linear probes, mean over {len(probed['seeds'])} seeds, on test examples of which 95% intervals are at most "
         f"{widest * 100:.1f} points wide; the best layer, which validation chose, is bold. The random twin is at its "
-        "own, selectivity that of the model's. `python -m benchmarks.layers`, "
-        f"{duration(results['seconds'])} on {run['cpu']}, {run['created'][:10]}. A sweep of "
-        f"{len(timed['tasks'])} tasks with their control tasks ({', '.join(timed['tasks'])}; 2,000 sentences, 3 seeds, "
-        f"{results['model']['layers'] + 1} representations), reading included, takes {duration(timed['seconds'])}.",
+        f"own, selectivity that of the model's. `minitl reproduce --only layers`, {duration(probed['seconds'])} on "
+        f"{run['cpu']}, {run['created'][:10]}. A sweep of {len(timed['tasks'])} tasks with their control tasks "
+        f"({', '.join(timed['tasks'])}; {timed['sentences']:,} sentences, {timed['seeds']} seeds, "
+        f"{timed['representations']} representations), reading included, takes {duration(timed['seconds'])}: "
+        f"`{timed['run']['command']}`, {timed['run']['cpu']}, {timed['run']['created'][:10]}.",
     ]
-    memorised = [task["title"] for task in results["tasks"] if _by_heart(task)]
+    memorised = [task["title"] for task in probed["tasks"] if _by_heart(task)]
     if memorised:
         lines += [
             "",
@@ -92,24 +89,19 @@ def _say(words: str) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--judge"]:
-        write_json(RESULT, judged_anew(json.loads(RESULT.read_text(encoding="utf-8"))))
-    else:
-        measure()
-    print(RESULT)
-
-
-def measure() -> None:
     model, tokenizer = load_model(MODEL, "backbone"), load_tokenizer(MODEL)
-    alone = Settings(unreadable="skip", twin=False, mix=False, code=False)
-    timed = probe(model, tokenizer, tasks=SWEEP, settings=alone, progress=_say)
-    report = probe(model, tokenizer, settings=Settings(unreadable="skip"), progress=_say)
-    facts = run_facts(["python", "-m", "benchmarks.layers"])
-    sweep = {"tasks": [found.task.title for found in timed.found], "seconds": timed.seconds}
-    write_json(RESULT, {**record(report), "sweep": sweep, "run": facts})
-    with drawing(picture=True):
-        for name, draw in PICTURES.items():
-            png(draw(report), RESULT.parent / f"layers-{name.replace('layers', 'heat')}")
+    settings = Settings(unreadable="skip", twin=False, mix=False, code=False)
+    report = probe(model, tokenizer, tasks=SWEEP, sentences=SENTENCES, settings=settings, progress=_say)
+    measured = {
+        "tasks": [found.task.title for found in report.found],
+        "sentences": SENTENCES,
+        "seeds": settings.seeds,
+        "representations": len(report.found[0].curve.layers),
+        "seconds": report.seconds,
+        "run": run_facts(["python", "-m", "benchmarks.layers"]),
+    }
+    write_json(RESULT, measured)
+    print(RESULT)
 
 
 if __name__ == "__main__":

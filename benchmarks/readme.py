@@ -9,7 +9,7 @@
     <!-- tasks -->              studies/tasks.json, each recipe with both sides' scores
     <!-- recipes -->            studies/recipes.json, runs of our own before and after
     <!-- sentiment -->          studies/controlled_sentiment.json
-    <!-- layers -->             studies/layers.json
+    <!-- layers -->             reproduction/layers.json, studies/layers.json
     <!-- claims -->             reproduction/*.json
     <!-- adapters -->           the tables of benchmarks/results/adapter_sizes.json
     <!-- end -->                where a table ends
@@ -305,7 +305,7 @@ def filled(page: str) -> str:
         elif found[2] == "sentiment":
             body = sentiment_table(STUDIES / "controlled_sentiment.json")
         elif found[2] == "layers":
-            body = layers.markdown(json.loads(layers.RESULT.read_text(encoding="utf-8")))
+            body = layers.markdown()
         elif found[2] == "claims":
             body = reproduction.markdown()
         elif found[2] == "adapters":

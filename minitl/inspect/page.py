@@ -57,7 +57,7 @@ def write_page(look: Look, path: str | Path) -> int:
 
 
 def render(look: Look) -> str:
-    """The whole page. It is under 2 MB for 64 tokens in 12 layers of 12 heads on either side."""
+    """The whole page. It is under 2 MB for 64 tokens in 24 layers of 16 heads, or in 12 on either side."""
     maps = _Maps()
     values = json.dumps(_values(look, maps), allow_nan=False, separators=(",", ":"))
     return Template(_part("page.html")).substitute(

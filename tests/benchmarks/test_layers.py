@@ -1,5 +1,7 @@
-"""The README's table of what each layer knows, from a result made by hand."""
+"""The README's table of what each layer knows, from results made by hand."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from benchmarks.layers import markdown
@@ -9,7 +11,16 @@ def estimates(*means: float) -> list[dict[str, float]]:
     return [{"mean": mean, "deviation": 0.01, "low": mean - 0.02, "high": mean + 0.02} for mean in means]
 
 
-def test_a_task_has_a_row_with_its_best_layer_in_bold_and_what_it_is_held_against() -> None:
+def page(folder: Path, tasks: list[dict[str, Any]]) -> str:
+    run = {"cpu": "a processor", "created": "2026-01-02T03:04:05", "command": "a command"}
+    probed = {"tasks": tasks, "model": {"layers": 2}, "seeds": [0, 1, 2], "seconds": 90.0}
+    sweep = {"tasks": ["a", "b"], "sentences": 2000, "seeds": 3, "representations": 3, "seconds": 95.6, "run": run}
+    (folder / "probed.json").write_text(json.dumps({"results": {"probed": probed}, "run": run}))
+    (folder / "sweep.json").write_text(json.dumps(sweep))
+    return markdown(folder / "probed.json", folder / "sweep.json")
+
+
+def test_a_task_has_a_row_with_its_best_layer_in_bold_and_what_it_is_held_against(tmp_path: Path) -> None:
     task: dict[str, Any] = {
         "title": "part of speech", "metric": "accuracy", "layers": [0, 1, 2], "best": 1,
         "scores": {"accuracy": estimates(0.8, 0.9, 0.85)}, "without_vectors": 0.2,
@@ -17,20 +28,13 @@ def test_a_task_has_a_row_with_its_best_layer_in_bold_and_what_it_is_held_agains
         "selectivity": estimates(0.1, 0.3, 0.2), "mixture": {"centre_of_gravity": {"mean": 1.23}},
     }  # fmt: skip
     bare = {**task, "title": "tree", "metric": "uuas", "scores": {"uuas": estimates(0.5, 0.6, 0.4)}, "twin": None}
-    results = {
-        "tasks": [task, {**bare, "selectivity": None, "mixture": None}],
-        "guide": [{"says": "Layers 1–3", "measured": "best at layer 1", "verdict": "holds", "rule": "a rule"}],
-        "sweep": {"tasks": ["a", "b"], "seconds": 95.6}, "model": {"layers": 2},
-        "seeds": [0, 1, 2], "seconds": 90.0, "run": {"cpu": "a processor", "created": "2026-01-02T03:04:05"},
-    }  # fmt: skip
-    table = markdown(results)
+    table = page(tmp_path, [task, {**bare, "selectivity": None, "mixture": None}])
     assert "| task | metric % | emb | 1 | 2 | random twin |" in table
     assert "| part of speech | accuracy | 80.0 | **90.0** | 85.0 | 65.0 | 20.0 | 30.0 | 1.2 |" in table
     assert "| tree | UUAS | 50.0 | **60.0** | 40.0 | – | 20.0 | – | – |" in table
-    assert "| Layers 1–3 | best at layer 1 | **holds** |" in table
     assert "mean over 3 seeds" in table
     assert "A sweep of 2 tasks with their control tasks (a, b; 2,000 sentences, 3 seeds, 3 representations)" in table
     assert "at most 4.0 points wide" in table
     assert "by heart" not in table
     known = {**task, "title": "depth", "selectivity": estimates(0.1, 0.015, 0.2)}  # in the best layer from -0.5 points
-    assert "Where selectivity is not surely above 0 (depth), a probe" in markdown({**results, "tasks": [task, known]})
+    assert "Where selectivity is not surely above 0 (depth), a probe" in page(tmp_path, [task, known])

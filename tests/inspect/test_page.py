@@ -177,10 +177,17 @@ def test_the_page_asks_for_nothing_outside_of_it(bart_look: Look) -> None:
 
 
 def test_the_largest_shapes_stay_under_2_megabytes() -> None:
-    page = render(large_look())
+    page = render(large_look(heads=16))
     values, cells = unpacked(page)
-    assert len(cells) == 3 * 12 * 12 * 64 * 64 + 2 * 12 * 64 * 64
+    assert len(cells) == 3 * 12 * 16 * 64 * 64 + 2 * 12 * 64 * 64
     assert len(values["changes"]) == 96
+    assert len(page.encode()) < 2_000_000
+
+
+def test_a_stack_of_24_layers_of_16_heads_stays_under_2_megabytes() -> None:
+    look = large_look(layers=24, heads=16)
+    page = render(replace(look, stacks=look.stacks[:1], guesses=replace(look.guesses, stack=0)))
+    assert len(unpacked(page)[1]) == 24 * 16 * 64 * 64 + 24 * 64 * 64
     assert len(page.encode()) < 2_000_000
 
 
