@@ -84,7 +84,7 @@ def judged(experiment: Experiment, results: Results) -> list[Claim]:
 
 def not_judged(experiment: Experiment, why: str) -> list[Claim]:
     """No verdict without a run."""
-    told = f"Not run: {why}." if why else "Not run yet."
+    told = f"No result: {why}." if why else "Not run yet."
     return [Claim(one.says, told, Verdict.UNKNOWN, one.rule) for one in experiment.statements]
 
 

@@ -30,11 +30,16 @@ class Measured:
         return math.isfinite(self.mean)
 
 
+def normal_quantile(comparisons: int = 1) -> float:
+    """Half the width of the 95% interval in standard deviations, 1.96; wider where one of several could err."""
+    return NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * comparisons))
+
+
 def interval(share: float, size: int) -> tuple[float, float]:
     """The 95% interval of a share observed in `size` test examples (Wilson 1927), as (low, high)."""
     if not math.isfinite(share) or size <= 0:
         return math.nan, math.nan
-    z = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2)
+    z = normal_quantile()
     centre = (share + z * z / (2 * size)) / (1 + z * z / size)
     half = z / (1 + z * z / size) * math.sqrt(share * (1 - share) / size + z * z / (4 * size * size))
     return centre - half, centre + half
@@ -46,11 +51,11 @@ def noise(first: Measured, second: Measured, size: int, comparisons: int = 1) ->
     It adds the sampling of the test set, as if each had its own (an overestimate: the arms share one), and the spread
     over seeds where there are several. Two or three seeds say little about their own spread: the quantile is Student's,
     its degrees of freedom those of Welch (1947), infinite for the test set's share. `comparisons` widens it for the
-    best of several arms (Bonferroni). The variance of a share uses two successes and two failures more (Agresti &
-    Caffo 2000), so that 100% right is not free of noise.
+    best of several arms (Bonferroni). The variance of a share uses one success and one failure more (Agresti & Caffo
+    2000), so that 100% right is not free of noise.
     """
-    shares = [(measured.mean * size + 2) / (size + 4) for measured in (first, second)]
-    return margin(first, second, sum(share * (1 - share) / size for share in shares), comparisons)
+    shares = [(measured.mean * size + 1) / (size + 2) for measured in (first, second)]
+    return margin(first, second, sum(share * (1 - share) / (size + 2) for share in shares), comparisons)
 
 
 def margin(first: Measured, second: Measured, sampling: float = 0.0, comparisons: int = 1) -> float:

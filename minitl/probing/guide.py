@@ -49,7 +49,7 @@ RULE = (
 ORDER_RULE = (
     "Holds where the mean centre of gravity rises from form to syntax to semantics to task, each time by more than two "
     "standard errors over seeds, in part where that of the last of these that were asked is so far above that of the "
-    "first; nothing is judged where layers were left out."
+    "first, and where not all four were asked; nothing is judged where layers were left out."
 )
 
 
@@ -127,7 +127,7 @@ def judged_order(profiles: Sequence[Profile], depth: int) -> Claim:
         return Claim(PATTERN, few, Verdict.UNKNOWN, ORDER_RULE)
     told = ", ".join(f"{kind} {centre:.2f} ± {error:.2f}" for kind, (centre, error) in found.items())
     low, *_, high = found.values()
-    rises = all(_above(upper, lower) for lower, upper in pairwise(found.values()))
+    rises = len(found) == len(KINDS) and all(_above(upper, lower) for lower, upper in pairwise(found.values()))
     verdict = Verdict.HOLDS if rises else Verdict.IN_PART if _above(high, low) else Verdict.FAILS
     return Claim(PATTERN, f"centre of gravity, with its standard error: {told}", verdict, ORDER_RULE)
 

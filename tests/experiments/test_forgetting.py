@@ -62,6 +62,12 @@ def test_where_one_seed_alone_generalises_terribly_nothing_can_be_said():
     assert verdicts(results)[1] is Verdict.UNKNOWN
 
 
+def test_where_the_seeds_disagree_on_what_is_forgotten_nothing_can_be_said():
+    results = made_up(told(3.0, 3.0), told(0.75, 0.75))
+    results["lines"][0]["loss"] = 4.0
+    assert verdicts(results)[0] is Verdict.UNKNOWN
+
+
 def test_a_guard_that_does_not_learn_the_task_does_not_help():
     results = made_up(told(6.0, 3.2), told(0.75, 0.75) | {"l2-sp": 0.55})
     claim = judged(EXPERIMENT, results)[2]

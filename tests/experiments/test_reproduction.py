@@ -87,7 +87,7 @@ def test_without_what_it_needs_there_is_no_verdict_and_the_next_is_run(
     assert after.claims[0].verdict is not Verdict.UNKNOWN
     assert not (tmp_path / "one" / "results.json").exists()
     page = (tmp_path / "report.html").read_text()
-    assert "Not run: no data set &#x27;x&#x27; was found." in page
+    assert "No result: no data set &#x27;x&#x27; was found." in page
     assert "cannot be judged" in page
 
 

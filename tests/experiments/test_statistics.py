@@ -26,5 +26,6 @@ def test_one_seed_says_nothing_of_the_noise():
 
 def test_the_noise_of_shares_is_a_margin():
     first, second = Measured((0.8, 0.9)), Measured((0.7, 0.7))
-    variance = sum(((100 * p + 2) / 104) * (1 - (100 * p + 2) / 104) / 100 for p in (0.85, 0.7))
-    assert noise(first, second, 100) == margin(first, second, variance)
+    # one success and one failure more: 86 of 102 and 71 of 102
+    variance = (86 * 16 + 71 * 31) / 102**3
+    assert noise(first, second, 100) == pytest.approx(margin(first, second, variance))

@@ -8,7 +8,7 @@ from typing import Any
 from minitl.experiments.evolution.pretraining import STATIC, STEPS
 from minitl.experiments.evolution.run import SCRATCH
 from minitl.experiments.experiment import Results, Statement
-from minitl.experiments.statistics import Measured, interval, noise
+from minitl.experiments.statistics import Measured, interval, noise, normal_quantile
 from minitl.pages.claims import Verdict
 from minitl.pages.formats import percent, points
 
@@ -35,15 +35,19 @@ def probed(results: Results, arm: str, task: str, whose: str = "model") -> dict[
 
 
 def gains(results: Results, arm: str, over: str) -> dict[str, tuple[float, float]]:
-    """How far an arm is ahead of another, and the noise, by what was measured: each probe, each fine-tuned task."""
-    found = {}
+    """How far an arm is ahead of another, and the noise, by what was measured: each probe, each fine-tuned task.
+
+    The noise is that of as many comparisons; of probes, whose intervals are 95%, as if they were normal.
+    """
+    found, comparisons = {}, len(results["probed"][arm]) + len(results["tuned"])
+    wider = normal_quantile(comparisons) / normal_quantile(1)
     for task in results["probed"][arm]:
         mine, other = (probed(results, one, task) for one in (arm, over))
-        margin = math.hypot(*((one["high"] - one["low"]) / 2 for one in (mine, other)))
+        margin = wider * math.hypot(*((one["high"] - one["low"]) / 2 for one in (mine, other)))
         found[results["probed"][arm][task]["title"]] = (mine["mean"] - other["mean"], margin)
     for name, part in results["tuned"].items():
         ours, theirs = tuned(part, arm), tuned(part, over)
-        found[NAMES[name]] = (ours.mean - theirs.mean, noise(ours, theirs, part["size"]))
+        found[NAMES[name]] = (ours.mean - theirs.mean, noise(ours, theirs, part["size"], comparisons))
     return found
 
 
