@@ -1,6 +1,6 @@
 """Every experiment, in the order in which the guide's claims are asked."""
 
-from minitl.experiments import distilled, forgetting, labels, layers, overfitting
+from minitl.experiments import distilled, forgetting, labels, layers, overfitting, tasks
 from minitl.experiments.domain import experiment as domain
 from minitl.experiments.evolution import experiment as evolution
 from minitl.experiments.experiment import Experiment
@@ -19,6 +19,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     evolution.EXPERIMENT,
     domain.EXPERIMENT,
     languages.EXPERIMENT,
+    tasks.EXPERIMENT,
     family.EXPERIMENT,
     distilled.EXPERIMENT,
 )

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from minitl.adapters import count_parameters
+from minitl.checkpoints.manifest import CHECKOUT
 from minitl.data import sample
-from minitl.experiments.experiment import here
+from minitl.experiments.experiment import NotHere, here
 from minitl.models.loading import save_model
 from minitl.training import Listener, Result, evaluate, fit
 from minitl.training.beginning import Beginning, begin
-from minitl.training.recipe import Recipe, make_recipe
+from minitl.training.recipe import Recipe, make_recipe, read_values
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class Taught:
     def save(self, folder: Path) -> None:
         """The whole model with its tokenizer."""
         save_model(self.begun.model, folder, self.begun.tokenizer)
+
+
+def recipe_named(name: str) -> dict[str, Any]:
+    """The values of recipes/NAME.toml; NotHere where there is no checkout that has it."""
+    path = CHECKOUT / "recipes" / f"{name}.toml"
+    if not path.exists():
+        raise NotHere(f"{path}: the recipes lie in a checkout, which this is not")
+    return read_values(path)
 
 
 def recipe_of(values: Mapping[str, Any], folder: Path) -> Recipe:

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from minitl.checkpoints.atomic import write_json
-from minitl.checkpoints.manifest import CHECKOUT
 from minitl.checkpoints.weights import read_json
 from minitl.data import load_text
-from minitl.experiments.experiment import NotHere, here
-from minitl.experiments.teaching import teach
+from minitl.experiments.experiment import here
+from minitl.experiments.teaching import recipe_named, teach
 from minitl.tokenization.learning import learn_tokenizer
 from minitl.training import Listener
 from minitl.training.beginning import Beginning
-from minitl.training.recipe import read_values
 
 STATIC = "word2vec"
 
@@ -80,11 +78,8 @@ def learn_vocabulary(budget: Budget, folder: Path) -> dict[str, Any]:
 
 
 def pretraining(step: Step, budget: Budget, vocabulary: Path) -> dict[str, Any]:
-    """The step's recipe, with the budget in place of its own; NotHere where there is no checkout that has it."""
-    path = CHECKOUT / "recipes" / f"{step.recipe}.toml"
-    if not path.exists():
-        raise NotHere(f"{path}: the recipes lie in a checkout, which this is not")
-    values = read_values(path)
+    """The step's recipe, with the budget in place of its own; NotHere as `recipe_named`."""
+    values = recipe_named(step.recipe)
     values["model"]["config"] |= {**(budget.changes or {}).get(step.name, {}), "vocab_size": budget.vocabulary}
     values["model"]["tokenizer"] = str(vocabulary)
     values["data"]["source"] = budget.text
