@@ -1,0 +1,111 @@
+"""Put what a recipe taught into weights/, as a checkpoint of the project's own: `python -m benchmarks.own NAME …`
+
+    runs/NAME, a finished training ─► weights/NAME: half the bytes, its tokenizer, card, recipe, log and loss curve
+
+NAME is that of a recipe, novels_bert; the folder's has dashes, as `load_model("novels-bert")` asks for it. The weights
+are stored in float16 and judged again as they are stored.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchmarks.protocol import ROOT
+from minitl import load_model, load_tokenizer, save_model
+from minitl.checkpoints.atomic import write_text
+from minitl.pages.drawing import COLOURS, MARKERS, MUTED, drawing, new_figure, png
+from minitl.pages.machine import run_facts
+from minitl.training import evaluate
+from minitl.training.beginning import begin
+from minitl.training.card import CARD
+from minitl.training.recipe import read_recipe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RUNS, WEIGHTS = ROOT / "runs", ROOT / "weights"
+LIMIT = 20 * 10**6  # bytes of the weights
+CURVE = "loss.png"
+
+
+def keep(name: str, runs: Path = RUNS, weights: Path = WEIGHTS) -> Path:
+    """The folder of the checkpoint; SystemExit where the training is not finished, or its weights are too many."""
+    run, folder = runs / name, weights / name.replace("_", "-")
+    if not (run / "training.json").exists():
+        raise SystemExit(f"{run} holds no finished training: minitl train recipes/{name}.toml")
+    begun = begin(replace(read_recipe(run / "recipe.toml"), out=str(run)), anew=False)
+    save_model(load_model(run / "model", dtype=torch.float16), folder, load_tokenizer(run / "model"))
+    size = (folder / "model.safetensors").stat().st_size
+    if size > LIMIT:
+        shutil.rmtree(folder)
+        raise SystemExit(f"{folder} would have {size / 1e6:.0f} MB of weights, more than {LIMIT / 1e6:.0f}")
+    judged = evaluate(load_model(folder), begun.data.validation, task=begun.task)
+    for file in ("recipe.toml", "log.jsonl"):
+        shutil.copyfile(run / file, folder / file)
+    steps = _steps(run / "steps.csv")
+    with drawing(picture=True):
+        png(curve(steps, _validations(run / "log.jsonl")), folder / CURVE)
+    card = (run / "model" / CARD).read_text(encoding="utf-8")
+    write_text(folder / CARD, card + _said(name, folder.name, steps, judged))
+    return folder
+
+
+def _said(name: str, title: str, steps: list[dict[str, float]], judged: dict[str, float]) -> str:
+    facts, tokens = run_facts([]), sum(step["tokens"] for step in steps)
+    return f"""
+## As a checkpoint of minitl's own
+
+![Loss of training and validation by the tokens read]({CURVE})
+
+`minitl.load_model("{title}")`. It read {tokens:,.0f} tokens in {len(steps):,} steps, padding not counted, on
+{facts["cpu"]}, {facts["cores"]} cores. The weights are stored in float16: as stored, validation has a perplexity of
+{judged["perplexity"]:.1f}. `minitl train recipes/{name}.toml`, then `python -m benchmarks.own {name}`.
+
+It is small, has read old novels alone, and says what they say, prejudices included: a thing to study, not to rely on.
+"""
+
+
+def _steps(path: Path) -> list[dict[str, float]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _validations(path: Path) -> list[dict[str, Any]]:
+    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line["event"] == "validation"]
+
+
+def curve(steps: list[dict[str, float]], validations: list[dict[str, Any]]) -> "Figure":
+    """Training loss, each point the mean over a hundredth of the training, and validation loss, by tokens read."""
+    figure, axes = new_figure(False, wide=(8.4, 3.4), small=(3.9, 3.4))
+    width = max(1, len(steps) // 100)
+    read = list(accumulate(step["tokens"] / 1e6 for step in steps))
+    chunks = [range(i, min(i + width, len(steps))) for i in range(0, len(steps), width)]
+    means = [sum(steps[i]["loss"] for i in chunk) / len(chunk) for chunk in chunks]
+    axes.plot([read[chunk[-1]] for chunk in chunks], means, color=COLOURS[0], label="training")
+    at = {int(step["step"]): millions for step, millions in zip(steps, read, strict=True)}
+    places = [at[one["step"]] for one in validations]
+    losses = [one["loss"] for one in validations]
+    axes.plot(places, losses, MARKERS[1], color=COLOURS[1], label="validation")
+    axes.set_xlabel("million tokens read")
+    axes.set_ylabel("loss, nats a token", color=MUTED)
+    axes.legend(frameon=False)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.own", description="Keep what recipes taught.")
+    parser.add_argument("names", nargs="+", help="of recipes that were trained into runs/: novels_bert")
+    for name in parser.parse_args().names:
+        print(keep(name))
+
+
+if __name__ == "__main__":
+    main()
