@@ -97,7 +97,7 @@ def _read_before(source: str, tokenizer: "Tokenizer") -> "Model":
     from minitl.errors import InputError
 
     model, its_own, _ = read_model(source)
-    if any(its_own.id_to_token(number) != tokenizer.id_to_token(number) for number in range(its_own.vocab_size)):
+    if not its_own.is_part_of(tokenizer):
         raise InputError(f"--before {source}: its tokenizer is not the model's: name what that was fine-tuned from")
     return model
 

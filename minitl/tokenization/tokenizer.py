@@ -310,6 +310,10 @@ class Tokenizer:
         """The vocabulary's spelling of an id, or None."""
         return self._backend.id_to_token(number) if number >= 0 else None
 
+    def is_part_of(self, other: "Tokenizer") -> bool:
+        """Whether each of its tokens has the same number in the other, which may have more."""
+        return all(self.id_to_token(number) == other.id_to_token(number) for number in range(self.vocab_size))
+
     def add_tokens(self, tokens: Sequence[str]) -> int:
         """Append tokens to the vocabulary, matched whole from now on; those it has are left. How many were new.
 

@@ -105,8 +105,7 @@ def _teacher(recipe: Recipe, tokenizer: Tokenizer) -> Model:
     assert recipe.distillation is not None
     source = recipe.distillation.teacher
     read = load_tokenizer(source)
-    ids = range(max(read.vocab_size, tokenizer.vocab_size))
-    if any(read.id_to_token(i) != tokenizer.id_to_token(i) for i in ids):
+    if not (read.is_part_of(tokenizer) and tokenizer.is_part_of(read)):
         raise InputError(f"the teacher {source} has other tokens than the student: both must read the same")
     return load_model(source, recipe.kind.head, device=recipe.model.device)
 

@@ -162,6 +162,8 @@ def test_added_tokens_are_whole_and_survive_saving(minilm, tmp_path):
     tokenizer = load_tokenizer(minilm)
     assert tokenizer.add_tokens(["<gene>", "hello"]) == 1
     assert tokenizer.vocab_size == 30523
+    assert load_tokenizer(minilm).is_part_of(tokenizer)
+    assert not tokenizer.is_part_of(load_tokenizer(minilm))
     tokenizer.save(tmp_path)
     assert load_tokenizer(tmp_path).encode("x<gene>y") == tokenizer.encode("x<gene>y")
     assert 30522 in tokenizer.encode("x<gene>y")[0]
