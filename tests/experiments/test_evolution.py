@@ -198,7 +198,7 @@ def test_a_budget_replaces_that_of_the_recipe_and_nothing_else(tmp_path: Path) -
     assert values["model"]["config"]["hidden_size"] == 256
     assert (values["data"]["source"], values["options"]["max_length"]) == ("a.txt", 32)
     assert (values["training"]["steps"], values["training"]["batch_size"]) == (7, 3)
-    assert values["training"]["learning_rate"] == 1e-3
+    assert values["training"]["learning_rate"] == 5e-4
     assert not {"epochs", "evaluate_every"} & set(values["training"])
 
 
