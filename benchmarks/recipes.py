@@ -60,8 +60,8 @@ RUNS = (
     Run("BERT from random weights", "novels_bert", cut_short(400)),
     Run("GPT-2 from random weights", "novels_gpt2", cut_short(400)),
     Run("instructions, from random weights", "t0_mix", cut_short(200)),
-    Run("ELECTRA's generator", "electra_generator", cut_short(200)),
-    Run("ELECTRA", "electra", cut_short(200), (("electra_generator", *cut_short(200)),)),
+    Run("ELECTRA's generator", "electra_generator", cut_short(400)),
+    Run("ELECTRA", "electra", cut_short(400), (("electra_generator", *cut_short(400)),)),
 )
 
 

@@ -129,13 +129,14 @@ def test_the_loss_is_by_hand(tokenizer: Tokenizer) -> None:
 def test_the_scores_are_those_of_what_is_replaced(tokenizer: Tokenizer) -> None:
     task = ReplacedTokens(tokenizer, who_says(tokenizer, GOOD))
     found = [
-        Detected(np.array([True, True, False]), np.array([True, False, False])),
-        Detected(np.array([True, False]), np.array([True, True])),
+        Detected(np.array([2.0, 0.5, -1.0], np.float32), np.array([True, False, False])),
+        Detected(np.array([0.3, -0.5], np.float32), np.array([True, True])),
     ]
-    expected = {"f1": 2 / 3, "precision": 2 / 3, "recall": 2 / 3, "accuracy": 3 / 5}
+    # of the six pairs of a replaced token and another, 0.3 and -0.5 lie below 0.5
+    expected = {"auc": 4 / 6, "f1": 2 / 3, "precision": 2 / 3, "recall": 2 / 3, "accuracy": 3 / 5}
     assert task.score(found, []) == pytest.approx(expected)
-    nothing = [Detected(np.array([False]), np.array([False]))]
-    assert task.score(nothing, [])["f1"] == 0.0
+    nothing = task.score([Detected(np.array([-1.0], np.float32), np.array([False]))], [])
+    assert (nothing["f1"], nothing["auc"]) == (0.0, 0.5)
 
 
 def test_a_tiny_model_learns_to_tell_and_the_generator_stays(tokenizer: Tokenizer) -> None:
