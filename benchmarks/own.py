@@ -7,12 +7,11 @@ are stored in float16 and judged again as they are stored.
 """
 
 import argparse
-import csv
 import json
 import shutil
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 RUNS, WEIGHTS = ROOT / "runs", ROOT / "weights"
 LIMIT = 20 * 10**6  # bytes of the weights
 CURVE = "loss.png"
+STEP, VALIDATION = "step", "validation"  # what a line of log.jsonl tells of
 
 
 def keep(name: str, runs: Path = RUNS, weights: Path = WEIGHTS) -> Path:
@@ -49,52 +49,42 @@ def keep(name: str, runs: Path = RUNS, weights: Path = WEIGHTS) -> Path:
     judged = evaluate(load_model(folder), begun.data.validation, task=begun.task)
     for file in ("recipe.toml", "log.jsonl"):
         shutil.copyfile(run / file, folder / file)
-    steps = _steps(run / "steps.csv")
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     with drawing(picture=True):
-        png(curve(steps, _validations(run / "log.jsonl")), folder / CURVE)
+        png(curve(events), folder / CURVE)
     card = (run / "model" / CARD).read_text(encoding="utf-8")
-    write_text(folder / CARD, card + _said(name, folder.name, steps, judged))
+    write_text(folder / CARD, card + _said(name, folder.name, events, judged))
     return folder
 
 
-def _said(name: str, title: str, steps: list[dict[str, float]], judged: dict[str, float]) -> str:
-    facts, tokens = run_facts([]), sum(step["tokens"] for step in steps)
+def _said(name: str, title: str, events: list[dict[str, Any]], judged: dict[str, float]) -> str:
+    steps, facts = events[-1]["step"], run_facts([])
+    tokens = fmean(event["tokens"] for event in events if event["event"] == STEP)  # of those steps that were logged
     return f"""
 ## As a checkpoint of minitl's own
 
-![Loss of training and validation by the tokens read]({CURVE})
+![Loss of training and validation by optimiser steps]({CURVE})
 
-`minitl.load_model("{title}")`. It read {tokens:,.0f} tokens in {len(steps):,} steps, padding not counted, on
-{facts["cpu"]}, {facts["cores"]} cores. The weights are stored in float16: as stored, validation has a perplexity of
-{judged["perplexity"]:.1f}. `minitl train recipes/{name}.toml`, then `python -m benchmarks.own {name}`.
+`minitl.load_model("{title}")`. It took {steps:,} steps of some {tokens:,.0f} tokens, in all {steps * tokens / 1e6:,.1f}
+million, on {facts["cpu"]}, {facts["cores"]} cores. The weights are stored in float16: as stored, validation has a
+perplexity of {judged["perplexity"]:.1f}. `minitl train recipes/{name}.toml`, then `python -m benchmarks.own {name}`.
 
 It is small, has read old novels alone, and says what they say, prejudices included: a thing to study, not to rely on.
 """
 
 
-def _steps(path: Path) -> list[dict[str, float]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
-def _validations(path: Path) -> list[dict[str, Any]]:
-    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return [line for line in lines if line["event"] == "validation"]
-
-
-def curve(steps: list[dict[str, float]], validations: list[dict[str, Any]]) -> "Figure":
-    """Training loss, each point the mean over a hundredth of the training, and validation loss, by tokens read."""
+def curve(events: list[dict[str, Any]]) -> "Figure":
+    """Training loss, each point the mean over a hundredth of what was logged, and validation loss, by steps."""
     figure, axes = new_figure(False, wide=(8.4, 3.4), small=(3.9, 3.4))
+    steps = [event for event in events if event["event"] == STEP]
+    judged = [event for event in events if event["event"] == VALIDATION]
     width = max(1, len(steps) // 100)
-    read = list(accumulate(step["tokens"] / 1e6 for step in steps))
-    chunks = [range(i, min(i + width, len(steps))) for i in range(0, len(steps), width)]
-    means = [sum(steps[i]["loss"] for i in chunk) / len(chunk) for chunk in chunks]
-    axes.plot([read[chunk[-1]] for chunk in chunks], means, color=COLOURS[0], label="training")
-    at = {int(step["step"]): millions for step, millions in zip(steps, read, strict=True)}
-    places = [at[one["step"]] for one in validations]
-    losses = [one["loss"] for one in validations]
+    parts = [steps[i : i + width] for i in range(0, len(steps), width)]
+    means = [fmean(step["loss"] for step in part) for part in parts]
+    axes.plot([part[-1]["step"] for part in parts], means, color=COLOURS[0], label="training")
+    places, losses = ([event[key] for event in judged] for key in ("step", "loss"))
     axes.plot(places, losses, MARKERS[1], color=COLOURS[1], label="validation")
-    axes.set_xlabel("million tokens read")
+    axes.set_xlabel("optimiser steps")
     axes.set_ylabel("loss, nats a token", color=MUTED)
     axes.legend(frameon=False)
     return figure

@@ -25,7 +25,7 @@ from minitl.pages.formats import percent, points
 from minitl.prompting import PromptClassifier
 from minitl.tokenization import load_tokenizer
 from minitl.training import Listener, evaluate
-from minitl.training.beginning import begin
+from minitl.training.beginning import Beginning, begin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,7 +135,8 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
         values = _values(row, scale)
         kept = MODEL if row.name == INSTRUCTED else None
         lines[row.name] = runs.once(row.name, {"recipe": values}, partial(_line, row, values), makes=kept)
-    told = {"asked": scale.asked, "tested": scale.tested, "recipe": _values(_row(INSTRUCTED), scale)}
+    instructed = next(row for row in scale.rows if row.name == INSTRUCTED)
+    told = {"asked": scale.asked, "tested": scale.tested, "recipe": _values(instructed, scale)}
     asked = runs.once(ASKED, told, lambda _folder, _listener: _ask(runs.at(INSTRUCTED) / MODEL, scale))
     models = dict.fromkeys(line["source"] for line in lines.values())
     return {
@@ -145,10 +146,6 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
         "rows": lines,
         "asked": asked,
     }
-
-
-def _row(name: str) -> Row:
-    return next(row for row in ROWS if row.name == name)
 
 
 def _values(row: Row, scale: Scale) -> dict[str, Any]:
@@ -163,22 +160,29 @@ def _values(row: Row, scale: Scale) -> dict[str, Any]:
 
 
 def _line(row: Row, values: Mapping[str, Any], folder: Path, listener: Listener | None) -> dict[str, Any]:
-    begun = here(lambda: begin(recipe_of(values, folder), anew=False))
-    tested = [example for example in begun.data.test if begun.task.is_labelled(example)] or begun.data.validation
-    before = evaluate(begun.model, tested, task=begun.task)[row.metric] if row.pretrained else None
-    answers = Counter(getattr(example, "label", None) for example in tested)
+    before = None
+    if row.pretrained:
+        begun = here(lambda: begin(recipe_of(values, folder), anew=False))
+        before = evaluate(begun.model, _tested(begun), task=begun.task)[row.metric]
     taught = teach(values, folder, listener)
+    tested = _tested(taught.begun)
+    answers = Counter(getattr(example, "label", None) for example in tested)
     if row.name == INSTRUCTED:
         taught.save(folder / MODEL)
     return {
         "source": values["model"].get("source", "random weights"),
-        "data": begun.data.name,
+        "data": taught.begun.data.name,
         "size": len(tested),
         "commonest": answers.most_common(1)[0][1] / len(tested) if row.metric == ACCURACY else None,
         "before": before,
         "after": taught.score(tested)[row.metric],
         **taught.facts(),
     }
+
+
+def _tested(begun: Beginning) -> Sequence[Any]:
+    """The test texts that have an answer; where there are none, those of validation."""
+    return [example for example in begun.data.test if begun.task.is_labelled(example)] or begun.data.validation
 
 
 def _ask(folder: Path, scale: Scale) -> dict[str, Any]:
@@ -198,10 +202,15 @@ def _ask(folder: Path, scale: Scale) -> dict[str, Any]:
 
 def _gain(row: Row, line: Mapping[str, Any]) -> tuple[float, float]:
     """How far the taught model is ahead of what there was, as a share, and the noise of that."""
-    after, floor = line["after"], max(line["before"], line["commonest"] or 0.0)
+    after, floor = line["after"], _floor(line)
     if row.metric == CORRELATION:
         return after - floor, math.hypot(*(_correlation_noise(one, line["size"]) for one in (after, floor)))
     return after - floor, noise(Measured((after,)), Measured((floor,)), line["size"])
+
+
+def _floor(line: Mapping[str, Any]) -> float:
+    """What there was without the training: the pretrained model, or the commonest answer where that is better."""
+    return float(max(line["before"], line["commonest"] or 0.0))
 
 
 def _correlation_noise(rho: float, size: int) -> float:
@@ -267,7 +276,7 @@ def _draw(results: Results, narrow: bool) -> "Figure":
         line, look = results["rows"][row.name], 0 if row.pretrained else 1
         after = 100 * line["after"] / row.largest
         if row.pretrained:
-            floor = 100 * max(line["before"], line["commonest"] or 0.0)
+            floor = 100 * _floor(line)
             axes.plot([floor, after], [place, place], color=COLOURS[look], linewidth=2)
             axes.plot(floor, place, "|", color=INK, markersize=12)
         axes.plot(after, place, MARKERS[look], color=COLOURS[look], markersize=9, markeredgecolor=PAPER)

@@ -191,6 +191,10 @@ def test_a_stack_of_24_layers_of_16_heads_stays_under_2_megabytes() -> None:
     assert len(page.encode()) < 2_000_000
 
 
+def test_24_layers_of_16_heads_on_either_side_are_more_than_that() -> None:
+    assert 2_000_000 < len(render(large_look(layers=24, heads=16)).encode()) < 3_750_000
+
+
 def test_every_part_is_in_the_page() -> None:
     folder = resources.files("minitl.inspect").joinpath("browser")
     assert {part.name for part in folder.iterdir()} == {"page.html", "page.css", *(f"{name}.js" for name in SCRIPTS)}

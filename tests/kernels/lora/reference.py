@@ -100,3 +100,17 @@ def assert_close(actual: Tensor, expected: Exact, dtype: torch.dtype) -> None:
     bound = roundings * torch.finfo(dtype).eps * expected.size + torch.finfo(dtype).tiny
     excess = ((actual.detach().double() - expected.value).abs() / bound).max().item()
     assert excess <= 1, f"an error of {excess:.3g} times what is allowed"
+
+
+def assert_rounded(actual: Tensor, expected: Exact, through: Tensor | float = 0.0) -> None:
+    """That a kernel's output is exact but for its own rounding and those of sums in float32.
+
+    through   how large those terms are together that went through the output's data type on the way: a tie between two
+              neighbours may fall to either side, or the term was rounded
+    """
+    assert actual.shape == expected.value.shape
+    info = torch.finfo(actual.dtype)
+    sums = 16 * torch.finfo(torch.float32).eps * expected.size
+    bound = info.eps * (expected.value.abs() + through) + sums + info.tiny
+    excess = ((actual.detach().double() - expected.value).abs() / bound).max().item()
+    assert excess <= 1, f"an error of {excess:.3g} times what is allowed"
