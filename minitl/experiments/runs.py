@@ -14,7 +14,8 @@ from typing import Any
 
 from minitl.checkpoints.atomic import write_json
 from minitl.checkpoints.weights import read_json
-from minitl.pages.machine import cpu_name
+from minitl.nn.device import usual_device
+from minitl.pages.machine import device_name
 from minitl.training import Listener, discard_state
 
 Listen = Callable[[str], Listener | None]  # from the title of a training to who hears of its steps
@@ -36,7 +37,7 @@ class Runs:
         return self.folder / key
 
     def once(self, key: str, settings: Mapping[str, Any], work: Work, makes: str | None = None) -> dict[str, Any]:
-        """What the run gave, and on which "cpu": read where it was carried out before.
+        """What the run gave, and on which "device": read where it was carried out before.
 
         key        names its file
         settings   all that decides what it gives, as JSON
@@ -50,7 +51,7 @@ class Runs:
                 result: dict[str, Any] = before["result"]
                 return result
         self._make_room(key, told)
-        result = {**work(self.at(key), self._listen(key)), "cpu": cpu_name()}
+        result = {"device": device_name(usual_device()), **work(self.at(key), self._listen(key))}
         write_json(path, {"settings": told, "result": result})
         discard_state(self.at(key))
         return result

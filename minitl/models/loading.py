@@ -26,6 +26,7 @@ from minitl.models.config import Config
 from minitl.models.matching import Plan, holds_untied, owners, plan_loading, stored_task
 from minitl.models.meta import LeaveEmpty
 from minitl.models.registry import check_task, family_of, task_of
+from minitl.nn.device import usual_device
 
 log = logging.getLogger("minitl")
 
@@ -39,7 +40,7 @@ def load_model(
     num_labels: int | None = None,
     labels: Sequence[str] | None = None,
     dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     revision: str | None = None,
 ) -> Model:
     """Load a published checkpoint, in eval mode.
@@ -50,6 +51,7 @@ def load_model(
                 of the families taught here also "bidirectional-lm" (bilm) and "negative-sampling" (skip-gram)
     num_labels, labels   for a new classification head: how many classes, or their names
     dtype       type of the parameters, whatever the file's
+    device      None = the processor, or what `models_on` says
     revision    branch, tag or commit on the hub
 
     A head of which the file holds nothing is made new and announced on the "minitl" logger by name.
@@ -86,6 +88,7 @@ def load_model(
     if plan.problems:
         listed = "\n  ".join(plan.problems)
         raise CheckpointError(f"{folder}: the weights do not fit a {config.model_type} {task} model:\n  {listed}")
+    device = device or usual_device()
     new = _make_new(model, plan.fresh, dtype, device)
     _make_new(model, plan.implied, dtype, device)
     _fill(model, weights, plan, dtype, device)
@@ -111,7 +114,7 @@ def new_model(
     num_labels: int | None = None,
     labels: Sequence[str] | None = None,
     dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> Model:
     """A model with fresh random weights from torch's generator: what training from scratch begins with; in eval mode.
 
@@ -129,7 +132,7 @@ def new_model(
         for part in set(model.key_map.optional) - set(family.heads[task].needs):
             setattr(model, part, None)  # nothing above would ever teach it
     tied = owners(model.tie_groups())
-    _allocate(model, [name for name, _ in model.stored() if name not in tied], dtype, device)
+    _allocate(model, [name for name, _ in model.stored() if name not in tied], dtype, device or usual_device())
     with LeaveEmpty():  # the tied members
         model.initialize()
     model.tie()

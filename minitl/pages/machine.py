@@ -34,6 +34,13 @@ def run_facts(command: Sequence[str]) -> dict[str, Any]:
     return {"command": shlex.join(command), "created": now, **describe_machine()}
 
 
+def device_name(device: str) -> str:
+    """Of a GPU its own name, else the processor's."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else cpu_name()
+
+
 def cpu_name() -> str:
     """The processor's name as Linux gives it, else what Python knows of it."""
     return cpu_info("model name") or platform.processor() or platform.machine()

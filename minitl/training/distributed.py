@@ -27,6 +27,7 @@ from minitl.checkpoints.sharded import write_sharded
 from minitl.checkpoints.weights import saving
 from minitl.errors import InputError, TrainingError
 from minitl.models.base import Model
+from minitl.nn.device import check_present
 from minitl.tasks.task import TrainingBatch
 from minitl.training.engine import ALONE, Engine, Fed
 from minitl.training.feeds import FeatureFeed, Feed
@@ -42,10 +43,7 @@ def started(parallel: str, device: str) -> Iterator[tuple[Engine, str]]:
     InputError where this machine has no such device, or there is no torchrun around, or it is and `parallel` is "none";
     TrainingError, naming the cause, where another process is gone in the middle.
     """
-    if torch.device(device).type == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
-    if torch.device(device).type == "mps" and not torch.backends.mps.is_available():
-        raise InputError(f"device {device!r}: this machine has none")
+    check_present(device)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if parallel == "none":
         if world > 1:

@@ -19,15 +19,14 @@ import sys
 import tomllib
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
-
-import torch
 
 from minitl.adapters import LoraConfig
 from minitl.errors import ConfigError, InputError, did_you_mean
 from minitl.models.registry import family_names, family_of
+from minitl.nn.device import check_device, usual_device
 from minitl.tasks.distillation import HEADS, Distillation
 from minitl.tasks.kinds import KINDS, Kind
 from minitl.tasks.ranges import above_zero, at_least, each_once, not_empty, one_of
@@ -36,7 +35,6 @@ from minitl.training.settings import Settings
 from minitl.training.strategies import FROZEN, FULL, GRADUAL, HEAD_THEN_BODY, NEW_TOKENS, Strategy
 
 PARALLEL = ("none", "ddp", "fsdp")
-DEVICES = ("cpu", "cuda", "mps")
 TABLES = ("model", "data", "options", "strategy", "training", "distillation", "replay")
 ALIASES = {"training.lr": "training.learning_rate"}
 T = TypeVar("T")
@@ -49,7 +47,7 @@ class ModelPart:
     config      in its place: the content of a config.json, for random weights
     tokenizer   with `config`: a folder or hub id; None = a tokenizer of `vocab_size` is learned from the training texts
     new_tokens  with `source`: what its tokenizer and tables are to have too: tokens, or a text file with one a line
-    device      "cpu" or "cuda"
+    device      "cpu" or "cuda"; whether this machine has it is seen when it is used: a recipe may be read elsewhere
     parallel    "none", or how the processes of torchrun share the work: "ddp" or "fsdp"
     """
 
@@ -58,7 +56,7 @@ class ModelPart:
     config: dict[str, Any] | None = None
     tokenizer: str | None = None
     new_tokens: list[str] | str | None = None
-    device: str = "cpu"
+    device: str = field(default_factory=usual_device)
     parallel: str = "none"
 
     def __post_init__(self) -> None:
@@ -66,7 +64,7 @@ class ModelPart:
             raise InputError("source names a checkpoint, or config describes one with random weights: one of the two")
         one_of(PARALLEL, parallel=self.parallel)
         not_empty(source=self.source, tokenizer=self.tokenizer)
-        _check_device(self.device)
+        check_device(self.device)
         if self.layers is not None:
             if self.source is None:
                 raise InputError("layers goes with source: a config says how many there are")
@@ -354,16 +352,6 @@ def _check_tables(recipe: Recipe, where: str) -> None:
         raise InputError(f"{where}: replay: runs on one process, and model.parallel is {recipe.model.parallel!r}")
 
 
-def _check_device(name: str) -> None:
-    """Whether this machine has it is seen when it is used: a recipe may be read elsewhere."""
-    try:
-        kind = torch.device(name).type
-    except RuntimeError:
-        kind = ""
-    if kind not in DEVICES:
-        raise InputError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
-
-
 def _check_config(config: Mapping[str, Any]) -> None:
     """What a family's configuration says of its fields; here none may be unknown, for it would do nothing."""
     for name, kind in (("model_type", str), ("vocab_size", int)):
@@ -383,12 +371,12 @@ def read_part(part: type[T], values: Mapping[str, Any], where: str) -> T:
     """A dataclass from a table. InputError names a key that is unknown, missing or of another type."""
     _refuse_unknown(values, [field.name for field in fields(part)], where)  # type: ignore[arg-type]
     hints = get_type_hints(part)
-    for field in fields(part):  # type: ignore[arg-type]
-        if field.name in values:
-            if not _is(values[field.name], hints[field.name]):
-                raise InputError(f"{where}.{field.name} must be {_said(hints[field.name])}, got {values[field.name]!r}")
-        elif field.default is MISSING:
-            raise InputError(f"{where}.{field.name} is missing: {_said(hints[field.name])}")
+    for one in fields(part):  # type: ignore[arg-type]
+        if one.name in values:
+            if not _is(values[one.name], hints[one.name]):
+                raise InputError(f"{where}.{one.name} must be {_said(hints[one.name])}, got {values[one.name]!r}")
+        elif one.default is MISSING and one.default_factory is MISSING:
+            raise InputError(f"{where}.{one.name} is missing: {_said(hints[one.name])}")
     try:
         return part(**values)
     except InputError as error:

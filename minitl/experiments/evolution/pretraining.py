@@ -105,7 +105,7 @@ def step_flops(begun: Beginning) -> int:
 
     task, model = begun.task, begun.model
     items = task.encode((begun.data.validation or begun.data.train)[:1])
-    batch = task.collate(items[: begun.recipe.training.batch_size])
+    batch = task.collate(items[: begun.recipe.training.batch_size]).to(next(model.parameters()).device)
     with FlopCounterMode(display=False) as counter:
         output = model(**batch.inputs, asked=task.wanted(batch.targets))
         task.loss(output, batch.targets)[0].backward()

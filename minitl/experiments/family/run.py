@@ -20,6 +20,8 @@ from minitl.experiments.shapes import CHECKPOINTS, Shape
 from minitl.models.base import Model
 from minitl.models.loading import new_model
 from minitl.models.packing import packed_weights
+from minitl.nn.device import usual_device
+from minitl.pages.machine import device_name
 from minitl.training import Listener
 
 REFERENCE = "bert-base-uncased"
@@ -67,7 +69,12 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
             beside = reference | {"max_position_embeddings": max(length, positions(reference))}
             line = runs.once(
                 f"{name}-{length}",
-                {"shapes": [beside, shape], "batch": batch, "rounds": [scale.warm_up, scale.rounds]},
+                {
+                    "shapes": [beside, shape],
+                    "batch": batch,
+                    "rounds": [scale.warm_up, scale.rounds],
+                    "device": device_name(usual_device()),
+                },
                 partial(_read_in_turns, beside, shape, (batch, length), scale.warm_up, scale.rounds),
             )
             speed.append({"name": name, "length": length, "batch": batch, **line})
@@ -108,6 +115,7 @@ def _read_in_turns(
     models = [new_model(reference), new_model(shape)]
     words = min(reference["vocab_size"], shape["vocab_size"])
     ids = torch.randint(words // 2, words, size)  # no special tokens among them
+    ids = ids.to(next(models[0].parameters()).device)
     with packed_weights(models[0]), packed_weights(models[1]):
         seconds = [[_seconds(model, ids) for model in models] for _ in range(warm_up + rounds)][warm_up:]
     return {"reference_seconds": [first for first, _ in seconds], "seconds": [second for _, second in seconds]}
@@ -117,6 +125,8 @@ def _read_in_turns(
 def _seconds(model: Model, ids: torch.Tensor) -> float:
     started = time.perf_counter()
     model(ids, torch.ones_like(ids))
+    if ids.device.type == "cuda":
+        torch.cuda.synchronize(ids.device)
     return time.perf_counter() - started
 
 

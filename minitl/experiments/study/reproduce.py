@@ -27,6 +27,7 @@ from minitl.experiments.runs import Runs
 from minitl.experiments.study.arms import Arm, arms_named
 from minitl.experiments.study.report import write_report
 from minitl.experiments.study.run import Plan, Run, carry_out, runs_of
+from minitl.nn.device import usual_device
 from minitl.nn.precision import fastest_precision
 from minitl.pages.machine import describe_machine
 from minitl.tokenization import Tokenizer, load_tokenizer
@@ -179,7 +180,7 @@ def _plan(request: Request, source: str, dataset: Dataset, arms: Sequence[Arm]) 
         arms=tuple(arm.name for arm in arms),
         rates={arm.name: arm.learning_rate for arm in arms},
         searches=request.search,
-        autocast=fastest_precision() if request.precision == "auto" else request.precision,
+        autocast=fastest_precision(usual_device()) if request.precision == "auto" else request.precision,
     )
 
 
