@@ -20,7 +20,7 @@ from benchmarks.protocol import ROOT
 from minitl import load_model, load_tokenizer, save_model
 from minitl.checkpoints.atomic import write_text
 from minitl.pages.drawing import COLOURS, MARKERS, MUTED, drawing, new_figure, png
-from minitl.pages.machine import run_facts
+from minitl.pages.machine import device_name
 from minitl.training import evaluate
 from minitl.training.beginning import begin
 from minitl.training.card import CARD
@@ -40,25 +40,26 @@ def keep(name: str, runs: Path = RUNS, weights: Path = WEIGHTS) -> Path:
     run, folder = runs / name, weights / name.replace("_", "-")
     if not (run / "training.json").exists():
         raise SystemExit(f"{run} holds no finished training: minitl train recipes/{name}.toml")
-    begun = begin(replace(read_recipe(run / "recipe.toml"), out=str(run)), anew=False)
+    recipe = replace(read_recipe(run / "recipe.toml"), out=str(run))
+    begun = begin(recipe, anew=False)
     save_model(load_model(run / "model", dtype=torch.float16), folder, load_tokenizer(run / "model"))
     size = (folder / "model.safetensors").stat().st_size
     if size > LIMIT:
         shutil.rmtree(folder)
         raise SystemExit(f"{folder} would have {size / 1e6:.0f} MB of weights, more than {LIMIT / 1e6:.0f}")
-    judged = evaluate(load_model(folder), begun.data.validation, task=begun.task)
+    judged = evaluate(load_model(folder, device=recipe.model.device), begun.data.validation, task=begun.task)
     for file in ("recipe.toml", "log.jsonl"):
         shutil.copyfile(run / file, folder / file)
     events = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     with drawing(picture=True):
         png(curve(events), folder / CURVE)
     card = (run / "model" / CARD).read_text(encoding="utf-8")
-    write_text(folder / CARD, card + _said(name, folder.name, events, judged))
+    write_text(folder / CARD, card + _said(name, folder.name, device_name(recipe.model.device), events, judged))
     return folder
 
 
-def _said(name: str, title: str, events: list[dict[str, Any]], judged: dict[str, float]) -> str:
-    steps, facts = events[-1]["step"], run_facts([])
+def _said(name: str, title: str, device: str, events: list[dict[str, Any]], judged: dict[str, float]) -> str:
+    steps = events[-1]["step"]
     tokens = fmean(event["tokens"] for event in events if event["event"] == STEP)  # of those steps that were logged
     return f"""
 ## As a checkpoint of minitl's own
@@ -66,8 +67,8 @@ def _said(name: str, title: str, events: list[dict[str, Any]], judged: dict[str,
 ![Loss of training and validation by optimiser steps]({CURVE})
 
 `minitl.load_model("{title}")`. It took {steps:,} steps of some {tokens:,.0f} tokens, in all {steps * tokens / 1e6:,.1f}
-million, on {facts["cpu"]}, {facts["cores"]} cores. The weights are stored in float16: as stored, validation has a
-perplexity of {judged["perplexity"]:.1f}. `minitl train recipes/{name}.toml`, then `python -m benchmarks.own {name}`.
+million, on one {device}. The weights are stored in float16: as stored, validation has a perplexity of
+{judged["perplexity"]:.1f}. `minitl train recipes/{name}.toml`, then `python -m benchmarks.own {name}`.
 
 It is small, has read old novels alone, and says what they say, prejudices included: a thing to study, not to rely on.
 """

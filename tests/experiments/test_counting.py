@@ -28,6 +28,7 @@ from minitl.experiments.counting import (
 )
 from minitl.models.loading import new_model
 from minitl.models.mistral import MistralConfig
+from minitl.nn.device import usual_device
 
 CONFIG = MistralConfig(
     vocab_size=50,
@@ -105,7 +106,7 @@ def test_lora_on_query_and_value_by_hand():
 
 @pytest.mark.parametrize("learning", WAYS, ids=NAMES)
 def test_flops_are_those_that_torch_counts(learning: Learning):
-    model, ids = model_that_learns(learning, torch.float32), torch.randint(0, 50, (2, 10))
+    model, ids = model_that_learns(learning, torch.float32), torch.randint(0, 50, (2, 10), device=usual_device())
     with force_path("plain"), sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as forward:
             loss = loss_of(model, ids)
@@ -118,7 +119,7 @@ def test_flops_are_those_that_torch_counts(learning: Learning):
 
 @pytest.mark.parametrize("learning", WAYS, ids=NAMES)
 def test_activations_are_those_that_autograd_keeps(learning: Learning):
-    model, ids = model_that_learns(learning, torch.bfloat16), torch.randint(0, 50, (2, 10))
+    model, ids = model_that_learns(learning, torch.bfloat16), torch.randint(0, 50, (2, 10), device=usual_device())
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 

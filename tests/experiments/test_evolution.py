@@ -17,6 +17,7 @@ from minitl.experiments.evolution.senses import components, occurrences, sense_n
 from minitl.experiments.evolution.sentences import SENSES, WORD
 from minitl.experiments.experiment import judged
 from minitl.experiments.runs import Runs
+from minitl.nn.device import usual_device
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import drawing
 from tests.probing.tasks.made import write_treebank
@@ -67,9 +68,9 @@ def test_a_transformer_gives_a_word_another_vector_in_each_sentence(tiny: Path) 
     senses = {"one": ("the film was good", "a good book"), "other": ("it was not good", "very good food")}
     vectors = occurrences(model, tokenizer, senses, "good")
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(4))
-    states = model(**tokenizer(["a good book"]), output_hidden_states=True).hidden_states
+    states = model(**tokenizer(["a good book"]).to(usual_device()), output_hidden_states=True).hidden_states
     above = torch.cat([torch.nn.functional.normalize(state[0, 2], dim=-1) for state in states[1:]])
-    torch.testing.assert_close(vectors[1], above / len(states[1:]) ** 0.5)
+    torch.testing.assert_close(vectors[1], above.cpu() / len(states[1:]) ** 0.5)
     assert float((vectors @ vectors.T).min()) < 0.999
 
 

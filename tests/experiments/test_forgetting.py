@@ -11,6 +11,7 @@ from minitl.experiments import forgetting
 from minitl.experiments.experiment import NotHere, judged
 from minitl.experiments.forgetting import ADAPTERS, EXPERIMENT, GUARDS, Scale, _taught
 from minitl.experiments.runs import Runs
+from minitl.nn.device import usual_device
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import drawing
 from minitl.training.replay import lend_backbone
@@ -111,7 +112,7 @@ def test_a_guard_that_is_another_is_run_anew(
 
 def test_a_backbone_that_was_not_taught_forgets_nothing(masked: Path):
     scale = Scale(str(masked))
-    taught, ids = _taught(scale), torch.tensor([[2, 5, 6, 3]])
+    taught, ids = _taught(scale), torch.tensor([[2, 5, 6, 3]], device=usual_device())
     expected = taught(ids).logits
     lend_backbone(load_model(masked, "sequence-classification", num_labels=2), taught)
     torch.testing.assert_close(taught(ids).logits, expected)

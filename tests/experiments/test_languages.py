@@ -15,6 +15,7 @@ from minitl.experiments.languages.neighbours import found, text_vectors
 from minitl.experiments.languages.run import Scale
 from minitl.experiments.languages.words import LANGUAGES, WORDS, word_pairs
 from minitl.experiments.runs import Runs
+from minitl.nn.device import usual_device
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import drawing
 
@@ -33,8 +34,10 @@ def test_a_text_is_the_mean_of_its_tokens_less_that_of_all(tiny: Path) -> None:
     model, tokenizer = load_model(tiny, "backbone"), load_tokenizer(tiny)
     vectors = text_vectors(model, tokenizer, ["the film", "a good book"], layer=2)
     torch.testing.assert_close(vectors.mean(0), torch.zeros(vectors.shape[1]))
-    states = model(**tokenizer(["a good book"]), output_hidden_states=True).hidden_states[2][0, 1:-1].mean(0)
-    other = model(**tokenizer(["the film"]), output_hidden_states=True).hidden_states[2][0, 1:-1].mean(0)
+    states, other = (
+        model(**tokenizer([text]).to(usual_device()), output_hidden_states=True).hidden_states[2][0, 1:-1].mean(0).cpu()
+        for text in ("a good book", "the film")
+    )
     torch.testing.assert_close(vectors[1], (states - other) / 2)
 
 

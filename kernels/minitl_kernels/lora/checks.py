@@ -71,7 +71,8 @@ def check_types(x: Tensor, weight: Tensor, bias: Tensor | None, lora_a: Tensor, 
 def autocast_type(x: Tensor) -> torch.dtype | None:
     """The type in which autocast wants x's products; None where it is off, and for float64, which it lets be."""
     device = x.device.type
-    if x.dtype == torch.float64 or not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+    # Whether a device has autocast at all is nothing that torch.compile can ask before torch 2.12: meta has none.
+    if x.dtype == torch.float64 or device == "meta" or not torch.is_autocast_enabled(device):
         return None
     return torch.get_autocast_dtype(device)
 
