@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 WRITING = ("causal-lm", "seq2seq-lm")  # heads
 TAUGHT = ("max_new_tokens", "num_beams")  # of a task's options, what holds for what is written later, too
 SAMPLING = ("temperature", "top_k", "top_p", "seed")
+OWN_WRITER = "novels-gpt2"
 SEARCH = ("num_beams", "length_penalty", "no_repeat_ngram_size", "min_new_tokens", "repetition_penalty")
 
 
@@ -25,7 +26,13 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "checkpoint was published (beams, penalties); they are drawn only with --sample. What `minitl train` wrote "
         "reads the text as it was taught to: in its template or behind its prefix, in its languages.",
     )
-    parser.add_argument("model", help="a folder that `minitl train` wrote, or a checkpoint folder or hub id")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        default=OWN_WRITER,
+        help=f"a folder that `minitl train` wrote, or a checkpoint folder or hub id (default: {OWN_WRITER}, the "
+        "project's own)",
+    )
     parser.add_argument("prompt", help="the text to continue or to answer")
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="write at most N (default: 128)")
     parser.add_argument("--min-new-tokens", type=int, metavar="N", help="write at least N")

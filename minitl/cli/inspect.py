@@ -10,6 +10,7 @@ from minitl.errors import InputError
 if TYPE_CHECKING:
     from minitl.tokenization import Tokenizer
 
+OWN_READER = "novels-bert"
 MOST = 512  # tokens: a map holds their square, and there is one for each head of each layer
 
 
@@ -22,7 +23,13 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "an adapter changed, and the residual stream beside the code. Layers are counted from 0, as minitl.trace names "
         "them: layer 0 is layer 1 of `minitl probe`, whose 0 is the embeddings.",
     )
-    parser.add_argument("model", help="a checkpoint folder or hub id, or a folder that `minitl train` wrote")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        default=OWN_READER,
+        help=f"a checkpoint folder or hub id, or a folder that `minitl train` wrote (default: {OWN_READER}, the "
+        "project's own)",
+    )
     parser.add_argument("text", help="what the model reads")
     parser.add_argument("--pair", metavar="TEXT", help="the second text, of a model that reads two")
     parser.add_argument(

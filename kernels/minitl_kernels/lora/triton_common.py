@@ -67,6 +67,11 @@ def dot_precision(dtype: torch.dtype) -> str:
     return "tf32" if dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
+def pieces(length: int, size: int) -> int:
+    """How many pieces of `size` cover `length`: what triton.cdiv says, which serves kernels too and is slow for it."""
+    return -(-length // size)
+
+
 def aligned(matrix: Tensor) -> bool:
     """Whether a descriptor can describe a matrix: neighbours in its rows, each row at a multiple of 16 bytes.
 

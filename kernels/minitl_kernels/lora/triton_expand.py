@@ -14,7 +14,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import dot_precision, in_eights, multiprocessors, provide_scratch, vectorised
+from minitl_kernels.lora.triton_common import (
+    dot_precision,
+    in_eights,
+    multiprocessors,
+    pieces,
+    provide_scratch,
+    vectorised,
+)
 from minitl_kernels.lora.triton_epilogue import WIDEST, add_bias, add_low_rank, scales
 from minitl_kernels.lora.triton_tiles import ProductConfig, default_product_config, tile_of
 
@@ -102,7 +109,7 @@ def expand_product(
     (m, k), (n, rank), padded = x.shape, lora_b.shape, s.shape[1]
     y = x.new_empty((m, n))
     config = config or default_product_config(x, weight, y, rank)
-    tiles = triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
+    tiles = pieces(m, config.block_m) * pieces(n, config.block_n)
     shared = (x, weight, bias, s, lora_b, y, m, n, k, rank, *scales(scaling))
     sizes = {
         "R": padded, "WIDTH": min(padded, WIDEST), "HAS_BIAS": bias is not None, "PRECISION": dot_precision(x.dtype),

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.mask import keep_scale
-from minitl_kernels.lora.triton_common import chip_of, dot_precision, in_eights, vectorised
+from minitl_kernels.lora.triton_common import chip_of, dot_precision, in_eights, pieces, vectorised
 from minitl_kernels.lora.triton_low_rank import load_keep
 from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut, default_sums_config
 
@@ -32,7 +32,7 @@ def grad_a(
     (rows, inputs), (rank, _), padded = x.shape, lora_a.shape, grad_s.shape[1]
     config = config or default_sums_config(rows, inputs, x.dtype, padded, vectorised(x), chip_of(x.device))
     out = torch.empty_like(lora_a, memory_format=torch.contiguous_format)
-    blocks = triton.cdiv(inputs, config.held)
+    blocks = pieces(inputs, config.held)
     ranges = cut(rows, config.step, blocks, config.waves, x.element_size(), rank, x.device)
     scale = keep_scale(threshold)
     target = out if ranges.number == 1 else out.new_empty((ranges.number, rank, inputs), dtype=torch.float32)

@@ -30,6 +30,7 @@ from minitl_kernels.lora.triton_common import (
     chip_of,
     dot_precision,
     in_eights,
+    pieces,
     provide_scratch,
     registers,
     vectorised,
@@ -106,7 +107,7 @@ def default_grad_x_config(grad_y: Tensor, weight: Tensor) -> GradXConfig:
 @lru_cache(maxsize=4096)
 def _rule(rows: int, inputs: int, dtype: torch.dtype, wide: bool, described: bool, chip: Chip) -> GradXConfig:
     def tiles(config: GradXConfig) -> int:
-        return triton.cdiv(rows, config.block_m) * triton.cdiv(inputs, config.block_k)
+        return pieces(rows, config.block_m) * pieces(inputs, config.block_k)
 
     configs = list(grad_x_configs(dtype, wide, described, chip))
     enough = (config for config in configs if tiles(config) >= chip.multiprocessors)
@@ -127,7 +128,7 @@ def grad_x(
     if config.tma:
         provide_scratch()
     out = grad_y.new_empty((rows, inputs))
-    tiles = triton.cdiv(rows, config.block_m) * triton.cdiv(inputs, config.block_k)
+    tiles = pieces(rows, config.block_m) * pieces(inputs, config.block_k)
     _grad_x_kernel[(tiles,)](
         grad_y, weight, grad_s, lora_a, bits if threshold else None, out, rows, outputs, inputs, lora_a.shape[0],
         keep_scale(threshold), *grad_y.stride(), *weight.stride(), *lora_a.stride(),

@@ -23,7 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.inputs import Needs
-from minitl_kernels.lora.triton_common import chip_of, dot_precision, in_eights, vectorised
+from minitl_kernels.lora.triton_common import chip_of, dot_precision, in_eights, pieces, vectorised
 from minitl_kernels.lora.triton_parts import Sum, SumsConfig, add_parts, cut, default_sums_config
 
 SEPARATE_FROM = 64  # the padded rank from which the parts of dS cost as much as a second pass over dY
@@ -69,7 +69,7 @@ def _launch_columns(
     if grad_s is None and grad_b is None and grad_bias is None:
         return
     (rows, outputs), rank = grad_y.shape, lora_b.shape[1]
-    blocks = triton.cdiv(outputs, config.held)
+    blocks = pieces(outputs, config.held)
     ranges = cut(rows, config.step, blocks, config.waves, grad_y.element_size(), rank, grad_y.device)
     s_target, s_scale = _parted(grad_s, blocks, scaling, sums)
     b_target, b_scale = _parted(grad_b, ranges.number, scaling, sums)
@@ -123,7 +123,7 @@ def _launch_grad_s(
     grad_y: Tensor, lora_b: Tensor, grad_s: Tensor, scaling: float, config: SumsConfig, sums: list[Sum]
 ) -> None:
     (rows, outputs), (_, padded) = grad_y.shape, grad_s.shape
-    blocks = triton.cdiv(rows, config.held)
+    blocks = pieces(rows, config.held)
     ranges = cut(outputs, config.step, blocks, config.waves, grad_y.element_size(), padded, grad_y.device)
     target, scale = _parted(grad_s, ranges.number, scaling, sums)
     _grad_s_kernel[(blocks, ranges.number)](

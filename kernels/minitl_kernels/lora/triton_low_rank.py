@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.mask import keep_scale
-from minitl_kernels.lora.triton_common import MOST_REGISTERS, dot_precision, in_eights, registers, vectorised
+from minitl_kernels.lora.triton_common import MOST_REGISTERS, dot_precision, in_eights, pieces, registers, vectorised
 
 
 @triton.jit
@@ -101,7 +101,7 @@ def add_low_rank(
     """
     (rows, inputs), padded = grad_x.shape, grad_s.shape[1]
     config = config or default_low_rank_config(grad_x)
-    _add_kernel[(triton.cdiv(rows, config.block_m), triton.cdiv(inputs, config.block_k))](
+    _add_kernel[(pieces(rows, config.block_m), pieces(inputs, config.block_k))](
         grad_x, grad_s, lora_a, bits if threshold else None, rows, inputs, lora_a.shape[0], keep_scale(threshold),
         *lora_a.stride(), R=padded, BLOCK_R=min(config.block_r, padded), EIGHTS=vectorised(grad_x),
         BLOCK_M=config.block_m, BLOCK_K=config.block_k, PRECISION=dot_precision(grad_x.dtype), num_warps=config.warps,

@@ -22,7 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import chip_of, dot_precision
+from minitl_kernels.lora.triton_common import chip_of, dot_precision, pieces
 from minitl_kernels.lora.triton_low_rank import load_keep
 from minitl_kernels.lora.triton_multi_low_rank import numbers_of, shrink
 from minitl_kernels.lora.triton_multi_routing import Routes
@@ -48,7 +48,7 @@ def default_config(wide: Tensor, units: int, padded: int) -> UnitConfig:
     block_c = 256 if padded <= 32 and chip.capability >= 90 else 128 if padded <= 128 else 64
     if chip.tensor_memory and padded <= 128:
         block_c //= 2  # where sums lie in tensor memory, fewer registers are left for the rest
-    while block_c > 64 and triton.cdiv(wide.shape[1], block_c) * units < chip.multiprocessors:
+    while block_c > 64 and pieces(wide.shape[1], block_c) * units < chip.multiprocessors:
         block_c //= 2
     return UnitConfig(64 if padded <= 128 else 32, block_c, 8, 3)
 
@@ -138,7 +138,7 @@ def _by_units(
     """float32 [Σr, C]: of each adapter S[rows]ᵀ (mask ∘ wide)[rows], times s where `scaled`; fills dS if given."""
     (m, c), padded, units = wide.shape, s.shape[1], routes.owner.shape[0]
     config = default_config(wide, units, padded)
-    blocks = triton.cdiv(c, config.block_c)
+    blocks = pieces(c, config.block_c)
     parts = wide.new_empty((units, c, padded), dtype=torch.float32)
     s_parts = None if grad_s is None else wide.new_empty((blocks, m, padded), dtype=torch.float32)
     _unit_sums_kernel[(blocks, units)](
@@ -151,7 +151,7 @@ def _by_units(
         add_parts(Sum(s_parts, grad_s, 1.0))
     out = wide.new_empty((stacked, c), dtype=torch.float32)
     block = max(16, 2048 // padded)
-    _add_units_kernel[(table.shape[0] - 1, triton.cdiv(c, block))](
+    _add_units_kernel[(table.shape[0] - 1, pieces(c, block))](
         parts, out, routes.first, table, c, R=padded, SCALED=scaled, BLOCK_C=block, num_warps=4
     )
     return out

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.philox import GROUP
-from minitl_kernels.lora.triton_common import dot_precision
+from minitl_kernels.lora.triton_common import dot_precision, pieces
 from minitl_kernels.lora.triton_low_rank import load_keep
 from minitl_kernels.lora.triton_mask import keep_bytes, keep_where
 from minitl_kernels.lora.triton_multi_routing import Routes
@@ -146,7 +146,7 @@ def expand(
     """y [M, C], contiguous, with what is added in place, in float32 and rounded once; returns y."""
     (m, c), padded, wide = y.shape, s.shape[1], y.dtype == torch.float32
     block_m, block_c, warps = 64, 64 if wide else 128, 8 if c % 16 else 4  # odd rows need more registers
-    _expand_kernel[(routes.rows.shape[0] // block_m, triton.cdiv(c, block_c))](
+    _expand_kernel[(routes.rows.shape[0] // block_m, pieces(c, block_c))](
         y, s, right, bits, routes.rows, routes.owner, table, m, c, table.shape[0] - 1, *right.stride(),
         R=padded, BLOCK_R=16 if wide else min(32, padded), SCALED=scaled, PRECISION=dot_precision(y.dtype),
         UNIT=routes.unit, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=warps,

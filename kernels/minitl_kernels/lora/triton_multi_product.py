@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import chip_of, dot_precision
+from minitl_kernels.lora.triton_common import chip_of, dot_precision, pieces
 from minitl_kernels.lora.triton_multi_low_rank import masked_update, numbers_of
 from minitl_kernels.lora.triton_multi_routing import Routes
 from minitl_kernels.lora.triton_tiles import tile_of
@@ -79,7 +79,7 @@ def product(
     (m, depth), c, padded = left.shape, weight.shape[1], s.shape[1]
     config = config or default_config(left, c)
     out = left.new_empty(m, c)
-    tiles = (routes.rows.shape[0] // config.block_m) * triton.cdiv(c, config.block_c)
+    tiles = (routes.rows.shape[0] // config.block_m) * pieces(c, config.block_c)
     _product_kernel[(tiles,)](
         left, weight, bias, s, right, bits, routes.rows, routes.owner, table, out, m, c, depth, routes.rows.shape[0],
         *left.stride(), *weight.stride(), *right.stride(),

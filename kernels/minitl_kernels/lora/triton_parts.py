@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitl_kernels.lora.triton_common import MOST_REGISTERS, Chip, chip_of, registers
+from minitl_kernels.lora.triton_common import MOST_REGISTERS, Chip, chip_of, pieces, registers
 
 _TILE = 2048  # elements of parts that a program adds at a time
 
@@ -79,7 +79,7 @@ def default_sums_config(length: int, width: int, dtype: torch.dtype, padded: int
     """A rule for a chip that was never timed: the widest that leaves every multiprocessor something to do."""
     configs = list(sums_configs(dtype, padded, wide, chip))
     for config in configs:
-        if triton.cdiv(width, config.held) * triton.cdiv(length, config.step) >= chip.multiprocessors:
+        if pieces(width, config.held) * pieces(length, config.step) >= chip.multiprocessors:
             return config
     return configs[-1]
 
@@ -97,10 +97,10 @@ def cut(length: int, step: int, blocks: int, waves: int, element_size: int, rank
     At most so many that the parts, of `rank` float32 for each column, are half the bytes of the matrix that is read,
     `length` elements of `element_size` bytes for each column.
     """
-    steps = triton.cdiv(length, step)
+    steps = pieces(length, step)
     limit = length * element_size // (8 * rank)
-    each = triton.cdiv(steps, max(1, min(steps, limit, waves * chip_of(device).multiprocessors // blocks)))
-    return Ranges(triton.cdiv(steps, each), each)
+    each = pieces(steps, max(1, min(steps, limit, waves * chip_of(device).multiprocessors // blocks)))
+    return Ranges(pieces(steps, each), each)
 
 
 class Sum(NamedTuple):
@@ -119,7 +119,7 @@ def add_parts(*sums: Sum) -> None:
     for sum_ in sums:
         count = sum_.parts.shape[0]
         tile = min(32, triton.next_power_of_2(count))
-        programs += triton.cdiv(sum_.out.numel(), _TILE // tile)
+        programs += pieces(sum_.out.numel(), _TILE // tile)
         arguments += [sum_.parts, sum_.out, sum_.out.numel(), count, sum_.scale]
         tiles.append(tile)
     missing = 3 - len(sums)

@@ -20,7 +20,7 @@ from torch import Tensor
 from minitl_kernels.lora.mask import keep_scale
 from minitl_kernels.lora.philox import GROUP
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import Chip, chip_of, dot_precision, in_eights, vectorised
+from minitl_kernels.lora.triton_common import Chip, chip_of, dot_precision, in_eights, pieces, vectorised
 from minitl_kernels.lora.triton_mask import keep_bytes, keep_where
 from minitl_kernels.lora.triton_parts import Sum, add_parts
 
@@ -73,7 +73,7 @@ def shrink_configs(m: int, k: int, dtype: torch.dtype, rank: int, wide: bool, ch
 
 def _splits(m: int, k: int, config: ShrinkConfig, chip: Chip) -> int:
     """A power of two, so that all multiprocessors have work and each at least four tiles."""
-    wanted = min(chip.multiprocessors // triton.cdiv(m, config.block_m), k // (4 * config.block_k), _MOST_SPLITS)
+    wanted = min(chip.multiprocessors // pieces(m, config.block_m), k // (4 * config.block_k), _MOST_SPLITS)
     return 1 << max(0, wanted.bit_length() - 1)
 
 
@@ -93,7 +93,7 @@ def default_shrink_config(x: Tensor, lora_a: Tensor) -> ShrinkConfig:
 def _rule(m: int, k: int, dtype: torch.dtype, rank: int, wide: bool, chip: Chip) -> ShrinkConfig:
     usable = list(shrink_configs(m, k, dtype, rank, wide, chip))
     for config in usable:
-        programs = triton.cdiv(m, config.block_m) * config.splits
+        programs = pieces(m, config.block_m) * config.splits
         if config.block_m < 2 * max(m, 16) and programs >= chip.multiprocessors:
             return config
     return usable[-1]
@@ -155,8 +155,8 @@ def shrink(
     s = x.new_empty((m, padded))
     bits = x.new_empty((m, (k + GROUP - 1) // GROUP) if threshold else (0,), dtype=torch.uint8)
     parts = x.new_empty((config.splits, m, padded), dtype=torch.float32) if split else s
-    span = triton.cdiv(triton.cdiv(k, config.block_k), config.splits) * config.block_k
-    _shrink_kernel[(triton.cdiv(m, config.block_m), config.splits)](
+    span = pieces(pieces(k, config.block_k), config.splits) * config.block_k
+    _shrink_kernel[(pieces(m, config.block_m), config.splits)](
         x, lora_a, seed, parts, bits, m, k, rank, span, threshold, 1.0 if split else scale,
         *x.stride(), *lora_a.stride(),
         R=padded, DROPOUT=threshold > 0, EVEN_K=k % config.block_k == 0, PRECISION=dot_precision(x.dtype),

@@ -14,7 +14,14 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import dot_precision, in_eights, multiprocessors, provide_scratch, vectorised
+from minitl_kernels.lora.triton_common import (
+    dot_precision,
+    in_eights,
+    multiprocessors,
+    pieces,
+    provide_scratch,
+    vectorised,
+)
 from minitl_kernels.lora.triton_epilogue import add_bias, add_low_rank, scales
 from minitl_kernels.lora.triton_tiles import ProductConfig, default_product_config, tile_of
 
@@ -109,7 +116,7 @@ def single(
     (m, k), (n, rank), padded = x.shape, lora_b.shape, padded_rank(lora_b.shape[1])
     y, s = x.new_empty((m, n)), x.new_empty((m, padded))
     config = config or default_product_config(x, weight, y, rank, lora_a)
-    tiles = triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
+    tiles = pieces(m, config.block_m) * pieces(n, config.block_n)
     shared = (x, weight, bias, lora_a, lora_b, s, y, m, n, k, rank, *scales(scaling))
     sizes = {
         "R": padded, "HAS_BIAS": bias is not None, "PRECISION": dot_precision(x.dtype),

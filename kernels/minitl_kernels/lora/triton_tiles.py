@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitl_kernels.lora.ranks import padded_rank
-from minitl_kernels.lora.triton_common import Chip, aligned, chip_of, dot_precision, vectorised
+from minitl_kernels.lora.triton_common import Chip, aligned, chip_of, dot_precision, pieces, vectorised
 from minitl_kernels.lora.triton_epilogue import WIDEST
 
 
@@ -119,7 +119,7 @@ def _rule(
 ) -> ProductConfig:
     usable = list(product_configs(dtype, precision, rank, chip, wide, described, single))
     for config in usable:
-        tiles = triton.cdiv(m, config.block_m) * triton.cdiv(n, config.block_n)
+        tiles = pieces(m, config.block_m) * pieces(n, config.block_n)
         if config.block_m < 2 * max(m, 16) and tiles >= chip.multiprocessors:
             return config
     return usable[-1]
