@@ -81,6 +81,7 @@ def give_back(names: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reproduction", description="Run the experiments.")
     parser.add_argument("names", nargs="*", help="(default: all)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="carry out N runs at a time (default: 1)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     args = parser.parse_args()
     chosen = experiments_named(args.names or None)
@@ -89,7 +90,7 @@ def main() -> None:
     command = ["python", "-m", "benchmarks.reproduction", *sys.argv[1:]]
     try:
         with models_on(args.device):
-            outcomes = reproduce_all(chosen, RUNS, command, say=_say)
+            outcomes = reproduce_all(chosen, RUNS, command, say=_say, jobs=args.jobs)
     finally:
         gather(names)
     for outcome in outcomes:

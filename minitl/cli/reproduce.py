@@ -60,6 +60,9 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--all", action="store_true", help="carry out every experiment, or what is left of them; hours"
     )
     several.add_argument("--only", nargs="+", metavar="EXPERIMENT", help="these experiments alone; --list names them")
+    several.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="carry out N runs at a time, each in a process (default: 1)"
+    )
     several.add_argument("--list", action="store_true", help="name the experiments and what each puts to the test")
     parser.set_defaults(run=run)
 
@@ -97,7 +100,8 @@ def _run_experiments(args: argparse.Namespace) -> int:
         console.print(words, highlight=False, markup=False, soft_wrap=True)
 
     with _kept_on_interruption(), Bars(console) as bars, quietly():
-        outcomes = reproduce_all(experiments_named(args.only), folder, ["minitl", *sys.argv[1:]], bars.training, say)
+        chosen, command = experiments_named(args.only), ["minitl", *sys.argv[1:]]
+        outcomes = reproduce_all(chosen, folder, command, bars.training, say, args.jobs)
     for outcome in outcomes:
         if outcome.why:
             say(f"{outcome.experiment.name} cannot be judged here: {outcome.why}")

@@ -77,7 +77,11 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
         for arm in TITLES:
             values = _recipe(runs, scale, arm, seed)
             line = runs.once(
-                f"{arm}-{seed}", told, partial(_fine_tune, values, scale), makes=MODEL if arm == WHOLE else None
+                f"{arm}-{seed}",
+                told,
+                partial(_fine_tune, values, scale),
+                makes=MODEL if arm == WHOLE else None,
+                after={ON_TEXT: [ON_TEXT], ON_TASK: [f"{WHOLE}-{seed}"]}.get(arm, []),
             )
             lines.append({"arm": arm, "seed": seed, **line})
     return {

@@ -16,6 +16,7 @@ from minitl.errors import Diverged, InputError, did_you_mean
 from minitl.experiments.experiment import Experiment, NotHere, judged, not_judged
 from minitl.experiments.page import Part, render
 from minitl.experiments.runs import Listen, Runs, unheard
+from minitl.experiments.sharing import share
 from minitl.experiments.table import EXPERIMENTS
 from minitl.pages.claims import Claim
 from minitl.pages.drawing import drawing, png
@@ -49,13 +50,20 @@ def reproduce_all(
     command: Sequence[str],
     listen: Listen = unheard,
     say: Callable[[str], None] = unheard,
+    jobs: int = 1,
 ) -> list[Outcome]:
     """Carry out experiments, or what is left of them; write their results, and the report of all that have some. One
-    whose data is not here, or a training of which diverges, has none, and the others go on.
+    whose data is not here, or a training of which diverges, has none, and the others go on. With several `jobs`,
+    so many runs are carried out at a time, see `sharing`.
 
     Raises CheckpointError where nothing can be written, Interrupted where it was stopped; what is done is kept.
     """
+    experiments = list(experiments)
+    if jobs < 1:
+        raise InputError(f"jobs must be at least 1, got {jobs}")
     check_writable(folder)
+    if jobs > 1:
+        share(experiments, folder, jobs, say)
     outcomes = []
     for one in experiments:
         say(f"{one.name}: {one.title}")

@@ -8,7 +8,7 @@ An interrupted experiment goes on where it was; a run whose settings have change
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,24 @@ class Runs:
         """The folder of a run."""
         return self.folder / key
 
-    def once(self, key: str, settings: Mapping[str, Any], work: Work, makes: str | None = None) -> dict[str, Any]:
+    def once(
+        self,
+        key: str,
+        settings: Mapping[str, Any],
+        work: Work,
+        makes: str | None = None,
+        after: Sequence[str] = (),  # noqa: ARG002
+        alone: bool = False,  # noqa: ARG002
+    ) -> dict[str, Any]:
         """What the run gave, and on which "device": read where it was carried out before.
 
         key        names its file
         settings   all that decides what it gives, as JSON
         makes      a file or folder of the run's own that must be there, too, for what comes after
+        after      keys of runs that must be done, for it begins with what they made
+        alone      whether nothing may run beside it, for it is timed
+
+        `after` and `alone` tell `sharing` what may run beside what; here one comes after the other anyway.
         """
         path = self.folder / f"{key}.json"
         told = json.loads(json.dumps(settings))

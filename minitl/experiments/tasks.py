@@ -137,7 +137,9 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
         lines[row.name] = runs.once(row.name, {"recipe": values}, partial(_line, row, values), makes=kept)
     instructed = next(row for row in scale.rows if row.name == INSTRUCTED)
     told = {"asked": scale.asked, "tested": scale.tested, "recipe": _values(instructed, scale)}
-    asked = runs.once(ASKED, told, lambda _folder, _listener: _ask(runs.at(INSTRUCTED) / MODEL, scale))
+    asked = runs.once(
+        ASKED, told, lambda _folder, _listener: _ask(runs.at(INSTRUCTED) / MODEL, scale), after=[INSTRUCTED]
+    )
     models = dict.fromkeys(line["source"] for line in lines.values())
     return {
         "model": ", ".join(models),

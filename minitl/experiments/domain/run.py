@@ -83,6 +83,7 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
                     f"{Path(name).name}-{arm}-{seed}",
                     {"model": _model_told(scale, arm), "data": name, "scale": told, "seed": seed},
                     partial(_line, scale, begins, data, averaging, tokenizer, seed),
+                    after=[] if arm == NONE else [f"adapt-{arm}"],
                 )
                 lines.append({"task": name, "arm": arm, "seed": seed, **one})
     return {

@@ -76,8 +76,9 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
     for step in STEPS:
         values = pretraining(step, scale.budget, vocabulary)
         kept = _told(values)
-        taught[step.name] = runs.once(f"pretrain-{step.name}", kept, partial(pretrain, values), makes="model")
-        model = runs.at(f"pretrain-{step.name}") / "model"
+        first = f"pretrain-{step.name}"
+        taught[step.name] = runs.once(first, kept, partial(pretrain, values), makes="model", after=["vocabulary"])
+        model = runs.at(first) / "model"
         probed[step.name] = runs.once(
             f"probes-{step.name}",
             {
@@ -88,11 +89,13 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
                 "seeds": len(scale.seeds),
             },
             partial(_probe, model, scale),
-        )["tasks"]
+            after=[first],
+        )
         bank[step.name] = runs.once(
             f"bank-{step.name}",
             {"of": kept, "twins": scale.twins, "word": WORD, "senses": SENSES},
             partial(_bank, model, scale),
+            after=[first],
         )
     return {
         "model": f"skip-gram, biLM, BERT and GPT-2, taught {scale.budget.tokens:,} tokens here",
@@ -100,7 +103,7 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
         "seeds": len(scale.seeds),
         "budget": {**told, "tokens": scale.budget.tokens},
         "taught": taught,
-        "probed": probed,
+        "probed": {name: found["tasks"] for name, found in probed.items()},
         "tuned": {name: _tuned(runs, scale, name, vocabulary) for name in TASKS},
         "bank": bank,
     }
@@ -177,7 +180,12 @@ def _line(runs: Runs, scale: Scale, name: str, vocabulary: Path, which: tuple[st
         },
     }
     settings = {**values, "model": arm, "of": _told(pretrained), "labels": scale.labels}
-    line = runs.once(f"{name}-{arm}-{rate:g}-{seed}", settings, partial(_tune, values, name, scale.labels))
+    line = runs.once(
+        f"{name}-{arm}-{rate:g}-{seed}",
+        settings,
+        partial(_tune, values, name, scale.labels),
+        after=["vocabulary" if arm == SCRATCH else f"pretrain-{arm}"],
+    )
     return {"arm": arm, "rate": rate, "seed": seed, **line}
 
 

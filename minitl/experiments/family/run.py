@@ -76,6 +76,7 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
                     "device": device_name(usual_device()),
                 },
                 partial(_read_in_turns, beside, shape, (batch, length), scale.warm_up, scale.rounds),
+                alone=True,
             )
             speed.append({"name": name, "length": length, "batch": batch, **line})
     return {

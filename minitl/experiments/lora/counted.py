@@ -123,6 +123,7 @@ def measure_all(runs: Runs, shape: Mapping[str, Any], training: Training, steps:
                     "gpu": torch.cuda.get_device_name(),
                 },
                 partial(_measured, shape, one, training, recompute, steps, device),
+                alone=True,
             )
             lines.append({"learns": name, "recompute": recompute, **line})
     return lines

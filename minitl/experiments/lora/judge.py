@@ -127,10 +127,12 @@ def _compute(results: Results) -> tuple[str, Verdict]:
     told = ", ".join(f"{ratio:.2f}× ({learns})" for learns, ratio in ratios.items())
     ours, theirs = named(results, RANK, ALL), preferred(results["lines"])[FULL]
     measured = seconds(theirs) / seconds(ours)
+    others = max(line.get("jobs", 1) for line in (*ours, *theirs)) - 1
     memory = _memory(theirs) / _memory(ours)
     told = (
         f"Operations of a step at 7B, full to LoRA: {told}: the forward pass and the gradients of what is read "
-        f"stay. Measured here, {title(ours[0])}: {measured:.2f}× the time, {memory:.2f}× the peak memory."
+        f"stay. Measured here{f', beside {others} others' if others else ''}, {title(ours[0])}: {measured:.2f}× the "
+        f"time, {memory:.2f}× the peak memory."
     )
     return told + _on_a_gpu(results, "seconds"), verdict
 
