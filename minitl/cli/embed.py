@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minitl.cli.options import read_encoder, read_lines
+from minitl.cli.options import add_device, more_texts, read_encoder, read_lines
 from minitl.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     parser.add_argument("--prompt", help="put before each text (default: what the checkpoint asks for)")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="texts read at once (default: 64)")
-    parser.set_defaults(run=run)
+    add_device(parser)
+    parser.set_defaults(run=run, behind=more_texts)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minitl.cli.options import add_data_options, read_data, read_encoder, read_facts, read_trained
+from minitl.cli.options import add_data_options, add_device, read_data, read_encoder, read_facts, read_trained
 from minitl.cli.prompts import add_prompt_options, check_prompt_options, read_prompt_classifier
 from minitl.errors import DataError, InputError
 
@@ -57,6 +57,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     prompts = add_prompt_options(parser)
     prompts.add_argument("--shots", type=int, metavar="N", help="show N labelled examples of the training split")
     prompts.add_argument("--seed", type=int, help="of the draw of the examples (default: 0)")
+    add_device(parser)
     parser.set_defaults(run=run)
 
 

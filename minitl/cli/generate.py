@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from minitl.cli.options import model_source, read_facts, read_model
+from minitl.cli.options import add_device, model_and_text, model_source, read_facts, read_model
 
 if TYPE_CHECKING:
     from minitl.models.base import Model
@@ -50,7 +50,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
     parser.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up P")
     parser.add_argument("--seed", type=int, help="make the draws repeatable")
-    parser.set_defaults(run=run)
+    add_device(parser)
+    parser.set_defaults(run=run, behind=model_and_text(OWN_WRITER, "prompt"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -116,7 +117,7 @@ def _options(args: argparse.Namespace, source: str, taught: dict[str, Any]) -> d
 def _print_at_once(model: "Model", tokenizer: "Tokenizer", prompt: str, options: dict[str, Any]) -> None:
     from minitl.generation import generate
 
-    batch = tokenizer([prompt])
+    batch = tokenizer([prompt]).to(next(model.parameters()).device)
     ids = generate(model, batch["input_ids"], batch["attention_mask"], tokenizer=tokenizer, **options)
     print(tokenizer.decode(ids[0], skip_special_tokens=True))
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minitl.cli.options import read_model
+from minitl.cli.options import add_device, model_and_text, read_model
 from minitl.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--source-language", metavar="CODE", help="of the text, for a translator: en_XX, eng_Latn, …")
     parser.add_argument("--target-language", metavar="CODE", help="that a translator writes: fr_XX, fra_Latn, …")
     parser.add_argument("--out", type=Path, required=True, metavar="page.html", help="the page to write")
-    parser.set_defaults(run=run)
+    add_device(parser)
+    parser.set_defaults(run=run, behind=model_and_text(OWN_READER, "text"))
 
 
 def run(args: argparse.Namespace) -> int:

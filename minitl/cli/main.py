@@ -4,10 +4,11 @@ Exit codes: 0 ok, 1 failed, 2 usage, 130 and 143 interrupted (Ctrl-C, SIGTERM) a
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     args = parse(argv)
     try:
-        return int(args.run(args))
+        with _on_its_device(args):
+            return int(args.run(args))
     except Interrupted as error:
         print(f"minitl: {error}", file=sys.stderr)
         return 128 + error.signum
@@ -57,6 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextlib.contextmanager
+def _on_its_device(args: argparse.Namespace) -> Iterator[None]:
+    """Put models where --device says, of a verb that has it; torch is not loaded for a verb that needs none."""
+    if getattr(args, "device", "cpu") == "cpu":
+        yield
+        return
+    from minitl.nn.device import models_on
+
+    with models_on(args.device):
+        yield
 
 
 def _by_options(message: str) -> str:
@@ -72,11 +86,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.print_help(sys.stderr)
         raise SystemExit(2)
     args, rest = parser.parse_known_args(argv)
-    if rest and hasattr(args, "texts") and not any(word.startswith("-") for word in rest):
-        args.texts = [*args.texts, *rest]  # argparse takes a list of words only where it stands in one piece
-    elif rest:
+    # argparse takes words only where they stand in one piece; a verb says what becomes of those behind an option.
+    if rest and (any(word.startswith("-") for word in rest) or not getattr(args, "behind", _nothing)(args, rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return args
+
+
+def _nothing(_args: argparse.Namespace, _words: list[str]) -> bool:
+    """Of a verb that takes no words behind its options."""
+    return False
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,33 @@ if TYPE_CHECKING:
 
 # What `minitl train` leaves beside the model or the adapter: base, labels, scores; and all that was chosen.
 FACTS, RECIPE = "training.json", "recipe.toml"
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device: `main` puts every model there that the verb loads."""
+    parser.add_argument("--device", default="cpu", help="where the model runs: cpu, cuda or mps (default: cpu)")
+
+
+def more_texts(args: argparse.Namespace, words: list[str]) -> bool:
+    """Words behind an option are texts like those before it."""
+    args.texts = [*args.texts, *words]
+    return True
+
+
+def model_and_text(default: str, name: str) -> Callable[[argparse.Namespace, list[str]], bool]:
+    """Of a verb that takes [model] text: a single word behind an option is the text, and what stood before the model.
+
+    name   of the text among the arguments
+    """
+
+    def behind(args: argparse.Namespace, words: list[str]) -> bool:
+        if args.model != default or len(words) != 1:
+            return False
+        args.model = getattr(args, name)
+        setattr(args, name, words[0])
+        return True
+
+    return behind
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minitl.cli.options import read_facts, read_lines, read_trained
+from minitl.cli.options import add_device, more_texts, read_facts, read_lines, read_trained
 from minitl.cli.prompts import add_prompt_options, check_prompt_options, read_prompt_classifier
 from minitl.errors import DataError, InputError
 
@@ -40,7 +40,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="tokens a text is cut to (default: as in the training; of a prompt, all that the model has)",
     )
     add_prompt_options(parser)
-    parser.set_defaults(run=run)
+    add_device(parser)
+    parser.set_defaults(run=run, behind=more_texts)
 
 
 def run(args: argparse.Namespace) -> int:

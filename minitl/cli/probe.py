@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minitl.cli.options import called_as, read_model
+from minitl.cli.options import add_device, called_as, read_model
 
 if TYPE_CHECKING:
     from minitl.models.base import Model
@@ -49,6 +49,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--no-twin", action="store_true", help="probe no random twin")
     parser.add_argument("--no-code", action="store_true", help="measure no code lengths")
     parser.add_argument("--no-mix", action="store_true", help="train no mixes of layers")
+    add_device(parser)
     parser.set_defaults(run=run)
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minitl.cli.options import command_to_go_on, quietly
+from minitl.cli.options import add_device, command_to_go_on, quietly
 from minitl.cli.progress import Bars
 from minitl.errors import InputError, Interrupted
 
@@ -54,7 +54,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--restart", action="store_true", help="begin anew instead of going on with an unfinished study"
     )
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where studies are kept (default: runs)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    add_device(parser)
     several = parser.add_argument_group("the guide's claims, one by one")
     several.add_argument(
         "--all", action="store_true", help="carry out every experiment, or what is left of them; hours"
@@ -70,10 +70,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list()
-    from minitl.nn.device import models_on
-
-    with models_on(args.device):
-        return _run_experiments(args) if args.all or args.only else _run_study(args)
+    return _run_experiments(args) if args.all or args.only else _run_study(args)
 
 
 def _list() -> int:

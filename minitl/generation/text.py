@@ -13,7 +13,7 @@ def stream_text(model: Model, tokenizer: Tokenizer, text: str, **options: Any) -
 
     options   `generate`'s, but for num_beams; errors as there
     """
-    batch, pieces = tokenizer([text]), TextStream(tokenizer)
+    batch, pieces = tokenizer([text]).to(next(model.parameters()).device), TextStream(tokenizer)
     tokens = stream(model, batch["input_ids"], batch["attention_mask"], tokenizer=tokenizer, **options)
     if model.task == "causal-lm":
         pieces.read(batch["input_ids"][0].tolist())

@@ -159,13 +159,14 @@ class SentenceEncoder(nn.Module):
 def load_sentence_encoder(
     source: str | Path,
     *,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
     revision: str | None = None,
 ) -> SentenceEncoder:
     """Load a checkpoint in the layout of the sentence-transformers library, in eval mode.
 
     source     a folder with modules.json, or a hub id (at `revision`)
+    device     None = the processor, or what `models_on` says
     dtype      type of the transformer's parameters; what stands above it is float32
 
     Read besides: each module's config.json, sentence_bert_config.json (max_seq_length, do_lower_case), and
@@ -197,7 +198,7 @@ def load_sentence_encoder(
         model,
         tokenizer,
         pooling,
-        above.to(device),
+        above.to(next(model.parameters()).device),
         dim,
         max_length=max_length,
         lower_case=lower_case,

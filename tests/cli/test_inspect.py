@@ -10,7 +10,7 @@ import torch
 
 from minitl import LoraConfig, add_lora, load_model, load_tokenizer, new_model, save_adapter, save_model
 from minitl.checkpoints import atomic
-from minitl.cli.main import main
+from minitl.cli.main import main, parse
 from minitl.cli.options import FACTS
 from tests.inspect.pages import unpacked
 from tests.models.saved import BERT, GPT2, LLAMA, MODERNBERT
@@ -205,3 +205,8 @@ def test_a_full_disk_leaves_nothing(
         ["inspect", str(tiny), TEXT, "--out", str(page)], f"{page}: cannot be written: No space left", capsys
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_model_the_projects_own_is_shown(tmp_path: Path):
+    args = parse(["inspect", "a text", "--out", str(tmp_path / "page.html")])
+    assert (args.model, args.text) == ("novels-bert", "a text")
