@@ -7,6 +7,7 @@ What is timed is no run for such times: it is left for when the others have ende
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import shutil
@@ -20,6 +21,7 @@ from minitl.experiments.experiment import Experiment, NotHere
 from minitl.experiments.runs import Runs, Work, unheard
 from minitl.nn.device import models_on, usual_device
 from minitl.training import Listener
+from minitl.training.interrupt import stop_between_steps
 from minitl.training.lock import alone_in
 
 START = "spawn"  # a fork would share a GPU, and threads, with the process that it comes from
@@ -79,7 +81,7 @@ def share(experiments: Sequence[Experiment], folder: Path, jobs: int, say: Calla
     """Carry out what is left of the experiments' runs in `jobs` processes, on the device of `models_on`.
 
     Afterwards each has its result, but for those that must be alone, and what a process broke off at: carried out again
-    by itself it says why. Interrupted where a process was stopped; what is done is kept.
+    by itself it says why. Interrupted by Ctrl-C or SIGTERM; what is done is kept.
     """
     context: Any = multiprocessing.get_context(START)
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -87,15 +89,18 @@ def share(experiments: Sequence[Experiment], folder: Path, jobs: int, say: Calla
         context.Process(target=_work, args=(_rotated(experiments, number), folder, jobs, threads, usual_device()))
         for number in range(jobs)
     ]
+    done = -1
     with _ended(workers):
         for worker in workers:
             worker.start()
-        done = -1
-        while any(worker.is_alive() for worker in workers):
-            time.sleep(WAIT / 10)
-            if (count := _done(experiments, folder)) != done:
-                done = count
-                say(f"{done:,} runs done, {sum(worker.is_alive() for worker in workers)} processes at work")
+        with stop_between_steps() as stop:
+            while stop.signum is None and any(worker.is_alive() for worker in workers):
+                time.sleep(WAIT / 10)
+                if (count := _done(experiments, folder)) != done:
+                    done = count
+                    say(f"{done:,} runs done, {sum(worker.is_alive() for worker in workers)} processes at work")
+    if stop.signum is not None:
+        raise Interrupted(f"stopped after {done:,} runs", stop.signum)
     for one in experiments:
         shutil.rmtree(folder / one.name / "runs" / LOCKS, ignore_errors=True)
 
@@ -130,6 +135,7 @@ def _work(names: Sequence[str], folder: Path, jobs: int, threads: int, device: s
 
     from minitl.experiments.table import EXPERIMENTS
 
+    logging.getLogger("minitl").setLevel(logging.ERROR)  # new heads are no news
     torch.set_num_threads(threads)
     left = [one for name in names for one in EXPERIMENTS if one.name == name]
     with contextlib.suppress(Interrupted, KeyboardInterrupt), models_on(device):

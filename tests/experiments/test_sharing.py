@@ -1,6 +1,8 @@
 """Several processes that share the runs of experiments."""
 
+import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from minitl.checkpoints.weights import read_json
-from minitl.errors import InputError
+from minitl.errors import InputError, Interrupted
 from minitl.experiments import sharing, table
 from minitl.experiments.experiment import NotHere
 from minitl.experiments.reproduction import reproduce_all
@@ -129,18 +131,18 @@ def test_a_process_that_dies_leaves_its_runs_to_the_one_that_is_left(
     assert not outcome.why
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_whatever_stops_the_sharing_ends_its_processes(
-    three: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    three: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals
 ):
     monkeypatch.setattr(sharing, "_waits", lambda *_: time.sleep(60))
 
-    def stop(_words: str) -> None:
-        raise KeyboardInterrupt
-
     before = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        share(three, tmp_path, 2, stop)
+    with pytest.raises(Interrupted, match="stopped after 0 runs") as stopped:
+        share(three, tmp_path, 2, lambda _words: signal.raise_signal(signum))
+    assert stopped.value.signum == signum
     assert time.monotonic() - before < 30
+    assert not multiprocessing.active_children()
 
 
 def test_no_jobs_are_refused(tmp_path: Path):
