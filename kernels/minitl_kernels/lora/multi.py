@@ -164,7 +164,8 @@ def _thresholds(dropout_p: float | Sequence[float], count: int, training: bool) 
     ps = [dropout_p] * count if isinstance(dropout_p, int | float) else list(dropout_p)
     if len(ps) != count:
         raise ValueError(f"dropout_p must be one number or one for each of {count} adapters, got {len(ps)}")
-    return [threshold_of(p) * training for p in ps]
+    thresholds = [threshold_of(p) for p in ps]
+    return thresholds if training else [0] * len(ps)
 
 
 def _path_called(name: str) -> Path:

@@ -58,7 +58,8 @@ def lora_linear(
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
         lora_a, lora_b = (t if t.dtype == torch.float32 else t.to(dtype) for t in (lora_a, lora_b))
     check_types(x, weight, bias, lora_a, lora_b)
-    threshold = threshold_of(dropout_p) * training
+    threshold = threshold_of(dropout_p)  # which refuses what is no probability, in training or not
+    threshold = threshold if training else 0
     seed = seed_tensor(seed, x.device) if threshold else None
     if x.numel() == 0 or weight.numel() == 0 or (weight.requires_grad and torch.is_grad_enabled()):
         return compose(Inputs(x, weight, bias, lora_a, lora_b, scaling, threshold, seed))
