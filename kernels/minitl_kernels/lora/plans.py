@@ -13,6 +13,7 @@ Per byte saved, cuBLAS may be ahead by a share of the product's time that falls 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -47,9 +48,14 @@ class Problem(NamedTuple):
     @classmethod
     def of(cls, x: Tensor, weight: Tensor, r: int, threshold: int) -> "Problem":
         """That of an x [M, K]."""
-        rows = 1 << (x.shape[0] - 1).bit_length()
-        dtype = str(x.dtype).removeprefix("torch.")
-        return cls(rows, weight.shape[1], weight.shape[0], padded_rank(r), dtype, threshold > 0)
+        out, columns = weight.shape
+        return _problem(x.shape[0], columns, out, r, x.dtype, threshold > 0)
+
+
+@lru_cache(maxsize=4096)
+def _problem(rows: int, columns: int, out: int, r: int, dtype: torch.dtype, dropout: bool) -> Problem:
+    name = str(dtype).removeprefix("torch.")
+    return Problem(1 << (rows - 1).bit_length(), columns, out, padded_rank(r), name, dropout)
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,9 @@ def aligned(matrix: Tensor) -> bool:
 
     Not one row that is expanded to many, whose stride is zero.
     """
-    row = matrix.stride(0) * matrix.element_size()
-    return matrix.stride(1) == 1 and row > 0 and row % 16 == 0 and matrix.data_ptr() % 16 == 0
+    row, column = matrix.stride()
+    row *= matrix.element_size()
+    return column == 1 and row > 0 and row % 16 == 0 and matrix.data_ptr() % 16 == 0
 
 
 def _scratch(size: int, _alignment: int, _stream: int | None) -> Tensor:
@@ -92,9 +93,11 @@ def provide_scratch() -> None:
 
 def vectorised(*matrices: Tensor) -> bool:
     """Whether whole rows can be moved 16 bytes at a time, by a kernel that takes lengths and strides `in_eights`."""
-    return all(
-        m.stride(1) == 1 and m.stride(0) % 8 == 0 and m.shape[1] % 8 == 0 and m.data_ptr() % 16 == 0 for m in matrices
-    )
+    for matrix in matrices:
+        row, column = matrix.stride()
+        if column != 1 or row % 8 or matrix.shape[1] % 8 or matrix.data_ptr() % 16:
+            return False
+    return True
 
 
 @triton.jit
