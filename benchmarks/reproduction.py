@@ -68,7 +68,12 @@ def gather(names: list[str]) -> None:
 
 
 def give_back(names: list[str]) -> None:
-    """Put what single runs gave where the experiments look for it, unless they were run here."""
+    """Put what single runs gave where the experiments look for it, unless they were run here; and the results of every
+    experiment, so that the report tells of those that were run in other checkouts, too."""
+    for kept in KEPT.glob("*.json"):
+        (RUNS / kept.stem).mkdir(parents=True, exist_ok=True)
+        if not (RUNS / kept.stem / RECORD).exists():
+            shutil.copyfile(kept, RUNS / kept.stem / RECORD)
     for name in names:
         kept = KEPT / "single" / f"{name}.json"
         for key, done in (read_json(kept) if kept.exists() else {}).items():

@@ -51,7 +51,9 @@ def test_what_was_run_elsewhere_is_not_run_again(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(reproduction, "RUNS", here)
     Runs(here / "one").once("b", {"rate": 1}, lambda *_: {"accuracy": 0.25})
+    (kept / "other.json").write_text("what another gave")
     give_back(["one", "never run"])
+    assert (here / "other" / "results.json").read_text() == "what another gave"  # for the report
     runs, again = Runs(here / "one"), lambda *_: {"accuracy": 0.0}
     assert runs.once("a", {"rate": 1}, again)["accuracy"] == 0.75
     assert runs.once("a", {"rate": 2}, again)["accuracy"] == 0.0  # of other settings
