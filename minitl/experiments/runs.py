@@ -69,7 +69,8 @@ class Runs:
         return result
 
     def _make_room(self, key: str, settings: Any) -> None:
-        """The run's folder; what a run of other settings left there goes."""
+        """The run's folder; what a run of other settings left there goes, and what it gave."""
+        (self.folder / f"{key}.json").unlink(missing_ok=True)
         begun = self.at(key) / "settings.json"
         if self.at(key).exists() and not (begun.exists() and read_json(begun) == settings):
             shutil.rmtree(self.at(key))

@@ -32,13 +32,13 @@ LOCKS = ".taken"  # of an experiment's runs: what a process has is locked there
 class SharedRuns(Runs):
     """Those of one experiment, in one of `jobs` processes.
 
-    passed_over   whether there was a run that is not done and not for now
-    waits         whether there was one that must wait for another
+    elsewhere   whether there was a run that another process has
+    waits       whether there was one that must wait for another
     """
 
     def __init__(self, folder: Path, jobs: int) -> None:
         super().__init__(folder)
-        self.jobs, self.passed_over, self.waits = jobs, False, False
+        self.jobs, self.elsewhere, self.waits = jobs, False, False
 
     def once(
         self,
@@ -50,11 +50,15 @@ class SharedRuns(Runs):
         alone: bool = False,
     ) -> dict[str, Any]:
         """As `Runs.once`; {} of a run that another process has, or that is not for now."""
-        early = not all((self.folder / f"{other}.json").exists() for other in after)
-        with self._taken(key) if not (alone or early) else contextlib.nullcontext(False) as mine:
+        if alone:
+            return {}
+        if not all((self.folder / f"{other}.json").exists() for other in after):
+            self.waits = True
+            return {}
+        with self._taken(key) as mine:
             if mine:
                 return super().once(key, settings, self._beside(work), makes)
-        self.passed_over, self.waits = True, self.waits or early
+        self.elsewhere = True
         return {}
 
     @contextlib.contextmanager
@@ -150,8 +154,8 @@ def _waits(experiment: Experiment, folder: Path, jobs: int) -> bool:
     runs = SharedRuns(folder / experiment.name, jobs)
     try:
         experiment.run(runs)
-    except (KeyError, IndexError):  # of what was passed over
-        if not runs.passed_over:
+    except (KeyError, IndexError):  # {} of a run was looked into
+        if not (runs.elsewhere or runs.waits):
             raise
         return True
     except (NotHere, Diverged):

@@ -30,7 +30,7 @@ def test_a_run_is_carried_out_and_tells_how_many_were_at_work(tmp_path: Path):
     runs = SharedRuns(tmp_path, 3)
     assert runs.once("a", {}, says(score=1)) == runs.once("a", {}, says(score=2))
     assert read_json(runs.folder / "a.json")["result"] | {"device": ""} == {"device": "", "score": 1, "jobs": 3}
-    assert not runs.passed_over
+    assert not runs.elsewhere
 
 
 def test_what_another_has_is_passed_over(tmp_path: Path):
@@ -46,7 +46,7 @@ def test_what_another_has_is_passed_over(tmp_path: Path):
     thread.start()
     begun.wait(20)
     assert second.once("a", {}, says(score=2)) == {}
-    assert second.passed_over
+    assert second.elsewhere
     assert not second.waits
     over.set()
     thread.join()
@@ -64,9 +64,21 @@ def test_what_comes_after_another_waits_for_it(tmp_path: Path):
 def test_what_is_timed_is_left_for_later_and_waited_for_by_none(tmp_path: Path):
     runs = SharedRuns(tmp_path, 2)
     assert runs.once("a", {}, says(score=1), alone=True) == {}
-    assert runs.passed_over
+    assert not runs.elsewhere
     assert not runs.waits
     assert Runs(tmp_path).once("a", {}, says(score=1), alone=True)["score"] == 1
+
+
+def test_what_a_run_gave_is_gone_while_it_is_carried_out_anew(tmp_path: Path):
+    runs, other = SharedRuns(tmp_path, 2), SharedRuns(tmp_path, 2)
+    runs.once("a", {"rate": 1}, says(score=1))
+
+    def again(_folder: Path, _listener: Any) -> dict[str, Any]:
+        assert other.once("b", {}, says(score=2), after=["a"]) == {}
+        return {"score": 2}
+
+    assert runs.once("a", {"rate": 2}, again)["score"] == 2
+    assert other.waits
 
 
 def _chain(runs: Runs) -> dict[str, Any]:
