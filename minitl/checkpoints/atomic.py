@@ -44,12 +44,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield beside
         _flush(beside)
-        os.chmod(beside, 0o666 & ~_umask())  # mkstemp makes private files; a checkpoint is as public as its folder
+        make_public(beside)  # mkstemp makes private files
         os.replace(beside, path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def make_public(file: Path) -> None:
+    """Let read `file` whoever may read what is usually written here: a checkpoint is as public as its folder."""
+    os.chmod(file, 0o666 & ~_umask())
 
 
 def _umask() -> int:

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from minitl.checkpoints.atomic import staged_folder, write_json
+from minitl.checkpoints.atomic import make_public, staged_folder, write_json
 from minitl.checkpoints.digest import check_digests, read_digests, write_digests
 from minitl.checkpoints.manifest import safetensors_elsewhere
 from minitl.errors import CheckpointError, MinitlError
@@ -116,6 +116,7 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
     try:
         save_file({k: t.contiguous() for k, t in tensors.items()}, str(path), metadata={"format": "pt"})
+        make_public(path)  # some versions of safetensors make private files
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be written: {error}") from error
 

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -299,3 +300,13 @@ def test_of_two_layouts_the_one_with_digests_counts(tmp_path):
     assert set(open_weights(tmp_path)) == {"a", "b"}
     (tmp_path / FILE_NAME).unlink()
     assert set(open_weights(tmp_path)) == {"a"}
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_weights_may_be_read_by_whoever_may_read_other_files(tmp_path: Path, mask: int):
+    before = os.umask(mask)
+    try:
+        write_safetensors({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
