@@ -43,6 +43,7 @@ def markdown(folder: Path = KEPT) -> str:
         for claim in kept["claims"]:
             cells = [claim["says"], ran, claim["measured"], f"**{claim['verdict']}**"]
             lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+            ran = "as above"
     if absent:
         lines += ["", f"Not run yet: {'; '.join(absent)}."]
     return "\n".join([*lines, ""])
