@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     output = options.output or (ROOT / "runs" / "benchmarks" if options.quick or options.core else RESULTS)
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"lora_{short_name(device)}.json"
-    result, start = new_result(device, arguments), time.monotonic()
+    result, start = new_result(device, options), time.monotonic()
     if device.type == "cpu":
         result["steps"] = [] if options.quick else lora_steps()
     on_device = cpu_cases if device.type == "cpu" else gpu_cases
@@ -91,11 +91,12 @@ def write(result: dict[str, Any], start: float, path: Path) -> None:
     write_json(path, result)
 
 
-def new_result(device: torch.device, arguments: Sequence[str]) -> dict[str, Any]:
-    """A result without rows: what it takes to judge them or to run them again."""
+def new_result(device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
+    """A result without rows: what it takes to judge them or to run them again, but for where it was written."""
+    chosen = [f"--{name}" for name in ("quick", "core") if getattr(options, name)]
     return {
         "name": f"lora_{short_name(device)}",
-        "command": " ".join(["python", "-m", "benchmarks.lora_kernels", *arguments]),
+        "command": " ".join(["python", "-m", "benchmarks.lora_kernels", *chosen]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
         "amx": "amx_bf16" in cpu_flags(),

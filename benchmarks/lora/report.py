@@ -46,7 +46,7 @@ def table(result: Mapping[str, Any]) -> str:
     if result.get("steps"):
         lines += ["", comparisons([("LoRA step, MiniLM", row) for row in result["steps"]])]
     lines += ["", *(f"- {one['target']}: {one['measured']} – {HOLDS[one['holds']]}" for one in result["targets"])]
-    lines += _eager(result, rows)
+    lines += eager_times(result, rows)
     lines += [f"- left out, for want of time: {title}" for title in result["left_out"]]
     lines += [f"- failed: {failure}" for failure in result["failed"]]
     return "\n".join([*lines, "", _origin(result)])
@@ -75,21 +75,16 @@ def _forced(row: Row) -> str:
     return ", ".join(f"{name.removeprefix('minitl, ')} {_times(row, name)}" for name in ways)
 
 
-def _eager(result: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
+def eager_times(result: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     """On a GPU, where a small layer takes longer to launch than to compute: both without graphs."""
     found = []
     for row in rows if result["device"] != "cpu" else []:
-        ours, theirs = (
-            row["arms"].get(name, {}).get(BOTH, {}).get(EAGER) for name in (OURS, peft_eager(row["case"]["dtype"]))
-        )
-        if ours and theirs:
-            times = [one["seconds"]["median"] * 1e3 for one in (ours, theirs)]
-            found.append(f"{times[0]:.2f} against {times[1]:.2f} ms ({row['title']})")
-    return (
-        [f"- eager, with its launches, beside PEFT with adapters in the base's type: {'; '.join(found)}"]
-        if found
-        else []
-    )
+        arms = [row["arms"].get(name, {}).get(BOTH, {}) for name in (OURS, peft_eager(row["case"]["dtype"]))]
+        if all(EAGER in arm for arm in arms):
+            ours, theirs = (arm[EAGER]["seconds"]["median"] * 1e3 for arm in arms)
+            found.append(f"{ours:.2f} against {theirs:.2f} ms ({row['title']})")
+    told = "- eager, with its launches, beside PEFT with adapters in the base's type: "
+    return [told + "; ".join(found)] if found else []
 
 
 def _origin(result: Mapping[str, Any]) -> str:

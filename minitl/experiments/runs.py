@@ -6,9 +6,10 @@
 An interrupted experiment goes on where it was; a run whose settings have changed since is carried out again.
 """
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ class Runs:
         settings: Mapping[str, Any],
         work: Work,
         makes: str | None = None,
-        after: Sequence[str] = (),  # noqa: ARG002
-        alone: bool = False,  # noqa: ARG002
+        after: Sequence[str] = (),
+        alone: bool = False,
     ) -> dict[str, Any]:
         """What the run gave, and on which "device": read where it was carried out before.
 
@@ -55,6 +56,19 @@ class Runs:
 
         `after` and `alone` tell `sharing` what may run beside what; here one comes after the other anyway.
         """
+        with self._turn(key, after, alone) as mine:
+            return self._carried_out(key, settings, work, makes) if mine else {}
+
+    @contextlib.contextmanager
+    def _turn(self, key: str, after: Sequence[str], alone: bool) -> Iterator[bool]:  # noqa: ARG002
+        """Whether the run is for this process, and now."""
+        yield True
+
+    def _facts(self) -> dict[str, Any]:
+        """What is noted beside the result of a run that is carried out."""
+        return {"device": device_name(usual_device())}
+
+    def _carried_out(self, key: str, settings: Mapping[str, Any], work: Work, makes: str | None) -> dict[str, Any]:
         path = self.folder / f"{key}.json"
         told = json.loads(json.dumps(settings))
         if path.exists() and (makes is None or (self.at(key) / makes).exists()):
@@ -63,7 +77,7 @@ class Runs:
                 result: dict[str, Any] = before["result"]
                 return result
         self._make_room(key, told)
-        result = {"device": device_name(usual_device()), **work(self.at(key), self._listen(key))}
+        result = {**self._facts(), **work(self.at(key), self._listen(key))}
         write_json(path, {"settings": told, "result": result})
         discard_state(self.at(key))
         return result

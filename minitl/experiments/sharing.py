@@ -12,15 +12,14 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from minitl.errors import Diverged, Interrupted, TrainingError
 from minitl.experiments.experiment import Experiment, NotHere
-from minitl.experiments.runs import Runs, Work, unheard
+from minitl.experiments.runs import Runs, unheard
 from minitl.nn.device import models_on, usual_device
-from minitl.training import Listener
 from minitl.training.interrupt import stop_between_steps
 from minitl.training.lock import alone_in
 
@@ -40,45 +39,27 @@ class SharedRuns(Runs):
         super().__init__(folder)
         self.jobs, self.elsewhere, self.waits = jobs, False, False
 
-    def once(
-        self,
-        key: str,
-        settings: Mapping[str, Any],
-        work: Work,
-        makes: str | None = None,
-        after: Sequence[str] = (),
-        alone: bool = False,
-    ) -> dict[str, Any]:
-        """As `Runs.once`; {} of a run that another process has, or that is not for now."""
-        if alone:
-            return {}
-        if not all((self.folder / f"{other}.json").exists() for other in after):
-            self.waits = True
-            return {}
-        with self._taken(key) as mine:
-            if mine:
-                return super().once(key, settings, self._beside(work), makes)
-        self.elsewhere = True
-        return {}
-
     @contextlib.contextmanager
-    def _taken(self, key: str) -> Iterator[bool]:
-        """Whether no other process has the run; none has meanwhile."""
+    def _turn(self, key: str, after: Sequence[str], alone: bool) -> Iterator[bool]:
+        """Not where another process has the run, nor where it must wait or be alone: its result is {} then."""
+        early = not all((self.folder / f"{other}.json").exists() for other in after)
+        if alone or early:
+            self.waits = self.waits or (early and not alone)
+            yield False
+            return
         place = self.folder / LOCKS / key
         place.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(alone_in(place))
             except TrainingError:
+                self.elsewhere = True
                 yield False
             else:
                 yield True
 
-    def _beside(self, work: Work) -> Work:
-        def noted(folder: Path, listener: Listener | None) -> dict[str, Any]:
-            return {**work(folder, listener), "jobs": self.jobs}
-
-        return noted
+    def _facts(self) -> dict[str, Any]:
+        return {**super()._facts(), "jobs": self.jobs}
 
 
 def share(experiments: Sequence[Experiment], folder: Path, jobs: int, say: Callable[[str], None] = unheard) -> None:

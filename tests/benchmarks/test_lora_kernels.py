@@ -18,6 +18,7 @@ from benchmarks.lora.memory import saved_bytes
 from benchmarks.lora.numerics import SEED, GivenMask, exact, mask_factors, relative_errors, results_of
 from benchmarks.lora.peers import Layer
 from benchmarks.lora.problem import SCALING, Problem, make_problem
+from benchmarks.lora.report import eager_times
 from benchmarks.lora.targets import BOTH, FORWARD, targets
 from benchmarks.readme import lora_tables
 from tests.kernels.lora.interpreter import interpret
@@ -46,9 +47,21 @@ def _quick(folder: Path) -> dict[str, Any]:
 def test_a_quick_run_measures_every_arm_or_says_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     result = _quick(tmp_path)
+    assert result["command"] == "python -m benchmarks.lora_kernels --quick"  # and no path of this machine
     page = lora_tables(tmp_path)
     assert all((f"| {row['title']} |" in page) == row["case"]["main"] for row in result["rows"])
     assert "On a GPU nothing has been measured yet" in page
+
+
+def test_eager_times_are_told_of_a_gpu_where_both_were_taken() -> None:
+    def arm(seconds: float) -> dict[str, Any]:
+        return {"forward and backward": {"eager": {"seconds": {"median": seconds}}}}
+
+    arms = {"minitl": arm(2e-3), "PEFT, bfloat16 adapters": arm(1e-3)}
+    row = {"title": "a layer", "case": {"dtype": "bfloat16"}, "arms": arms}
+    (told,) = eager_times({"device": "a GPU"}, [row, {**row, "arms": {"minitl": arm(1.0)}}])
+    assert told.endswith(": 2.00 against 1.00 ms (a layer)")
+    assert eager_times({"device": "cpu"}, [row]) == []
 
 
 @pytest.mark.gpu

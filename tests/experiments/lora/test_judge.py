@@ -83,6 +83,14 @@ def test_a_time_that_something_else_made_longer_does_not_count():
     assert "on disk, 30.0 s at the rate" in EXPERIMENT.tell(results)
 
 
+def test_times_taken_beside_other_runs_say_so():
+    results = made_up({})
+    assert "Measured here, r = 16" in judged(EXPERIMENT, results)[6].measured
+    for line in results["lines"]:
+        line["jobs"] = 8
+    assert "Measured here, beside 7 others, r = 16" in judged(EXPERIMENT, results)[6].measured
+
+
 def test_validation_chooses_the_rate_and_the_way():
     results = made_up({"r64-all-linear-layers": 0.70})
     assert {line["rate"] for lines in preferred(results["lines"]).values() for line in lines} == {2e-3}
