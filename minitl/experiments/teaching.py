@@ -60,12 +60,17 @@ def recipe_of(values: Mapping[str, Any], folder: Path) -> Recipe:
 
 
 def teach(
-    values: Mapping[str, Any], folder: Path, listener: Listener | None = None, labels: int | None = None
+    values: Mapping[str, Any],
+    folder: Path,
+    listener: Listener | None = None,
+    labels: int | None = None,
+    chosen: int | None = None,
 ) -> Taught:
     """Carry out a recipe, or the rest of it, in `folder`.
 
     values   as TOML has it, without `out`
     labels   so many of the training examples, drawn by the training's seed; None = all
+    chosen   so many of the validation examples, the same for every seed, by which the best epoch is; None = all
 
     NotHere where its data or weights are not at hand.
     """
@@ -77,7 +82,7 @@ def teach(
     result = fit(
         begun.model,
         train,
-        begun.data.validation,
+        begun.data.validation if chosen is None else _drawn(begun.data.validation, chosen),
         task=begun.task,
         settings=begun.recipe.training,
         strategy=recipe.learns,
@@ -87,3 +92,7 @@ def teach(
         replay=begun.replay,
     )
     return Taught(begun, result)
+
+
+def _drawn(validation: Sequence[Any] | None, most: int) -> Sequence[Any] | None:
+    return validation and sample(validation, min(most, len(validation)), 0)

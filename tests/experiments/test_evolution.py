@@ -83,17 +83,17 @@ CHANGES = {
 
 
 @pytest.fixture
-def scale(tmp_path: Path, reviews: Path) -> Scale:
+def scale(tmp_path: Path, reviews: Path, tiny: Path) -> Scale:
     text = "\n\n".join("\n".join(sentences[i::4]) for sentences in SENSES.values() for i in range(4))
     (tmp_path / "novels.txt").write_text(text)
-    tagged = "\n".join(f"{word} {'B-place' if word == 'hotel' else 'O'}" for word in ["we", "the", "hotel"])
-    (tmp_path / "names").mkdir()
+    tagged = "\n".join(f"{word} {'NOUN' if word == 'hotel' else 'X'}" for word in ["we", "the", "hotel"])
+    (tmp_path / "tagged").mkdir()
     for split in ("train", "validation", "test"):
-        (tmp_path / "names" / f"{split}.conll").write_text(f"{tagged}\n\n" * 4)
+        (tmp_path / "tagged" / f"{split}.conll").write_text(f"{tagged}\n\n" * 4)
     budget = Budget(str(tmp_path / "novels.txt"), 120, steps=2, batch_size=4, length=16, changes=CHANGES)
     treebank = write_treebank(tmp_path / "treebank")
     return Scale(
-        budget, ("pos",), str(treebank), 4, str(reviews), str(tmp_path / "names"), labels=4, epochs=1,
+        budget, ("pos",), str(treebank), 4, str(reviews), str(tmp_path / "tagged"), str(tiny), labels=4, epochs=1,
         rates=(1e-3, 1e-2), seeds=(0, 1), twins=1,
     )  # fmt: skip
 
@@ -139,7 +139,7 @@ def _whole(scale: Scale, tmp_path: Path) -> dict[str, Any]:
     assert "TFLOP" in EXPERIMENT.tell(results)
     done = len(heard)
     assert evolution.run(runs, scale) == results
-    assert len(heard) == done == 1 + 4 * 3 + 2 * 5 * 3
+    assert len(heard) == done == 1 + 4 * 3 + 1 + 2 * 5 * 3
     return results
 
 
@@ -177,7 +177,7 @@ def test_what_was_taught_otherwise_is_probed_and_fine_tuned_anew(
     monkeypatch.setattr(evolution, "pretraining", faster)
     heard = _heard_anew(scale, tmp_path)
     assert heard[:3] == ["pretrain-gpt", "probes-gpt", "bank-gpt"]
-    assert [key.split("-")[:2] for key in heard[3:]] == [[name, "gpt"] for name in ("reviews", "names") for _ in "123"]
+    assert [key.split("-")[:2] for key in heard[3:]] == [[name, "gpt"] for name in ("reviews", "tagged") for _ in "123"]
 
 
 @pytest.mark.usefixtures("stubbed", "untaught")
@@ -189,7 +189,8 @@ def test_probes_of_more_seeds_and_other_sentences_are_other_runs(
     assert [key for key in heard if key.startswith("probes")] == [f"probes-{step.name}" for step in STEPS]
     monkeypatch.setattr(evolution, "SENSES", {sense: sentences[:4] for sense, sentences in SENSES.items()})
     assert [key for key in _heard_anew(replace(scale, seeds=(0, 1, 2)), tmp_path) if key.startswith("bank")] == [
-        f"bank-{step.name}" for step in STEPS
+        *(f"bank-{step.name}" for step in STEPS),
+        "bank-far",
     ]
 
 
@@ -226,15 +227,16 @@ def made_up(level: dict[str, float], right: dict[str, float], distance: float = 
         }
         for name in names
     }
+    far = {**copy.deepcopy(bank["bert"]), "model_name": "all-published"}
     probes = {
         name: {"pos": {"title": "part of speech", "model": curve(level[name]), "twin": curve(0.4)}} for name in names
     }
-    tuned = {"metric": "accuracy", "size": 1000, "lines": [line for arm in (*names, "scratch") for line in lines(arm)]}
+    tuned = {"size": 1000, "lines": [line for arm in (*names, "scratch") for line in lines(arm)]}
     taught = {name: {"flops": 1e12, "total": 1e6} for name in names}
     budget = {"vocabulary": 100, "tokens": 1000, "steps": 10}
     return {
         "model": "m", "data": "d", "seeds": 2, "budget": budget, "taught": taught, "probed": probes,
-        "tuned": {"reviews": tuned, "names": copy.deepcopy(tuned)}, "bank": bank,
+        "tuned": {"reviews": tuned, "tagged": copy.deepcopy(tuned)}, "bank": bank, "far": far,
     }  # fmt: skip
 
 
@@ -262,10 +264,19 @@ def test_where_some_are_ahead_it_holds_in_part() -> None:
 
 
 def test_chance_is_no_measurement_and_has_no_noise() -> None:
-    results = made_up(RISING, {**TOLD, "elmo": 0.5, "bert": 40 / 60, "gpt": 0.5})
-    for one in results["bank"].values():  # three random twins below chance: what is asked is whether it is above
-        one["twins"] = [{**one["twins"][0], "right": 20}] * 3
+    results = made_up(RISING, TOLD)
+    results["far"]["twins"] = [{**results["far"]["twins"][0], "right": 20}] * 3  # below chance
+    results["far"]["model"]["right"] = 30
+    assert verdicts(results)[1] is Verdict.FAILS
+    results["far"]["model"]["right"] = 40
     assert verdicts(results)[1] is Verdict.IN_PART
+
+
+def test_the_senses_are_judged_by_the_published_model() -> None:
+    results = made_up(RISING, dict.fromkeys(TOLD, 0.5))
+    assert verdicts(results)[1] is Verdict.FAILS
+    results["far"]["model"]["right"] = 59
+    assert verdicts(results)[1] is Verdict.HOLDS
 
 
 def test_a_static_model_that_moves_is_not_static() -> None:
@@ -288,9 +299,9 @@ def test_the_pictures_show_every_model_and_measure(narrow: bool) -> None:
     bank, steps = EXPERIMENT.pictures
     with drawing():
         figure = bank.draw(results, narrow)
-        assert [axes.get_title() for axes in figure.axes] == [step.title for step in STEPS]
+        assert [axes.get_title() for axes in figure.axes] == [*(step.title for step in STEPS), "published"]
         assert all(len(part.get_offsets()) == 30 for axes in figure.axes for part in axes.collections)
         lines = {line.get_label() for line in steps.draw(results, narrow).axes[0].get_lines()}
-    assert {"part of speech, probed", "sentiment", "entities, fine-tuned"} <= lines
+    assert {"part of speech, probed", "sentiment", "part of speech, fine-tuned"} <= lines
     assert "ELMo 98.0%" in bank.describe(results)
     assert "sentiment: word2vec 50.0%, ELMo 60.1%" in steps.describe(results)

@@ -21,22 +21,31 @@ LOOKS = (1, 3)  # of the senses, in the palette
 def _draw_bank(results: Results, narrow: bool) -> "Figure":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.9, 4.4) if narrow else (9.2, 2.9), layout="constrained")
+    figure = Figure(figsize=(3.9, 6.3) if narrow else (9.2, 2.5), layout="constrained")
     figure.patch.set_alpha(0)
-    grid = figure.subplots(2, 2) if narrow else figure.subplots(1, 4)
-    for axes, step in zip(grid.flat, STEPS, strict=True):
-        _scatter(axes, results["bank"][step.name])
-        axes.set_title(step.title, fontsize=11)
+    grid = figure.subplots(3, 2) if narrow else figure.subplots(1, 5)
+    shown = _shown(results)
+    for axes, (title, one) in zip(grid.flat, shown.items(), strict=False):
+        _scatter(axes, one)
+        axes.set_title(title, fontsize=11)
+    for axes in grid.flat[len(shown) :]:
+        axes.remove()
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure
+
+
+def _shown(results: Results) -> dict[str, Results]:
+    """The vectors of each model's panel, by its title."""
+    far = results["far"]
+    return {step.title: results["bank"][step.name] for step in STEPS} | {far["model_name"].removeprefix("all-"): far}
 
 
 def _scatter(axes: "Axes", one: Results) -> None:
     for number, sense in enumerate(SENSES):
         places = [place for place, mine in zip(one["places"], one["senses"], strict=True) if mine == number]
         axes.scatter(
-            [x for x, _ in places], [y for _, y in places], s=28, color=COLOURS[LOOKS[number]], alpha=0.75,
+            [x for x, _ in places], [y for _, y in places], s=22, color=COLOURS[LOOKS[number]], alpha=0.75,
             marker=MARKERS[LOOKS[number]], label=f"“{WORD}” of {sense}", linewidths=0,
         )  # fmt: skip
     axes.set_xticks([])
@@ -46,7 +55,7 @@ def _scatter(axes: "Axes", one: Results) -> None:
 
 
 def _describe_bank(results: Results) -> str:
-    told = ", ".join(f"{step.title} {percent(shares(results['bank'][step.name])[0].mean)}" for step in STEPS)
+    told = ", ".join(f"{title} {percent(shares(one)[0].mean)}" for title, one in _shown(results).items())
     one = results["bank"][STEPS[0].name]["model"]
     return (
         f"The vectors of {one['occurrences']} occurrences of “{WORD}” in two dimensions, by sense, in each model: on "
@@ -73,7 +82,7 @@ def _draw_steps(results: Results, narrow: bool) -> "Figure":
         draw_line(axes, line)
     axes.set_xticks(range(len(STEPS)), [step.title for step in STEPS])
     axes.grid(axis="x", visible=False)
-    axes.set_ylabel("accuracy, or F1 of entities fine-tuned, %", color=MUTED)
+    axes.set_ylabel("accuracy, %", color=MUTED)
     if narrow:
         axes.legend(frameon=False, fontsize=8)
     else:

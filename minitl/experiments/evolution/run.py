@@ -1,8 +1,9 @@
 """Teach the four models, ask their probes, fine-tune them, and look at the vectors of one word.
 
 vocabulary ─ pretrain × 4 ─┬─ probes: part of speech, relation, entities; and of random twins
-                           ├─ fine-tune: sentiment, entities × rates, seeds; and BERT's shape from scratch
+                           ├─ fine-tune: sentiment, part of speech × rates, seeds; and BERT's shape from scratch
                            └─ "bank": its vectors by sense; and those of random twins
+                              and the same of a model that read far more than any of the four
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from minitl.checkpoints.hub import MINILM
 from minitl.data import load_dataset, load_tagged
 from minitl.experiments.evolution.pretraining import STEPS, Budget, learn_vocabulary, pretrain, pretraining
 from minitl.experiments.evolution.senses import components, occurrences, sense_numbers, told_apart
@@ -31,8 +33,7 @@ from minitl.tokenization import load_tokenizer
 from minitl.training import Listener
 
 SCRATCH, SHAPE = "scratch", "bert"  # random weights, and whose shape they have
-TASKS = {"reviews": "classification", "names": "token-classification"}
-METRICS = {"reviews": "accuracy", "names": "f1"}
+TASKS = {"reviews": "classification", "tagged": "token-classification"}
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,22 @@ class Scale:
 
     budget       of the pretraining
     probes       the tasks, on `probed` (None = their own data), each with so many `sentences`
-    reviews      a set of texts with classes; names one of tagged words
-    labels       so many training examples of each
+    reviews      a set of texts with classes; tagged one of words with tags
+    labels       so many training examples of each; chosen so many of validation, by which rate and epoch are
+    far          a published model, by whose vectors of the word the guide's claim is judged
     rates        tried with the first seed, by validation; the other seeds learn at the best
     twins        random ones of each model, for the word's vectors
     """
 
     budget: Budget = field(default_factory=Budget)
-    probes: tuple[str, ...] = ("pos", "relation", "entities")
+    probes: tuple[str, ...] = ("pos", "relation", "entities-gum")
     probed: str | None = None
     sentences: int = 1000
     reviews: str = "sst2"
-    names: str = "wnut17"
+    tagged: str = "ud-en"
+    far: str = MINILM
     labels: int = 2000
+    chosen: int = 1000
     epochs: int = 4
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -93,20 +97,26 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
         )
         bank[step.name] = runs.once(
             f"bank-{step.name}",
-            {"of": kept, "twins": scale.twins, "word": WORD, "senses": SENSES},
+            {"of": kept, **_asked(scale)},
             partial(_bank, model, scale),
             after=[first],
         )
+    far = runs.once("bank-far", {"of": scale.far, **_asked(scale)}, partial(_bank, scale.far, scale))
     return {
-        "model": f"skip-gram, biLM, BERT and GPT-2, taught {scale.budget.tokens:,} tokens here",
-        "data": f"{scale.budget.text}; ud-en and wnut17 by probes; {scale.reviews} and {scale.names} by fine-tuning",
+        "model": f"skip-gram, biLM, BERT and GPT-2, taught {scale.budget.tokens:,} tokens here; {Path(scale.far).name}",
+        "data": f"{scale.budget.text}; ud-en and gum by probes; {scale.reviews} and {scale.tagged} by fine-tuning",
         "seeds": len(scale.seeds),
         "budget": {**told, "tokens": scale.budget.tokens},
         "taught": taught,
         "probed": {name: found["tasks"] for name, found in probed.items()},
         "tuned": {name: _tuned(runs, scale, name, vocabulary) for name in TASKS},
         "bank": bank,
+        "far": {"model_name": Path(scale.far).name, **far},
     }
+
+
+def _asked(scale: Scale) -> dict[str, Any]:
+    return {"twins": scale.twins, "word": WORD, "senses": SENSES}
 
 
 def _told(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,8 +150,9 @@ def _plain(one: Estimate) -> dict[str, float]:
     return {"mean": one.mean, "low": one.low, "high": one.high}
 
 
-def _bank(source: Path, scale: Scale, _folder: Path, _listener: Listener | None) -> dict[str, Any]:
-    model, tokenizer, senses = load_model(source, "backbone"), load_tokenizer(source), sense_numbers(SENSES)
+def _bank(source: Path | str, scale: Scale, _folder: Path, _listener: Listener | None) -> dict[str, Any]:
+    model, tokenizer = here(lambda: (load_model(source, "backbone"), load_tokenizer(source)))
+    senses = sense_numbers(SENSES)
     vectors = occurrences(model, tokenizer, SENSES, WORD)
     twins = [occurrences(random_twin(model, seed), tokenizer, SENSES, WORD) for seed in range(scale.twins)]
     return {
@@ -161,7 +172,7 @@ def _tuned(runs: Runs, scale: Scale, name: str, vocabulary: Path) -> dict[str, A
         best = max(first, key=lambda line: line["validation"])["rate"]
         lines += first
         lines += [_line(runs, scale, name, vocabulary, (arm, best, seed)) for seed in scale.seeds[1:]]
-    return {"metric": METRICS[name], "size": _judged(scale, name), "lines": lines}
+    return {"size": _judged(scale, name), "lines": lines}
 
 
 def _line(runs: Runs, scale: Scale, name: str, vocabulary: Path, which: tuple[str, float, int]) -> dict[str, Any]:
@@ -179,30 +190,31 @@ def _line(runs: Runs, scale: Scale, name: str, vocabulary: Path, which: tuple[st
             "autocast": "auto",
         },
     }
-    settings = {**values, "model": arm, "of": _told(pretrained), "labels": scale.labels}
+    settings = {**values, "model": arm, "of": _told(pretrained), "labels": [scale.labels, scale.chosen]}
     line = runs.once(
         f"{name}-{arm}-{rate:g}-{seed}",
         settings,
-        partial(_tune, values, name, scale.labels),
+        partial(_tune, values, scale.labels, scale.chosen),
         after=["vocabulary" if arm == SCRATCH else f"pretrain-{arm}"],
     )
     return {"arm": arm, "rate": rate, "seed": seed, **line}
 
 
-def _tune(values: Mapping[str, Any], name: str, labels: int, folder: Path, listener: Listener | None) -> dict[str, Any]:
-    taught = teach(values, folder, listener, labels)
+def _tune(
+    values: Mapping[str, Any], labels: int, chosen: int, folder: Path, listener: Listener | None
+) -> dict[str, Any]:
+    taught = teach(values, folder, listener, labels, chosen)
     facts = taught.facts()
     return {
-        "validation": facts["validation"][METRICS[name]],
-        "test": taught.score(taught.begun.data.test)[METRICS[name]],
+        "validation": facts["validation"]["accuracy"],
+        "test": taught.score(taught.begun.data.test)["accuracy"],
         "training_seconds": facts["training_seconds"],
         "best_epoch": facts["best_epoch"],
     }
 
 
 def _judged(scale: Scale, name: str) -> int:
-    """How many test examples an accuracy is a share of; of an F1 of entities, how many entities there are."""
+    """How many test examples an accuracy is a share of: texts, or words."""
     if name == "reviews":
         return len(here(lambda: load_dataset(scale.reviews)).test)
-    sentences = here(lambda: load_tagged(scale.names)).test
-    return sum(tag.startswith("B-") for sentence in sentences for tag in sentence.tags or ())
+    return sum(len(sentence.words) for sentence in here(lambda: load_tagged(scale.tagged)).test)
