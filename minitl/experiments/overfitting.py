@@ -17,7 +17,7 @@ from minitl.data import Dataset, Example, load_dataset, sample
 from minitl.experiments.experiment import Experiment, Picture, Results, Statement, here
 from minitl.experiments.lines import Line, draw_line, name_ends
 from minitl.experiments.runs import Runs
-from minitl.experiments.statistics import Measured, interval, noise
+from minitl.experiments.statistics import Measured, mean_interval, noise
 from minitl.models.loading import load_model
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import MUTED, new_figure
@@ -205,7 +205,7 @@ def _fits_the_training_data(results: Results) -> tuple[str, Verdict]:
 
 def _low_rate_reaches(results: Results) -> tuple[str, Verdict]:
     one = kept(results, low(results))
-    bottom, top = interval(one.mean, results["test"])
+    bottom, top = mean_interval(one, results["test"])
     verdict = Verdict.HOLDS if one.mean >= KEPT else Verdict.IN_PART if top >= KEPT else Verdict.FAILS
     told = f"{percent(one.mean)} (95% interval {bottom * 100:.1f} to {top * 100:.1f}) at the rate {rate(low(results))}"
     return f"{told}, by a model a fifth as large as BERT-base.", verdict

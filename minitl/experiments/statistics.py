@@ -45,6 +45,16 @@ def interval(share: float, size: int) -> tuple[float, float]:
     return centre - half, centre + half
 
 
+def mean_interval(measured: Measured, size: int) -> tuple[float, float]:
+    """The 95% interval of a mean accuracy on `size` test examples: Wilson's, and wider by the spread over seeds."""
+    low, high = interval(measured.mean, size)
+    if not (math.isfinite(low) and math.isfinite(measured.spread)):
+        return low, high
+    half = margin(measured, Measured(()), ((high - low) / 2 / normal_quantile()) ** 2)
+    centre = (low + high) / 2
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def noise(first: Measured, second: Measured, size: int, comparisons: int = 1) -> float:
     """Half the width of the 95% interval of the difference of two mean accuracies, each on `size` test examples.
 

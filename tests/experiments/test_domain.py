@@ -33,7 +33,9 @@ def made_up(right: dict[str, tuple[float, float, float]], items: int = 2000) -> 
         for seed in range(5)
     ]
     labels = written([at % 2 for at in range(items)])
-    tasks = {task: {"averaging": TASKS[task], "classes": 2, "labels": labels, "dropped": 3} for task in right}
+    tasks = {
+        task: {"averaging": TASKS.get(task, MACRO), "classes": 2, "labels": labels, "dropped": 3} for task in right
+    }
     adapted = {arm: {"tokens": 1000, "loss": 4.0} for arm in ARMS}
     return {
         "model": "m", "data": "d", "seeds": 5, "tasks": tasks, "adaptation": {"steps": 10, "rate": 1e-4, **adapted},
@@ -68,12 +70,16 @@ def test_with_few_test_texts_nothing_can_be_said():
 
 
 def test_a_gain_as_the_guide_says_that_the_noise_hides_counts_against_nothing():
-    results = made_up({"chemprot": (0.70, 0.76, 0.70), "sci_cite": (0.70, 0.75, 0.70)})
+    results = made_up(
+        {"chemprot": (0.70, 0.76, 0.70), "sci_cite": (0.70, 0.75, 0.70), "citation_intent": (0.70, 0.76, 0.70)}
+    )
     for seed, wrong in enumerate((600, 560, 500, 440, 400)):  # 5 points ahead, and the seeds apart
         for one in results["lines"]:
             if (one["task"], one["arm"], one["seed"]) == ("sci_cite", "domain", seed):
                 one |= {"f1": 1 - wrong / 2000, "predicted": written([(at + (at < wrong)) % 2 for at in range(2000)])}
     assert verdicts(results) == [Verdict.HOLDS] * 2
+    del results["tasks"]["citation_intent"]  # one task alone that says something
+    assert verdicts(results) == [Verdict.IN_PART] * 2
 
 
 @pytest.fixture

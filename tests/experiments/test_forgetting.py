@@ -20,6 +20,11 @@ BEFORE = 3.0
 GUARDING = [guard.name for guard in GUARDS[1:]]
 
 
+def right(accuracy: float) -> str:
+    """Of a thousand, the first ones."""
+    return "1" * round(1000 * accuracy) + "0" * (1000 - round(1000 * accuracy))
+
+
 def made_up(losses: dict[str, float], accuracies: dict[str, float]) -> dict:
     """Results of three seeds that agree but for a hundredth."""
     lines = [
@@ -28,6 +33,7 @@ def made_up(losses: dict[str, float], accuracies: dict[str, float]) -> dict:
             "seed": seed,
             "loss": losses[name] + 0.01 * (seed - 1),
             "accuracy": accuracies[name] + 0.001 * (seed - 1),
+            "right": right(accuracies[name] + 0.001 * (seed - 1)),
             "training_loss": 0.01,
         }
         for name in ("none", *GUARDING)
@@ -59,8 +65,15 @@ def test_it_holds_in_part():
 
 def test_where_one_seed_alone_generalises_terribly_nothing_can_be_said():
     results = made_up(told(6.0, 3.2), told(0.75, 0.75))
-    results["lines"][0]["accuracy"] = 0.45
+    results["lines"][0] |= {"accuracy": 0.45, "right": right(0.45)}
     assert verdicts(results)[1] is Verdict.UNKNOWN
+
+
+def test_what_did_not_learn_its_training_data_says_nothing_of_generalising():
+    results = made_up(told(6.0, 3.2), told(0.60, 0.75))
+    for line in results["lines"]:
+        line["training_loss"] = 0.7
+    assert verdicts(results) == [Verdict.HOLDS, Verdict.UNKNOWN, Verdict.HOLDS]
 
 
 def test_where_the_seeds_disagree_on_what_is_forgotten_nothing_can_be_said():

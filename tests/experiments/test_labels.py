@@ -42,7 +42,7 @@ def made_up(accuracy: dict[str, dict[int, float]], reviews: dict[str, float], si
         "model": "m",
         "data": "d",
         "seeds": 3,
-        "curve": {"test": size, "lines": curve},
+        "curve": {"test": size, "commonest": 0.5, "lines": curve},
         "reviews": {"test": 200, "lines": told},
     }
 
@@ -93,10 +93,25 @@ def test_the_best_few_are_chosen_on_validation():
     assert "LoRA 60.0%" in claim.measured
 
 
+def test_a_seed_that_gives_the_commonest_answer_has_learnt_nothing_to_judge():
+    results = made_up(as_the_guide_says(), {"full": 0.94, "scratch": 0.54})
+    one = next(line for line in results["curve"]["lines"] if (line["arm"], line["labels"]) == ("scratch", 1000))
+    one["accuracy"] = 0.5
+    assert verdicts(results)[0] is Verdict.UNKNOWN
+
+
 @pytest.mark.slow
 def test_every_arm_is_run_at_every_number_of_labels_once(tiny: Path, reviews: Path, tmp_path: Path):
     scale = Scale(
-        str(tiny), str(reviews), (10, 20), str(reviews), review_length=16, seeds=(0,), least_steps=2, tested=6
+        str(tiny),
+        str(reviews),
+        (10, 20),
+        str(reviews),
+        review_length=16,
+        seeds=(0,),
+        least_steps=2,
+        from_scratch=4,
+        tested=6,
     )
     heard: list[str] = []
     runs = Runs(tmp_path, heard.append)

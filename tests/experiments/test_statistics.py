@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from minitl.experiments.statistics import Measured, margin, noise
+from minitl.experiments.statistics import Measured, interval, margin, mean_interval, noise
 
 
 def test_the_margin_is_welchs_interval():
@@ -29,3 +29,13 @@ def test_the_noise_of_shares_is_a_margin():
     # one success and one failure more: 86 of 102 and 71 of 102
     variance = (86 * 16 + 71 * 31) / 102**3
     assert noise(first, second, 100) == pytest.approx(margin(first, second, variance))
+
+
+def test_the_interval_of_a_mean_is_wilsons_where_seeds_agree_and_wider_where_they_do_not():
+    assert mean_interval(Measured((0.6,)), 872) == interval(0.6, 872)
+    low, high = interval(0.6, 872)
+    assert mean_interval(Measured((0.6, 0.6, 0.6)), 872) == pytest.approx((low, high))
+    wide = mean_interval(Measured((0.71, 0.66, 0.43)), 872)
+    spread = Measured((0.71, 0.66, 0.43)).spread
+    assert wide[1] - wide[0] > 2 * 1.96 * spread / 3**0.5  # Student's quantile, of two degrees of freedom
+    assert mean_interval(Measured((0.99, 0.6)), 100)[1] == 1.0

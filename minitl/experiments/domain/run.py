@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from minitl.data import Dataset, Example, load_dataset, load_text, sample
+from minitl.experiments.checkpoints import weights_of
 from minitl.experiments.experiment import NotHere, Results, here
 from minitl.experiments.paired import written
 from minitl.experiments.runs import Runs
@@ -115,10 +116,12 @@ def _drop_known(data: Dataset) -> int:
 
 def _model_told(scale: Scale, arm: str) -> list[Any]:
     """What decides which model an arm begins with."""
+    weights = weights_of(scale.source)
     if arm == NONE:
-        return [scale.source]
+        return [scale.source, weights]
     return [
         scale.source,
+        weights,
         arm,
         scale.adapting,
         scale.length,

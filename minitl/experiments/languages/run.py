@@ -15,6 +15,7 @@ from typing import Any
 from minitl.checkpoints.hub import resolve
 from minitl.data import load_dataset, load_tagged
 from minitl.errors import CheckpointError, InputError
+from minitl.experiments.checkpoints import weights_of
 from minitl.experiments.experiment import Results, here
 from minitl.experiments.languages.neighbours import found, text_vectors
 from minitl.experiments.languages.words import word_pairs
@@ -66,7 +67,7 @@ class Scale:
 def run(runs: Runs, scale: Scale = Scale()) -> Results:
     """The two models, and the others that are at hand."""
     for source in (scale.multilingual, scale.monolingual):
-        here(partial(resolve, source))
+        weights_of(source)
     sources = {MULTILINGUAL: scale.multilingual, TWIN: scale.monolingual}
     absent = {}
     for name, source in scale.others:
@@ -83,6 +84,7 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
         pairs = {language: word_pairs(language) for language in scale.seen}
         asked = {
             "source": source,
+            "weights": weights_of(source),
             "data": scale.sentences,
             "layer": scale.layer,
             "tested": scale.tested,
@@ -119,7 +121,7 @@ def _tagged(runs: Runs, scale: Scale, source: str, name: str, seed: int) -> dict
             "autocast": "auto",
         },
     }
-    settings = {**values, "labels": scale.labels, **_sizes(scale)}
+    settings = {**values, "weights": weights_of(source), "labels": scale.labels, **_sizes(scale)}
     return runs.once(f"tags-{name}-{seed}", settings, partial(_learn_tags, values, scale))
 
 

@@ -8,7 +8,7 @@ difference smaller than its noise (`statistics.noise`) counts for or against a c
 import math
 from collections.abc import Callable
 
-from minitl.experiments.statistics import Measured, interval, noise
+from minitl.experiments.statistics import Measured, mean_interval, noise
 from minitl.experiments.study.summary import SCRATCH, Arm, Study
 from minitl.pages.claims import Claim, Verdict
 from minitl.pages.formats import duration, megabytes, percent, points
@@ -187,12 +187,12 @@ def against_range(measured: Measured, size: int, low: float, high: float) -> Ver
     """Holds where the mean lies in the range, in part where only its 95% interval reaches it."""
     if low <= measured.mean <= high:
         return Verdict.HOLDS
-    bottom, top = interval(measured.mean, size)
+    bottom, top = mean_interval(measured, size)
     return Verdict.IN_PART if bottom <= high and top >= low else Verdict.FAILS
 
 
 def _with_interval(measured: Measured, size: int) -> str:
-    low, high = interval(measured.mean, size)
+    low, high = mean_interval(measured, size)
     return f"{percent(measured.mean)} (95% interval {low * 100:.1f} to {high * 100:.1f})"
 
 

@@ -18,29 +18,39 @@ SMALL = MISTRAL | {
 }  # fmt: skip
 
 
+def more(folder: Path) -> str:
+    """Four texts of the same classes that are not among the reviews."""
+    texts = [f"nothing in the other set says so {i}\t{'positive' if i % 2 else 'negative'}" for i in range(4)]
+    (folder / "more.tsv").write_text("\n".join(["text\tlabel", *texts]) + "\n")
+    return str(folder / "more.tsv")
+
+
 @pytest.mark.slow
 def test_every_way_is_run_once_at_every_rate(tiny: Path, reviews: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(lora, "MISTRAL", SMALL)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    scale = Scale(str(tiny), str(reviews), 8, (0,), (1, 16), (1e-3,), (1e-4, 2e-4), chosen=10, more=4)
+    scale = Scale(str(tiny), str(reviews), 8, (0,), (1,), (1, 16), (1e-3,), (1e-4, 2e-4), 10, more(tmp_path))
     heard: list[str] = []
     runs = Runs(tmp_path, heard.append)
     results = lora.run(runs, scale)
-    assert [(line["arm"], line["rate"]) for line in results["lines"]] == [
-        (lora.FULL, 1e-4),
-        (lora.FULL, 2e-4),
-        ("r1-all-linear-layers", 1e-3),
-        ("r16-query-and-value", 1e-3),
-        ("r16-attention", 1e-3),
-        ("r16-feed-forward", 1e-3),
-        ("r16-all-linear-layers", 1e-3),
+    assert [(line["arm"], line["rate"], line["seed"]) for line in results["lines"]] == [
+        (lora.FULL, 1e-4, 0),
+        (lora.FULL, 1e-4, 1),
+        (lora.FULL, 2e-4, 0),
+        (lora.FULL, 2e-4, 1),
+        ("r1-all-linear-layers", 1e-3, 0),
+        ("r16-query-and-value", 1e-3, 0),
+        ("r16-attention", 1e-3, 0),
+        ("r16-feed-forward", 1e-3, 0),
+        ("r16-all-linear-layers", 1e-3, 0),
+        ("r16-all-linear-layers", 1e-3, 1),
     ]
-    assert results["tested"] == 24  # 20 of the test split, and four of those that chose nothing
+    assert results["tested"] == 24  # 20 of the test split, and four of another set
     for line in results["lines"]:
         assert len(line["right"]) == 24
         assert line["accuracy"] == pytest.approx(line["right"].count("1") / 24)
         assert line["saved_bytes"] > 0
-    full, *_, attention, _, every = results["lines"]
+    full, *_, attention, _, _, every = results["lines"]
     head = 24 * 2 + 2
     assert full["trainable"] == full["total"]
     assert attention["trainable"] - head == 3 * 4 * 16 * (24 + 24)
@@ -49,7 +59,7 @@ def test_every_way_is_run_once_at_every_rate(tiny: Path, reviews: Path, tmp_path
     assert not list(tmp_path.rglob("*.safetensors"))
     assert results["measured"] == []
     assert lora.run(runs, scale) == results
-    assert len(heard) == 7
+    assert len(heard) == 10
 
 
 def test_counts_say_cards_and_hours():
