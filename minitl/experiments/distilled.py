@@ -60,9 +60,9 @@ class Scale:
     source: str = "novels-bert"
     layers: tuple[int, ...] = (0, 2, 4)
     text: str = "novels-eng"
-    steps: int = 800
+    steps: int = 1600
     rows: int = 16
-    block: int = 256
+    block: int = 128
     data: str = "sst2"
     labels: int = 10_000
     epochs: int = 3

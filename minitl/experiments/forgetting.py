@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from minitl.adapters import LoraConfig
 from minitl.data import Dataset, Example, load_dataset, load_text, sample
 from minitl.experiments.checkpoints import weights_of
 from minitl.experiments.experiment import Experiment, NotHere, Picture, Results, Statement, here
 from minitl.experiments.paired import marks, paired
 from minitl.experiments.runs import Runs
 from minitl.experiments.statistics import Measured, margin
+from minitl.experiments.study.arms import LORA
 from minitl.experiments.texts import beginnings
 from minitl.models.base import Model
 from minitl.models.loading import load_model
@@ -35,7 +35,7 @@ from minitl.training.replay import Replay, lend_backbone
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HIGH, LOW = 1e-3, 1e-4  # twice the rate that the model was pretrained with, and a tenth of that
+HIGH, LOW = 1e-3, 1e-4  # the rate that the model was pretrained with, and a tenth of it
 PATIENCE = 2
 TERRIBLE = 0.1  # of accuracy
 FITTED = 0.1  # nats of training loss up to which the training data is learnt
@@ -58,17 +58,13 @@ class Guard:
     replays: bool = False
 
 
-# As in the study, and the pooler, which is as new as the head: adapters alone would leave it as it was drawn.
-ADAPTERS = Strategy(
-    "lora", lora=LoraConfig(r=16, alpha=32, dropout=0.1, target_modules=r".*\.\d+\..*", modules_to_save=["pooler"])
-)
 NONE, LOW_RATE = "none", "low"
 GUARDS = (
     Guard(NONE, "No guard"),
     Guard(LOW_RATE, "Low rate", rate=LOW),
     Guard("early", "Early stopping", stops=True),
     Guard("gradual", "Gradual unfreezing", GRADUAL),
-    Guard("lora", "LoRA", ADAPTERS),
+    Guard("lora", "LoRA", LORA),
     Guard("l2-sp", "L2-SP", replace(FULL, l2_sp=0.1)),
     Guard("replay", "Replay", replays=True),
 )

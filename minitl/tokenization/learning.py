@@ -1,9 +1,10 @@
 """A new vocabulary from text, by the algorithm of a family: what a model trained from scratch begins with.
 
 WordPiece            bert, distilbert, electra,      merges of pairs by count, written "##" inside words
-                     bilm, skip-gram
+                     modernbert, bilm, skip-gram
 byte-level BPE       gpt2, roberta, bart             merges of pairs by count, over bytes
 
+ModernBERT's published tokenizer is a byte-level BPE that comes as a file; for its shape WordPiece is learned.
 Both count by byte-pair encoding (Sennrich et al. 2016, algorithm 1); the `tokenizers` library does the counting.
 """
 
@@ -25,10 +26,12 @@ from minitl.tokenization.tokenizer import Tokenizer
 WORDPIECE_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 GPT2_TOKENS = ["<|endoftext|>"]
+PLAIN = "DistilBertTokenizer"  # WordPiece without token types
 SPECIAL_TOKENS = {
     "bert": WORDPIECE_TOKENS,
     "distilbert": WORDPIECE_TOKENS,
     "electra": WORDPIECE_TOKENS,
+    "modernbert": WORDPIECE_TOKENS,
     "bilm": WORDPIECE_TOKENS,
     "skip-gram": WORDPIECE_TOKENS,
     "roberta": ROBERTA_TOKENS,
@@ -52,7 +55,7 @@ def learn_tokenizer(texts: Iterable[str], model_type: str, vocab_size: int) -> T
         raise InputError(f"vocab_size must be above {least}, the special tokens and the alphabet, got {vocab_size}")
     with tempfile.TemporaryDirectory() as name:  # written as published, read as published
         folder = Path(name)
-        write_json(folder / "tokenizer_config.json", {"tokenizer_class": families.BY_MODEL_TYPE[model_type]})
+        write_json(folder / "tokenizer_config.json", {"tokenizer_class": families.BY_MODEL_TYPE.get(model_type, PLAIN)})
         if special is WORDPIECE_TOKENS:
             _learn_wordpiece(texts, vocab_size, folder)
         else:

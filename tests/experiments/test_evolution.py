@@ -77,7 +77,13 @@ def test_a_transformer_gives_a_word_another_vector_in_each_sentence(tiny: Path) 
 CHANGES = {
     "word2vec": {"hidden_size": 8},
     "elmo": {"projection_size": 4, "cell_size": 6, "num_hidden_layers": 1},
-    "bert": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8},
+    "bert": {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "initializer_range": 0.5,  # else a layer adds little to what it reads
+    },
     "gpt": {"n_embd": 8, "n_layer": 1, "n_head": 2},
 }
 
@@ -200,7 +206,7 @@ def test_a_budget_replaces_that_of_the_recipe_and_nothing_else(tmp_path: Path) -
     assert values["model"]["config"]["hidden_size"] == 256
     assert (values["data"]["source"], values["options"]["max_length"]) == ("a.txt", 32)
     assert (values["training"]["steps"], values["training"]["batch_size"]) == (7, 3)
-    assert values["training"]["learning_rate"] == 5e-4
+    assert values["training"]["learning_rate"] == 1e-3
     assert not {"epochs", "evaluate_every"} & set(values["training"])
 
 

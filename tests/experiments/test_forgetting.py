@@ -9,8 +9,9 @@ import torch
 from minitl import LoraConfig, load_model
 from minitl.experiments import forgetting
 from minitl.experiments.experiment import NotHere, judged
-from minitl.experiments.forgetting import ADAPTERS, EXPERIMENT, GUARDS, Scale, _taught
+from minitl.experiments.forgetting import EXPERIMENT, GUARDS, Scale, _taught
 from minitl.experiments.runs import Runs
+from minitl.experiments.study.arms import LORA
 from minitl.nn.device import usual_device
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import drawing
@@ -115,7 +116,7 @@ def test_a_guard_that_is_another_is_run_anew(
     scale = Scale(str(masked), str(reviews), str(novels), held_out=0.4, seeds=(0,))
     heard: list[str] = []
     forgetting.run(Runs(tmp_path / "out"), scale)
-    stronger = replace(ADAPTERS, lora=LoraConfig(r=64))
+    stronger = replace(LORA, lora=LoraConfig(r=64))
     others = {"early": {"stops": False}, "lora": {"strategy": stronger}, "replay": {"replays": False}}
     guards = tuple(replace(guard, **others.get(guard.name, {})) for guard in GUARDS)
     monkeypatch.setattr(forgetting, "GUARDS", guards)

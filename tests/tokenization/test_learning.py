@@ -50,12 +50,13 @@ def _byte_level(kept: list = []) -> object:  # noqa: B006 - learned once
     return kept[0]
 
 
-@pytest.mark.parametrize("model_type", ["bert", "bart"])
+@pytest.mark.parametrize("model_type", ["bert", "bart", "modernbert"])
 def test_saved_is_loaded_again(model_type: str, tmp_path) -> None:
     tokenizer = learn_tokenizer(TEXTS, model_type, 300)
     tokenizer.save(tmp_path)
     again = load_tokenizer(tmp_path)
     assert again(TEXTS)["input_ids"].equal(tokenizer(TEXTS)["input_ids"])
+    assert ("token_type_ids" in again(TEXTS)) == (model_type == "bert")
 
 
 @pytest.mark.parametrize(

@@ -175,13 +175,14 @@ def test_the_guide_s_examples_have_its_hyper_parameters() -> None:
     assert taught.weight_decay == 0.01
 
 
-@pytest.mark.parametrize("name", ["novels_bert", "novels_gpt2"])
+@pytest.mark.parametrize("name", ["novels_bert", "novels_gpt2", "novels_multilingual"])
 def test_the_project_s_own_models_have_at_most_ten_million_parameters(name: str) -> None:
     recipe = read_recipe(RECIPES / f"{name}.toml")
     assert recipe.model.config is not None
     model = new_model(recipe.model.config, recipe.kind.head)
     assert 5e6 < sum(p.numel() for p in model.parameters()) <= 10e6
-    assert recipe.options.max_length == model.position_limit
+    longest = model.position_limit or model.config.to_dict()["max_position_embeddings"]
+    assert recipe.options.max_length == longest
 
 
 # New tokens
