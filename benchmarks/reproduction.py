@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.protocol import RESULTS, ROOT
 from minitl.checkpoints.atomic import write_json
 from minitl.checkpoints.weights import read_json
+from minitl.errors import Interrupted
 from minitl.experiments.reproduction import REPORT, experiments_named, reproduce_all
 from minitl.experiments.reproduction import RESULTS as RECORD
 from minitl.experiments.table import EXPERIMENTS
@@ -97,6 +98,8 @@ def main() -> None:
     try:
         with models_on(args.device):
             outcomes = reproduce_all(chosen, RUNS, command, say=_say, jobs=args.jobs)
+    except Interrupted as stopped:
+        raise SystemExit(f"{stopped}. The same command goes on.") from stopped
     finally:
         gather(names)
     for outcome in outcomes:
