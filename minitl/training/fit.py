@@ -212,8 +212,15 @@ class Training:
             if self.engine.rank == 0:
                 discard_states(self.folder)  # else an interruption before the first own one would go on from those
             self.engine.wait()
+        if self.written is not None:
+            self.progress.history.write(self.written)  # without what happened after the state was saved
         for listener in self.listeners:
             listener.on_start(self.steps, self.progress.step)
+
+    @property
+    def written(self) -> Path | None:
+        """Where this process writes what happens."""
+        return self.folder if self.engine.rank == 0 else None
 
     @property
     def finished(self) -> bool:
@@ -271,7 +278,7 @@ class Training:
             self.average.update(self.model, progress.step)
         step = Step(progress.step, self.epoch, given.loss, rate, norm, given.tokens)
         if progress.step % self.settings.log_every == 0 or progress.step == self.steps:
-            progress.history.steps.append(step)
+            progress.history.add(step, self.written)
         for listener in self.listeners:
             listener.on_step(step)
 
@@ -321,7 +328,7 @@ class Training:
         if not math.isfinite(loss):
             return loss
         metrics = self.task.score(predictions, self.validation)
-        progress.history.validations.append(Validation(progress.step, self.epoch, loss, metrics))
+        progress.history.add(Validation(progress.step, self.epoch, loss, metrics), self.written)
         progress.since_best += 1
         # Small splits often tie in accuracy; then the lower loss is the better model.
         if (key := (metrics[self.task.metric], -loss)) > progress.best_key:
@@ -377,8 +384,6 @@ class Training:
         if self.folder is not None:
             facts = {"identity": self.identity, **self.snapshot.facts(progress)}
             save_state(self.folder, self.snapshot.tensors(progress), facts, self.settings.keep, self.engine)
-            if self.engine.rank == 0:
-                progress.history.write(self.folder)
         self.saved_at = time.perf_counter()
         self.save_from = self.saved_at + (self.saved_at - began) / SAVING
 

@@ -6,12 +6,13 @@ steps.csv    the training steps alone
 
 import csv
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from minitl.checkpoints.atomic import replacing
+
+LOG, STEPS = "log.jsonl", "steps.csv"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Listener(Protocol):
 
 @dataclass
 class History:
-    """Everything logged so far; written to a folder as it stands, whole."""
+    """Everything logged so far."""
 
     steps: list[Step] = field(default_factory=list)
     validations: list[Validation] = field(default_factory=list)
@@ -73,19 +74,35 @@ class History:
     def from_dict(cls, values: dict[str, Any]) -> "History":
         return cls([Step(**s) for s in values["steps"]], [Validation(**v) for v in values["validations"]])
 
+    def add(self, event: Step | Validation, folder: Path | None) -> None:
+        """Note what happened, in the files of `folder`, too, as `write` left them there."""
+        if isinstance(event, Step):
+            self.steps.append(event)
+        else:
+            self.validations.append(event)
+        if folder is None:
+            return
+        with open(folder / LOG, "a", encoding="utf-8") as file:
+            file.write(_line(event))
+        if isinstance(event, Step):
+            with open(folder / STEPS, "a", newline="", encoding="utf-8") as file:
+                _rows(file).writerow(asdict(event))
+
     def write(self, folder: Path) -> None:
-        """Write log.jsonl and steps.csv into `folder`, in the order in which things happened."""
-        events: list[dict[str, Any]] = [{"event": "step", **asdict(s)} for s in self.steps]
-        events += [{"event": "validation", **asdict(v)} for v in self.validations]
-        events.sort(key=lambda e: e["step"])  # stable: an evaluation stays behind the step that it follows
-        with replacing(folder / "log.jsonl") as beside:
-            beside.write_text("".join(json.dumps(e) + "\n" for e in events), encoding="utf-8")
-        with replacing(folder / "steps.csv") as beside:
-            _write_csv(beside, [asdict(s) for s in self.steps])
+        """Write log.jsonl and steps.csv anew, in the order in which things happened: a state may be older than they."""
+        events: list[Step | Validation] = [*self.steps, *self.validations]
+        events.sort(key=lambda event: event.step)  # stable: an evaluation stays behind the step that it follows
+        with replacing(folder / LOG) as beside:
+            beside.write_text("".join(map(_line, events)), encoding="utf-8")
+        with replacing(folder / STEPS) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+            writer = _rows(file)
+            writer.writeheader()
+            writer.writerows(map(asdict, self.steps))
 
 
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(Step.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(rows)
+def _line(event: Step | Validation) -> str:
+    return json.dumps({"event": "step" if isinstance(event, Step) else "validation", **asdict(event)}) + "\n"
+
+
+def _rows(file: TextIO) -> "csv.DictWriter[str]":
+    return csv.DictWriter(file, fieldnames=list(Step.__dataclass_fields__))

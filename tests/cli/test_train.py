@@ -355,7 +355,8 @@ def test_an_interrupted_training_says_how_to_go_on_and_ends_as_an_unbroken_one(
         return [sys.executable, "-m", "minitl", *words]
 
     process = subprocess.Popen(command(tmp_path / "broken"), stderr=subprocess.PIPE, text=True, env=ONE_THREAD)
-    while not (tmp_path / "broken" / "log.jsonl").exists():  # written at the end of an epoch
+    log = tmp_path / "broken" / "log.jsonl"
+    while not (log.exists() and log.stat().st_size):
         assert process.poll() is None
         time.sleep(0.05)
     os.kill(process.pid, signum)

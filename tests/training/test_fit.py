@@ -1,7 +1,5 @@
 """The loop: what it learns, what it leaves alone, and what it does when something goes wrong."""
 
-import csv
-import json
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -439,18 +437,6 @@ def test_predictions_keep_the_order_and_need_no_labels(
     singly = torch.cat([predict(model, [e], task=task) for e in examples])
     torch.testing.assert_close(whole, singly, rtol=1e-5, atol=1e-6)
     assert whole.shape == (44, 2)
-
-
-def test_the_log_tells_every_step_and_validation(
-    classifier: Make, task: SequenceClassification, examples: list[Example], tmp_path: Path
-):
-    result = fit(classifier(), examples, examples[:10], task=task, settings=QUICK, folder=tmp_path)
-    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [e["event"] for e in events] == (["step"] * 6 + ["validation"]) * 3
-    with open(tmp_path / "steps.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [float(r["loss"]) for r in rows] == [s.loss for s in result.history.steps]
-    assert [int(r["step"]) for r in rows] == list(range(1, 19))
 
 
 def test_bfloat16_products_keep_float32_weights_and_learn(
