@@ -75,7 +75,7 @@ TITLES = {guard.name: guard.title for guard in GUARDS}
 class Scale:
     """How much is run.
 
-    A token costs the 4.7M weights of the layers 28 MFLOP to learn from: ten epochs over 1,000 sentences of 18 tokens
+    A token costs the 4.5M weights of the layers 27 MFLOP to learn from: ten epochs over 1,000 sentences of 18 tokens
     are 5 TFLOP, and replaying 1,024 tokens beside each of the 320 steps 10 more. 35 trainings and their measurements:
     250 TFLOP, 28 minutes at 150 GFLOP/s. Five seeds: of three one knows too little for the noise of six comparisons.
 

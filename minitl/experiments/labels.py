@@ -3,7 +3,6 @@
 SST-2, 50 … 10,000 labels × five arms × seeds       film reviews, all of them × {full, scratch} × seeds
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,7 +14,7 @@ from minitl.data import Dataset, load_dataset
 from minitl.experiments.experiment import Experiment, Picture, Results, Statement, here
 from minitl.experiments.lines import Line, draw_line, name_ends
 from minitl.experiments.runs import Runs
-from minitl.experiments.statistics import Measured, mean_interval, noise
+from minitl.experiments.statistics import Measured, commonest, mean_interval, noise
 from minitl.experiments.study.arms import ARMS, arms_named
 from minitl.experiments.study.claims import against_range
 from minitl.experiments.study.run import Plan, Run, carry_out
@@ -56,9 +55,10 @@ class Scale:
 
 def run(runs: Runs, scale: Scale = Scale()) -> Results:
     """Every arm at every number of labels; of the reviews the two that the guide compares."""
-    curve = _trained(runs, scale, scale.data, scale.labels, [arm.name for arm in ARMS], 128)
-    alike = replace(scale, from_scratch=scale.least_steps)
-    reviews = _trained(runs, alike, scale.reviews, None, [SCRATCH, FULL], scale.review_length)
+    least = {arm.name: scale.least_steps for arm in ARMS}
+    curve = _trained(runs, scale, scale.data, scale.labels, {**least, SCRATCH: scale.from_scratch}, 128)
+    both = {name: least[name] for name in (SCRATCH, FULL)}
+    reviews = _trained(runs, scale, scale.reviews, None, both, scale.review_length)
     return {
         "model": "all-MiniLM-L6-v2, and its shape with random weights",
         "data": f"{scale.data}, {scale.labels[0]} to {scale.labels[-1]:,} labels; {scale.reviews}",
@@ -69,9 +69,12 @@ def run(runs: Runs, scale: Scale = Scale()) -> Results:
 
 
 def _trained(
-    runs: Runs, scale: Scale, name: str, sizes: Sequence[int] | None, arms: Sequence[str], max_length: int
+    runs: Runs, scale: Scale, name: str, sizes: Sequence[int] | None, arms: Mapping[str, int], max_length: int
 ) -> dict[str, Any]:
-    """The runs of one data set, each a line; `sizes` None = one size, all the training texts there are."""
+    """The runs of one data set, each a line; `sizes` None = one size, all the training texts there are.
+
+    arms   the least steps of each
+    """
     data = here(lambda: load_dataset(name, test_fraction=0.2))
     tokenizer = here(lambda: load_tokenizer(scale.source))
     data = replace(data, test=data.test[: scale.tested])
@@ -79,8 +82,8 @@ def _trained(
     plan = Plan(scale.source, name, sizes[-1], (), scale.seeds, tuple(arms), {}, max_length=max_length)
     lines = []
     for labels in sizes:
-        for arm in arms_named(arms):
-            least = scale.from_scratch if arm.name == SCRATCH else scale.least_steps
+        for arm in arms_named(list(arms)):
+            least = arms[arm.name]
             for seed in scale.seeds:
                 one = Run(arm, labels, seed)
                 line = runs.once(
@@ -94,8 +97,8 @@ def _trained(
                     partial(_line, one, replace(plan, least_steps=least), data, tokenizer),
                 )
                 lines.append({"arm": arm.name, "labels": labels, "seed": seed, **line})
-    commonest = Counter(example.label for example in data.test).most_common(1)[0][1] / len(data.test)
-    return {"test": len(data.test), "commonest": commonest, "lines": lines}
+    answers = [example.label for example in data.test]
+    return {"test": len(answers), "commonest": commonest(answers), "lines": lines}
 
 
 def _line(
@@ -118,9 +121,9 @@ def accuracies(part: Mapping[str, Any]) -> dict[str, dict[int, Measured]]:
 
 
 def _scratch_at_thousand(results: Results) -> tuple[str, Verdict]:
-    one, commonest = accuracies(results["curve"])[SCRATCH][THOUSAND], results["curve"]["commonest"]
-    told = f"{percent(one.mean)} at 1,000 labels; the commonest answer alone {percent(commonest)}."
-    if min(one.values) <= commonest:
+    one, floor = accuracies(results["curve"])[SCRATCH][THOUSAND], results["curve"]["commonest"]
+    told = f"{percent(one.mean)} at 1,000 labels; the commonest answer alone {percent(floor)}."
+    if min(one.values) <= floor:
         return told, Verdict.UNKNOWN
     return told, against_range(one, results["curve"]["test"], 0.55, 0.65)
 

@@ -1,6 +1,8 @@
 """What was measured once per seed, and the noise that a difference of two such measurements has to exceed."""
 
 import math
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 
@@ -43,6 +45,12 @@ def interval(share: float, size: int) -> tuple[float, float]:
     centre = (share + z * z / (2 * size)) / (1 + z * z / size)
     half = z / (1 + z * z / size) * math.sqrt(share * (1 - share) / size + z * z / (4 * size * size))
     return centre - half, centre + half
+
+
+def commonest(answers: Iterable[Hashable]) -> float:
+    """The share of the commonest answer: what saying it always comes to."""
+    counted = Counter(answers)
+    return counted.most_common(1)[0][1] / counted.total()
 
 
 def mean_interval(measured: Measured, size: int) -> tuple[float, float]:

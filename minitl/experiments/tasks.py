@@ -5,7 +5,6 @@ recipes/NAME.toml ─► a model ─ test texts ─► before ─ fit ─ test t
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +15,7 @@ from minitl.adapters import count_parameters
 from minitl.data import load_dataset
 from minitl.experiments.experiment import Experiment, Picture, Results, Statement, here
 from minitl.experiments.runs import Runs
-from minitl.experiments.statistics import Measured, noise, normal_quantile
+from minitl.experiments.statistics import Measured, commonest, noise, normal_quantile
 from minitl.experiments.teaching import recipe_named, recipe_of, teach
 from minitl.models.loading import load_model
 from minitl.pages.claims import Verdict
@@ -168,14 +167,13 @@ def _line(row: Row, values: Mapping[str, Any], folder: Path, listener: Listener 
         before = evaluate(begun.model, _tested(begun), task=begun.task)[row.metric]
     taught = teach(values, folder, listener)
     tested = _tested(taught.begun)
-    answers = Counter(getattr(example, "label", None) for example in tested)
     if row.name == INSTRUCTED:
         taught.save(folder / MODEL)
     return {
         "source": values["model"].get("source", "random weights"),
         "data": taught.begun.data.name,
         "size": len(tested),
-        "commonest": answers.most_common(1)[0][1] / len(tested) if row.metric == ACCURACY else None,
+        "commonest": commonest(example.label for example in tested) if row.metric == ACCURACY else None,
         "before": before,
         "after": taught.score(tested)[row.metric],
         **taught.facts(),
@@ -197,7 +195,7 @@ def _ask(folder: Path, scale: Scale) -> dict[str, Any]:
     return {
         "size": len(texts),
         "accuracy": sum(map(str.__eq__, said, labels)) / len(labels),
-        "commonest": max(Counter(labels).values()) / len(labels),
+        "commonest": commonest(labels),
         "total": count_parameters(model).total,
     }
 

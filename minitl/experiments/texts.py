@@ -4,11 +4,14 @@ not among those learnt from.
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 
 from minitl.data import Dataset, Example, load_dataset
 from minitl.errors import InputError
 from minitl.experiments.experiment import here
 from minitl.tokenization import Tokenizer
+
+LETTERS = 30  # on end, some six words: what two texts of one author share, and two of others hardly
 
 
 def beginnings(documents: Sequence[Example], words: int) -> list[Example]:
@@ -33,27 +36,27 @@ def more_from(name: str, data: Dataset) -> list[Example]:
     return unseen(every, (*data.train, *data.validation, *data.test))
 
 
-def unseen(examples: Sequence[Example], known: Sequence[Example], run: int = 6) -> list[Example]:
-    """Those of which no `run` words on end, or all where there are fewer, are a text of `known` or begin one of them.
+def unseen(examples: Sequence[Example], known: Sequence[Example]) -> list[Example]:
+    """Those that are no text of `known`, and have no LETTERS on end that stand in one from a word's beginning on.
 
-    Words are compared in lower case and without punctuation.
+    Only letters and digits count, in lower case: sets part words in different ways ("don't", "do n't").
     """
-    texts = {words for one in known if (words := _words(one))}
-    long = {words for words in texts if len(words) >= run}
-    beginnings = {words[:run] for words in long}
+    texts, runs = set(), set()
+    for one in known:
+        words = [_letters(word) for word in one.text.split()]
+        text = "".join(words)
+        texts.add(text)
+        starts = accumulate(map(len, words), initial=0)
+        runs |= {run for at in starts if len(run := text[at : at + LETTERS]) == LETTERS}
 
-    def is_new(example: Example) -> bool:
-        words = _words(example)
-        starts = [at for at in range(len(words)) if words[at : at + run] in beginnings]
-        return words not in texts and not any(
-            words[at:end] in long for at in starts for end in range(at + run, len(words) + 1)
-        )
+    def is_new(text: str) -> bool:
+        return text not in texts and not any(text[at : at + LETTERS] in runs for at in range(len(text)))
 
-    return [example for example in examples if is_new(example)]
+    return [example for example in examples if is_new(_letters(example.text))]
 
 
-def _words(example: Example) -> tuple[str, ...]:
-    return tuple(re.sub(r"[^\w\s]", "", example.text.lower()).split())
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]", "", text.lower())
 
 
 def tokens(documents: Sequence[Example], tokenizer: Tokenizer) -> list[int]:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from minitl.experiments.statistics import Measured, interval, margin, mean_interval, noise
+from minitl.experiments.statistics import Measured, commonest, interval, margin, mean_interval, noise
 
 
 def test_the_margin_is_welchs_interval():
@@ -39,3 +39,8 @@ def test_the_interval_of_a_mean_is_wilsons_where_seeds_agree_and_wider_where_the
     spread = Measured((0.71, 0.66, 0.43)).spread
     assert wide[1] - wide[0] > 2 * 1.96 * spread / 3**0.5  # Student's quantile, of two degrees of freedom
     assert mean_interval(Measured((0.99, 0.6)), 100)[1] == 1.0
+
+
+def test_the_commonest_answer_is_right_as_often_as_it_is_given():
+    assert commonest([0, 1, 1, 1]) == 0.75
+    assert commonest("abca") == 0.5

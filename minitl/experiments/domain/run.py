@@ -38,7 +38,7 @@ MICRO, MACRO = "micro", "macro"
 class Scale:
     """How much is run.
 
-    A token costs the 4.7M weights of the layers 28 MFLOP to learn from, 30 with the head of masked LM, and 9 to read.
+    A token costs the 4.5M weights of the layers 27 MFLOP to learn from, 30 with the head of masked LM, and 9 to read.
     In full: two adaptations by two epochs over a million tokens, 120 TFLOP; 45 fine-tunings on 1,000 texts of 75
     tokens, three epochs each, with validation and test, 370 TFLOP: 55 minutes at 150 GFLOP/s.
 

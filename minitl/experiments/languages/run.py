@@ -5,7 +5,6 @@ models ─┬─ fine-tune on English tags × seeds ─► tag English, language
         └─ sentences of a language ─► nearest English ones
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from minitl.experiments.experiment import Results, here
 from minitl.experiments.languages.neighbours import found, text_vectors
 from minitl.experiments.languages.words import word_pairs
 from minitl.experiments.runs import Runs
+from minitl.experiments.statistics import commonest
 from minitl.experiments.teaching import teach
 from minitl.models.loading import load_model
 from minitl.tokenization import load_tokenizer
@@ -142,8 +142,8 @@ def _floor(scale: Scale, _folder: Path, _listener: Listener | None) -> dict[str,
     """By language how many words are tested, and the share of the commonest tag: what saying it always comes to."""
     shares = {}
     for language in scale.languages:
-        tags = Counter(tag for sentence in _test(scale, language) for tag in sentence.tags)
-        shares[language] = {"words": tags.total(), "share": tags.most_common(1)[0][1] / tags.total()}
+        tags = [tag for sentence in _test(scale, language) for tag in sentence.tags]
+        shares[language] = {"words": len(tags), "share": commonest(tags)}
     return {"shares": shares}
 
 

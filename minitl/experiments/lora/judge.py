@@ -53,7 +53,7 @@ def _within_one_point(results: Results) -> tuple[str, Verdict]:
         verdict = Verdict.FAILS
     told = (
         f"{title(best[0])} {percent(accuracy(best))}, full {percent(accuracy(full))}: {points(gain)} "
-        f"(noise ±{margin * 100:.1f}), at the rates {best[0]['rate']:g} and {full[0]['rate']:g}."
+        f"(noise ±{margin * 100:.1f}), at the rates {best[0]['rate']:g} and {full[0]['rate']:g}, {len(full)} seeds."
     )
     if verdict is Verdict.UNKNOWN:
         told += f" {results['tested']:,} examples cannot resolve 1 point."

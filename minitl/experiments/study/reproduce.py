@@ -10,7 +10,6 @@ import os
 import shutil
 import statistics
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from minitl.data import Dataset, load_dataset
 from minitl.data.reviews import kinds
 from minitl.errors import DataError, InputError
 from minitl.experiments.runs import Runs
+from minitl.experiments.statistics import commonest
 from minitl.experiments.study.arms import Arm, arms_named
 from minitl.experiments.study.report import write_report
 from minitl.experiments.study.run import Plan, Run, carry_out, runs_of
@@ -266,7 +266,7 @@ def _results(
             "train": len(dataset.train),
             "validation": len(dataset.validation),
             "test": len(dataset.test),
-            "majority": _majority(dataset),
+            "majority": commonest(example.label for example in dataset.test),
             "label_names": dataset.label_names,
         },
         "machine": describe_machine(),
@@ -280,12 +280,6 @@ def _results(
         "examples": _disagreements(dataset, main),
         "total_seconds": total_seconds,
     }
-
-
-def _majority(dataset: Dataset) -> float:
-    """The share of the test set's most frequent label: what always giving one answer would score."""
-    counts = Counter(example.label for example in dataset.test)
-    return max(counts.values()) / len(dataset.test)
 
 
 def _arm_results(arm: Arm, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
