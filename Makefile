@@ -49,10 +49,10 @@ format: $(VENV)/.installed  ## format and fix what can be fixed
 	$(VENV)/bin/python -m ruff format .
 	$(VENV)/bin/python -m ruff check --fix .
 
-bench: $(VENV)/.installed $(PEERS)/.installed  ## run every benchmark against the peers, print the table, fill README.md
+bench: $(VENV)/.installed $(PEERS)/.installed  ## run every benchmark against the peers, print the table, fill the pages
 	set -e; for name in $(BENCHMARKS); do $(VENV)/bin/python -m benchmarks.$$name; done
 	$(VENV)/bin/python -m benchmarks.table
-	$(VENV)/bin/python -m benchmarks.readme
+	$(VENV)/bin/python -m benchmarks.pages
 
 clean:  ## remove the environments and caches; keep runs/ and weights/
 	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

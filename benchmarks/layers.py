@@ -1,4 +1,4 @@
-"""How long a sweep of probes over all layers takes: `python -m benchmarks.layers`; and the README's table of layers.
+"""How long a sweep of probes over all layers takes: `python -m benchmarks.layers`; and the table of docs/probing.md.
 
     minitl.probe, six tasks with their control tasks, no twin, mixes or code lengths ─► results/studies/layers.json
 

@@ -4,7 +4,7 @@
                                      └ fit ─ test split ─► after   ─► results/studies/recipes.json
 
 What was measured of other runs is kept. Those from random weights are cut short: they show that a recipe learns what it
-is for, not how far it goes. `benchmarks.readme` makes the table of the README from it.
+is for, not how far it goes. `benchmarks.pages` makes a table of it.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from benchmarks.protocol import RESULTS
@@ -24,6 +25,26 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
 def comparisons(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
     """The table alone, of rows with the title of what they belong to."""
     return "\n".join([HEADER, *(line for title, row in rows for line in _lines(title, row))])
+
+
+# Whose code is compared with; a row's other sides are limits, or this library in another way.
+PEERS = ("transformers", "PEFT", "Trainer", "PyTorch", "scikit-learn")
+
+
+def summary(results: Sequence[dict[str, Any]]) -> str:
+    """A line for each file: the lowest, the median and the highest of its rows' ratios to their first peer."""
+    lines = ["| measured | beside | times as fast: lowest | median | highest | settings |", "|---|---|---|---|---|---|"]
+    for result in results:
+        first = [next((n for n in row["ratios"] if any(peer in n for peer in PEERS)), None) for row in result["rows"]]
+        found = [(name, row["ratios"][name]["median"]) for name, row in zip(first, result["rows"], strict=True) if name]
+        if found:
+            ratios = [ratio for _, ratio in found]
+            beside = "; ".join(dict.fromkeys(name for name, _ in found))
+            shown = (min(ratios), median(ratios), max(ratios))
+            lines.append(
+                f"| {result['title']} | {beside} | {' | '.join(f'{one:.2f}' for one in shown)} | {len(ratios)} |"
+            )
+    return "\n".join(lines)
 
 
 def result_files() -> list[dict[str, Any]]:

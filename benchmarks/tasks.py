@@ -2,7 +2,7 @@
 
     recipes/*.toml ─► the same tokens, rates, batches, epochs and metric, in turns ─► results/studies/tasks.json
 
-What was measured of other recipes is kept. `benchmarks.readme` makes the table of the README from it.
+What was measured of other recipes is kept. `benchmarks.pages` makes a table of it.
 """
 
 import argparse

@@ -4,10 +4,15 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from benchmarks.docs import with_lines
+import minitl
+from benchmarks.pages import filling
+from benchmarks.pages.filling import BLOCK, filled
+from benchmarks.pages.lines import with_lines
 from minitl.cli.main import parse
 from minitl.data.assets import ASSETS
 from minitl.data.hub import SHORT_NAMES
@@ -16,34 +21,82 @@ from minitl.data.pairs import ALIGNED, TABLES
 from minitl.data.questions import QUESTIONS
 from minitl.data.raw import NOVELS
 from minitl.data.tagged import TAGGED
+from tests.models.saved import BERT, GPT2
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-PLAN = (ROOT / "docs" / "several_machines.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+PLAN = (DOCS / "several_machines.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_readme_links_each_page_and_the_page_what_exists(page: Path) -> None:
-    assert f"](docs/{page.name})" in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readme_links_each_page(page: Path) -> None:
+    assert f"](docs/{page.name})" in README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
+def test_what_a_page_links_exists(page: Path) -> None:
     for link in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8")):
-        path, _, anchor = link.partition("#")
-        assert (page.parent / path).exists(), link
-        if path.endswith(".md") and anchor:
-            assert anchor in _anchors(page.parent / path), link
+        name, _, anchor = link.partition("#")
+        path = page.parent / name if name else page
+        assert path.exists(), link
+        if path.suffix == ".md" and anchor:
+            assert anchor in _anchors(path), link
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_names_stands_on_the_lines_it_links(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert with_lines(text) == text, "run `python -m benchmarks.docs`"
+    assert with_lines(text, DOCS) == text, "run `python -m benchmarks.pages`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_tables_of_a_page_are_the_committed_results(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert filled(text, DOCS) == text, "run `python -m benchmarks.pages`"
+    for block in BLOCK.finditer(text):
+        assert block["body"].count("\n") >= 3, f"{block['begin']} is empty"
+
+
+def test_every_table_that_is_made_is_on_a_page() -> None:
+    texts = [page.read_text(encoding="utf-8") for page in [README, *PAGES]]
+    assert {block["table"] for text in texts for block in BLOCK.finditer(text)} == set(filling.TABLES)
 
 
 @pytest.mark.usefixtures("minilm")  # which skips where that is absent
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_python_of_a_page_runs(page: Path) -> None:
+def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for own in set(re.findall(r'"(novels-\w+)"', "".join(blocks))):
+        if not (ROOT / "weights" / own).exists():
+            pytest.skip(f"the project's own {own} has not been taught yet")
+    monkeypatch.chdir(tmp_path)  # some write files
     names: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+    for block in blocks:
         exec(compile(block, page.name, "exec"), names)
+
+
+def test_the_traces_of_a_page_record_and_change_what_it_says(tiny: Path, tmp_path: Path) -> None:
+    """Of a small model each, in the place of those that are named."""
+    page = (DOCS / "inspecting.md").read_text(encoding="utf-8")
+    looking, writing = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    torch.manual_seed(1)
+    tokenizer = minitl.load_tokenizer(tiny)
+    reader, writer = {**BERT, "num_hidden_layers": 6, "num_attention_heads": 4}, {**GPT2, "n_positions": 64}
+    for name, config, task in (("reader", reader, "masked-lm"), ("writer", writer, "causal-lm")):
+        model = minitl.new_model({**config, "vocab_size": tokenizer.vocab_size}, task)
+        minitl.save_model(model, tmp_path / name, tokenizer)
+    known: dict[str, Any] = {}
+    exec(looking.replace('"all-MiniLM-L6-v2"', repr(str(tmp_path / "reader"))), known)
+    weights = known["there"]["layers.3.attention.weights"]
+    torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
+    changed, before = known["seen"]["layers.5.residual.post"], known["there"]["layers.5.residual.post"]
+    assert changed.shape == before.shape
+    assert not torch.equal(changed, before)
+    exec(writing.replace('"novels-gpt2"', repr(str(tmp_path / "writer"))), known)
+    states = torch.cat(known["seen"].calls("layers.1.residual.post"), dim=1)
+    assert states.shape[1] == known["ids"].shape[1] - 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -57,7 +110,7 @@ def test_the_commands_of_a_page_are_understood_and_their_recipes_exist(page: Pat
 
 
 def test_the_page_on_data_has_every_name_and_where_it_is_on_the_hub() -> None:
-    rows = re.findall(r"^\| (`.*?) \|.*\| (.*?) \|$", (ROOT / "docs" / "data.md").read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?) \|.*\| (.*?) \|$", (DOCS / "data.md").read_text("utf-8"), re.MULTILINE)
     named = {name: hub for cell, hub in rows for name in _names(cell)}
     tables = (ASSETS, TAGGED, QUESTIONS, ALIGNED, TABLES, INSTRUCTIONS, NOVELS, SHORT_NAMES)
     assert set(named) == {"embedded"}.union(*tables)

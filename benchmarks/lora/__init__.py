@@ -9,5 +9,5 @@ memory        what is saved for the backward pass, and the peak
 numerics      errors against float64, determinism, masks
 rows          one case measured
 targets       what is to hold, and whether it does
-report        the README's table, and the plot
+report        the table of the page on speed, and the plot
 """

@@ -1,4 +1,4 @@
-"""A result as the README's table, and as a plot."""
+"""A result as a table for the page on speed, and as a plot."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from benchmarks.controlled_sentiment import begun, write_rows
-from benchmarks.readme import sentiment_table
+from benchmarks.pages.recipes import sentiment_table
 
 
 def test_prompts_are_the_first_words_of_sentences_that_go_on() -> None:

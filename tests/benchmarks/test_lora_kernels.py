@@ -20,7 +20,7 @@ from benchmarks.lora.peers import Layer
 from benchmarks.lora.problem import SCALING, Problem, make_problem
 from benchmarks.lora.report import eager_times
 from benchmarks.lora.targets import BOTH, FORWARD, targets
-from benchmarks.readme import lora_tables
+from benchmarks.pages.lora import lora_tables
 from tests.kernels.lora.interpreter import interpret
 
 CPU = torch.device("cpu")

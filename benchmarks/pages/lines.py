@@ -1,22 +1,16 @@
-"""Put into the pages of docs/ on which lines a name stands: `python -m benchmarks.docs`.
+"""On which lines of a file a name stands that a page links.
 
-    [`LowRank`](../minitl/adapters/layer.py)  ─►  [`LowRank`](../minitl/adapters/layer.py#L22-L41)
-
-With --check nothing is written; the exit status is 1 where a page names other lines than the code has.
+[`LowRank`](../minitl/adapters/layer.py)  ─►  [`LowRank`](../minitl/adapters/layer.py#L22-L41)
 """
 
 import ast
 import re
-import sys
 from pathlib import Path
 
-from benchmarks.protocol import ROOT
-
-DOCS = ROOT / "docs"
 LINK = re.compile(r"\[`(?P<name>\w+)`\]\((?P<path>[^)#]+\.py)(#L\d+-L\d+)?\)")
 
 
-def with_lines(page: str, folder: Path = DOCS) -> str:
+def with_lines(page: str, folder: Path) -> str:
     """`page` with the lines of every class and function that it links by its name; KeyError where there is none."""
 
     def place(found: re.Match[str]) -> str:
@@ -35,18 +29,3 @@ def definitions(path: Path) -> dict[str, tuple[int, int]]:
         for node in tree.body
         if isinstance(node, ast.ClassDef | ast.FunctionDef)
     }
-
-
-def main() -> int:
-    stale = False
-    for path in sorted(DOCS.glob("*.md")):
-        page = path.read_text(encoding="utf-8")
-        wanted = with_lines(page)
-        stale |= page != wanted
-        if page != wanted and "--check" not in sys.argv[1:]:
-            path.write_text(wanted, encoding="utf-8")
-    return int(stale and "--check" in sys.argv[1:])
-
-
-if __name__ == "__main__":
-    sys.exit(main())
