@@ -7,7 +7,7 @@ counted. What the guide (see `minitl.experiments.study.claims`) says of such siz
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.protocol import RESULTS
@@ -17,7 +17,7 @@ from minitl.checkpoints.atomic import write_json
 from minitl.models.base import Model
 from minitl.models.loading import new_model
 from minitl.models.meta import LeaveEmpty
-from minitl.pages.claims import Verdict
+from minitl.pages.claims import Verdict, all_or_some
 from minitl.pages.formats import megabytes, share_trained
 from tests.models.published import config_of
 
@@ -133,7 +133,7 @@ def added(adapters: Sequence[Row]) -> dict[str, str]:
     return _claim(
         "A 7B parameter model trained with LoRA (rank 16) adds roughly 33 million trainable parameters",
         f"{_by_targets(rows, millions)}. Near it are: {'; '.join(found) or 'none'}",
-        _verdict(map(is_near, rows)),
+        all_or_some(map(is_near, rows)),
     )
 
 
@@ -147,7 +147,7 @@ def share(adapters: Sequence[Row]) -> dict[str, str]:
     return _claim(
         "less than 0.5% of the total",
         _by_targets(rows, lambda row: share_trained(percent(row))),
-        _verdict(percent(row) < GUIDE_PERCENT for row in rows),
+        all_or_some(percent(row) < GUIDE_PERCENT for row in rows),
     )
 
 
@@ -168,7 +168,7 @@ def file_size(adapters: Sequence[Row]) -> dict[str, str]:
     return _claim(
         "Saved file is typically 5–50 MB even for 7B models",
         f"{megabytes(min(sizes))} to {megabytes(max(sizes))}; 5–50 MB {', and '.join(inside)}",
-        _verdict(fits(row, dtype) for row in adapters for dtype in FORMAT_NAMES),
+        all_or_some(fits(row, dtype) for row in adapters for dtype in FORMAT_NAMES),
     )
 
 
@@ -182,11 +182,6 @@ def _by_targets(rows: Sequence[Row], text: Callable[[Row], str]) -> str:
         else:
             parts.append(f"{targets} " + ", ".join(f"{said} ({model})" for model, said in texts.items()))
     return "; ".join(parts)
-
-
-def _verdict(cases: Iterable[bool]) -> Verdict:
-    held = list(cases)
-    return Verdict.HOLDS if all(held) else Verdict.IN_PART if any(held) else Verdict.FAILS
 
 
 def _claim(says: str, computed: str, verdict: Verdict) -> dict[str, str]:

@@ -25,7 +25,7 @@ from minitl.experiments.teaching import teach
 from minitl.experiments.texts import more_from
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import COLOURS, MARKERS, MUTED, PAPER, new_figure
-from minitl.pages.formats import percent, points
+from minitl.pages.formats import percent, with_noise
 from minitl.training import Listener, predict
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _better_distilled(results: Results) -> tuple[str, Verdict]:
         gain, margin = paired(students, half, comparisons=2)
         ahead.append(gain > margin)
         behind.append(gain < -margin)
-        told.append(f"{TITLES[arm].replace('Half', 'half')} {points(gain)} (noise ±{margin * 100:.1f})")
+        told.append(f"{TITLES[arm].replace('Half', 'half')} {with_noise(gain, margin)}")
     verdict = Verdict.HOLDS if all(ahead) else Verdict.IN_PART if any(ahead) else Verdict.UNKNOWN
     return f"Against half by labels alone: {'; '.join(told)}.", Verdict.FAILS if any(behind) else verdict
 

@@ -23,9 +23,9 @@ from minitl.experiments.study.arms import LORA
 from minitl.experiments.texts import beginnings
 from minitl.models.base import Model
 from minitl.models.loading import load_model
-from minitl.pages.claims import Verdict
+from minitl.pages.claims import Verdict, all_or_some
 from minitl.pages.drawing import COLOURS, INK, MARKERS, MUTED, new_figure
-from minitl.pages.formats import percent, points
+from minitl.pages.formats import percent, points, with_noise
 from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.tokenization import load_tokenizer
@@ -239,21 +239,20 @@ def _generalises_terribly(results: Results) -> tuple[str, Verdict]:
     elif loss - width <= -TERRIBLE:
         verdict = Verdict.UNKNOWN
     told = (
-        f"{percent(none.mean)} at the rate {HIGH:g}, {percent(low.mean)} at {LOW:g}: {points(loss)} "
-        f"(noise ±{width * 100:.1f}); training loss {fitted:.3f}."
+        f"{percent(none.mean)} at the rate {HIGH:g}, {percent(low.mean)} at {LOW:g}: {with_noise(loss, width)}; "
+        f"training loss {fitted:.3f}."
     )
     return told, verdict
 
 
 def _guards_help(results: Results) -> tuple[str, Verdict]:
     helps = {guard.name: _helps(results, guard.name) for guard in GUARDS if guard.name != NONE}
-    verdict = Verdict.HOLDS if all(helps.values()) else Verdict.IN_PART if any(helps.values()) else Verdict.FAILS
     told = "; ".join(
         f"{TITLES[name]} {'helps' if does else 'does not help'}: loss {_signed(rise(results, name).mean)}, "
         f"{points(of(results, name, 'accuracy').mean - of(results, NONE, 'accuracy').mean)}"
         for name, does in helps.items()
     )
-    return f"Against {_signed(rise(results, NONE).mean)} without a guard: {told}.", verdict
+    return f"Against {_signed(rise(results, NONE).mean)} without a guard: {told}.", all_or_some(helps.values())
 
 
 def _signed(nats: float) -> str:

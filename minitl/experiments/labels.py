@@ -14,13 +14,13 @@ from minitl.data import Dataset, load_dataset
 from minitl.experiments.experiment import Experiment, Picture, Results, Statement, here
 from minitl.experiments.lines import Line, draw_line, name_ends
 from minitl.experiments.runs import Runs
-from minitl.experiments.statistics import Measured, commonest, mean_interval, noise
+from minitl.experiments.statistics import Measured, commonest, noise
 from minitl.experiments.study.arms import ARMS, arms_named
-from minitl.experiments.study.claims import against_range
+from minitl.experiments.study.claims import against_range, with_interval
 from minitl.experiments.study.run import Plan, Run, carry_out
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import MUTED, new_figure
-from minitl.pages.formats import percent, points
+from minitl.pages.formats import percent, points, with_noise
 from minitl.tokenization import Tokenizer, load_tokenizer
 from minitl.training import Listener
 
@@ -144,7 +144,7 @@ def _few_suffice(results: Results) -> tuple[str, Verdict]:
     verdict = Verdict.HOLDS if gain > margin else Verdict.IN_PART if gain >= -margin else Verdict.FAILS
     told = (
         f"{_short(best)} {percent(few.mean)} with {FEW} labels, from scratch {percent(many.mean)} with {most:,.0f}: "
-        f"{points(gain)} (noise ±{margin * 100:.1f})."
+        f"{with_noise(gain, margin)}."
     )
     return told, verdict
 
@@ -167,21 +167,19 @@ def _depends_on_size(results: Results) -> tuple[str, Verdict]:
 
 
 def _reviews_with_transfer(results: Results) -> tuple[str, Verdict]:
-    one = accuracies(results["reviews"])[FULL]
-    labels, accuracy = next(iter(one.items()))
-    low, high = mean_interval(accuracy, results["reviews"]["test"])
-    told = f"{percent(accuracy.mean)} (95% interval {low * 100:.1f} to {high * 100:.1f}) on {labels:,} reviews, by a "
-    verdict = Verdict.HOLDS if accuracy.mean >= REVIEWS else Verdict.IN_PART if high >= REVIEWS else Verdict.FAILS
-    return told + "model a fifth as large as BERT-base.", verdict
+    told, verdict = _reviews(results, FULL, REVIEWS, 1.0)
+    return f"{told}, by a model a fifth as large as BERT-base.", verdict
 
 
 def _reviews_from_scratch(results: Results) -> tuple[str, Verdict]:
-    labels, accuracy = next(iter(accuracies(results["reviews"])[SCRATCH].items()))
-    low, high = mean_interval(accuracy, results["reviews"]["test"])
-    limit = REVIEWS_FROM_SCRATCH
-    verdict = Verdict.HOLDS if accuracy.mean <= limit else Verdict.IN_PART if low <= limit else Verdict.FAILS
-    told = f"{percent(accuracy.mean)} (95% interval {low * 100:.1f} to {high * 100:.1f}) on {labels:,} reviews."
-    return told, verdict
+    told, verdict = _reviews(results, SCRATCH, 0.0, REVIEWS_FROM_SCRATCH)
+    return f"{told}.", verdict
+
+
+def _reviews(results: Results, arm: str, low: float, high: float) -> tuple[str, Verdict]:
+    """What an arm reaches on the reviews, and whether that is between `low` and `high`."""
+    size, ((labels, accuracy),) = results["reviews"]["test"], accuracies(results["reviews"])[arm].items()
+    return f"{with_interval(accuracy, size)} on {labels:,} reviews", against_range(accuracy, size, low, high)
 
 
 def _transfer(results: Results) -> dict[str, dict[int, Measured]]:

@@ -17,11 +17,12 @@ from minitl.data import Dataset, Example, load_dataset, sample
 from minitl.experiments.experiment import Experiment, Picture, Results, Statement, here
 from minitl.experiments.lines import Line, draw_line, name_ends
 from minitl.experiments.runs import Runs
-from minitl.experiments.statistics import Measured, mean_interval, noise
+from minitl.experiments.statistics import Measured, noise
+from minitl.experiments.study.claims import against_range, with_interval
 from minitl.models.loading import load_model
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import MUTED, new_figure
-from minitl.pages.formats import percent, points, rate
+from minitl.pages.formats import percent, rate, with_noise
 from minitl.tasks.sequence_classification import SequenceClassification
 from minitl.tokenization import Tokenizer, load_tokenizer
 from minitl.training import History, Listener, Settings, fit
@@ -193,7 +194,7 @@ def _accuracy_falls(results: Results) -> tuple[str, Verdict]:
     elif any(sum(_fall(results, one)) >= FALL for one in rates(results)):
         verdict = Verdict.UNKNOWN
     told = f"Most at the rate {rate(chosen)}: {percent(early)} after {EARLY} epochs, {percent(late)} at the end: "
-    return f"{told}{points(-fall)} (noise ±{margin * 100:.1f}).", verdict
+    return f"{told}{with_noise(-fall, margin)}.", verdict
 
 
 def _fits_the_training_data(results: Results) -> tuple[str, Verdict]:
@@ -204,11 +205,9 @@ def _fits_the_training_data(results: Results) -> tuple[str, Verdict]:
 
 
 def _low_rate_reaches(results: Results) -> tuple[str, Verdict]:
-    one = kept(results, low(results))
-    bottom, top = mean_interval(one, results["test"])
-    verdict = Verdict.HOLDS if one.mean >= KEPT else Verdict.IN_PART if top >= KEPT else Verdict.FAILS
-    told = f"{percent(one.mean)} (95% interval {bottom * 100:.1f} to {top * 100:.1f}) at the rate {rate(low(results))}"
-    return f"{told}, by a model a fifth as large as BERT-base.", verdict
+    one, size = kept(results, low(results)), results["test"]
+    told = f"{with_interval(one, size)} at the rate {rate(low(results))}, by a model a fifth as large as BERT-base."
+    return told, against_range(one, size, KEPT, 1.0)
 
 
 def _low_rate_avoids(results: Results) -> tuple[str, Verdict]:
@@ -219,7 +218,7 @@ def _low_rate_avoids(results: Results) -> tuple[str, Verdict]:
         verdict = Verdict.UNKNOWN
     told = (
         f"{rate(low(results))} with the best epoch kept {percent(one.mean)}, {rate(falling(results))} to the end "
-        f"{percent(other.mean)}: {points(gain)} (noise ±{margin * 100:.1f})."
+        f"{percent(other.mean)}: {with_noise(gain, margin)}."
     )
     return told, verdict
 

@@ -20,7 +20,7 @@ from minitl.experiments.teaching import recipe_named, recipe_of, teach
 from minitl.models.loading import load_model
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import COLOURS, INK, MARKERS, PAPER, new_figure
-from minitl.pages.formats import percent, points
+from minitl.pages.formats import percent, with_noise
 from minitl.prompting import PromptClassifier
 from minitl.tokenization import load_tokenizer
 from minitl.training import Listener, evaluate
@@ -229,7 +229,7 @@ def _judge(row: Row) -> Callable[[Results], tuple[str, Verdict]]:
         before = f"{_printed(row, line['before'])} before"
         if line["commonest"] is not None:
             before += f", {percent(line['commonest'])} by the commonest answer"
-        told = f"{row.printed} {after} {how}; {before}: {points(gain)} (noise ±{margin * 100:.1f})."
+        told = f"{row.printed} {after} {how}; {before}: {with_noise(gain, margin)}."
         return told, Verdict.HOLDS if gain > margin else Verdict.FAILS
 
     return judge

@@ -24,6 +24,12 @@ class Claim:
     rule: str
 
 
+def all_or_some(cases: Iterable[bool]) -> Verdict:
+    """Holds where every case does, in part where some do."""
+    held = list(cases)
+    return Verdict.HOLDS if all(held) else Verdict.IN_PART if any(held) else Verdict.FAILS
+
+
 _SIGNS = {Verdict.HOLDS: "✓", Verdict.IN_PART: "◐", Verdict.FAILS: "✗", Verdict.UNKNOWN: "?"}
 _CLASSES = {Verdict.HOLDS: "holds", Verdict.IN_PART: "part", Verdict.FAILS: "fails", Verdict.UNKNOWN: "unknown"}
 

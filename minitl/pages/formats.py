@@ -42,6 +42,11 @@ def with_spread(mean: float, spread: float) -> str:
     return f"{mean * 100:.1f} ± {spread * 100:.1f}" if math.isfinite(spread) else f"{mean * 100:.1f}"
 
 
+def with_noise(difference: float, noise: float) -> str:
+    """A difference of two shares and its noise, both in points: "+3.1 points (noise ±1.2)"."""
+    return f"{points(difference)} (noise ±{noise * 100:.1f})"
+
+
 def duration(seconds: float) -> str:
     """Seconds, or minutes and hours when there are many: "41.2 s", "3 min 30 s", "2 h 05 min"."""
     if not math.isfinite(seconds):

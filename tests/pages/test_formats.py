@@ -2,7 +2,7 @@
 
 import pytest
 
-from minitl.pages.formats import model_name
+from minitl.pages.formats import model_name, with_noise
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,8 @@ from minitl.pages.formats import model_name
 )
 def test_a_model_is_called_by_its_folder(source: str, name: str) -> None:
     assert model_name(source) == name
+
+
+def test_a_difference_is_told_with_its_noise() -> None:
+    assert with_noise(0.0312, 0.0149) == "+3.1 points (noise ±1.5)"
+    assert with_noise(-0.02, 0.5) == "−2.0 points (noise ±50.0)"

@@ -9,8 +9,8 @@ from minitl.experiments.evolution.pretraining import STATIC, STEPS
 from minitl.experiments.evolution.run import SCRATCH
 from minitl.experiments.experiment import Results, Statement
 from minitl.experiments.statistics import Measured, interval, noise, normal_quantile
-from minitl.pages.claims import Verdict
-from minitl.pages.formats import percent, points
+from minitl.pages.claims import Verdict, all_or_some
+from minitl.pages.formats import percent, with_noise
 
 CONTEXTUAL = tuple(step.name for step in STEPS if step.name != STATIC)
 TITLES = {step.name: step.title for step in STEPS} | {SCRATCH: "BERT's shape from scratch"}
@@ -67,7 +67,7 @@ def _ahead(results: Results, counts: Callable[[str], bool]) -> tuple[str, Verdic
         found = {title: one for title, one in gains(results, arm, STATIC).items() if counts(title)}
         ahead += [gain > margin for gain, margin in found.values()]
         behind += [gain < -margin for gain, margin in found.values()]
-        listed = ", ".join(f"{title} {_with_noise(*one)}" for title, one in found.items())
+        listed = ", ".join(f"{title} {with_noise(*one)}" for title, one in found.items())
         told.append(f"{TITLES[arm]} against {TITLES[STATIC]}: {listed}")
     verdict = Verdict.HOLDS if all(ahead) else Verdict.IN_PART if sum(ahead) > sum(behind) else Verdict.FAILS
     return "; ".join(told) + ".", verdict
@@ -121,12 +121,7 @@ def _each_step(results: Results) -> tuple[str, Verdict]:
         behind = sum(gain < -margin for gain, margin in found)
         forward.append(ahead > behind)
         told.append(f"{after.title} is ahead of {before.title} in {ahead} of {len(found)} measures, behind in {behind}")
-    verdict = Verdict.HOLDS if all(forward) else Verdict.IN_PART if any(forward) else Verdict.FAILS
-    return "; ".join(told) + ".", verdict
-
-
-def _with_noise(gain: float, margin: float) -> str:
-    return f"{points(gain)} (noise ±{margin * 100:.1f})"
+    return "; ".join(told) + ".", all_or_some(forward)
 
 
 STATEMENTS = (

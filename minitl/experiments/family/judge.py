@@ -6,7 +6,7 @@ from typing import Any
 from minitl.experiments.experiment import Results, Statement
 from minitl.experiments.family.run import REFERENCE, TITLES, speed_ups
 from minitl.experiments.ratios import Ratio, ratio_of
-from minitl.pages.claims import Verdict
+from minitl.pages.claims import Verdict, all_or_some
 
 MILLIONS = {
     REFERENCE: 110,
@@ -71,8 +71,7 @@ def _moderate(results: Results) -> tuple[str, Verdict]:
     found = {name: _short(results, name) for name in names}
     alike = [all(1 / ALIKE <= one.median <= ALIKE for one in by_length.values()) for by_length in found.values()]
     measured = "; ".join(f"{TITLES[name]} {told(by_length)}" for name, by_length in found.items())
-    verdict = Verdict.HOLDS if all(alike) else Verdict.IN_PART if any(alike) else Verdict.FAILS
-    return f"{measured}.", verdict
+    return f"{measured}.", all_or_some(alike)
 
 
 def _slow(results: Results) -> tuple[str, Verdict]:
@@ -86,9 +85,7 @@ def _slow(results: Results) -> tuple[str, Verdict]:
 def _fast_when_long(results: Results) -> tuple[str, Verdict]:
     short, long = _short(results, "ModernBERT-base"), _long(results, "ModernBERT-base")
     measured = f"{told(long)}, beside a BERT-base that is given so many positions; {told(short)}."
-    faster = [one.low > 1 for one in long.values()]
-    verdict = Verdict.HOLDS if all(faster) else Verdict.IN_PART if any(faster) else Verdict.FAILS
-    return measured, verdict
+    return measured, all_or_some(one.low > 1 for one in long.values())
 
 
 STATEMENTS = (

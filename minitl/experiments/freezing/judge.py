@@ -6,8 +6,8 @@ from minitl.experiments.experiment import Results, Statement
 from minitl.experiments.freezing.run import ALL, CLASSES, TAGS, WAYS
 from minitl.experiments.paired import read, sampling_variance, share_right
 from minitl.experiments.statistics import Measured, margin
-from minitl.pages.claims import Verdict
-from minitl.pages.formats import percent, points
+from minitl.pages.claims import Verdict, all_or_some
+from minitl.pages.formats import percent, with_noise
 
 BOTTOM, TOP = "bottom quarter", "top quarter"
 COARSE = 0.02  # noise from which on "costs nothing" cannot be told
@@ -50,7 +50,7 @@ def _bottom_costs_nothing(results: Results) -> tuple[str, Verdict]:
     found: list[bool | None] = []
     for subject, title in TITLES.items():
         difference, noise = gain(results, subject, BOTTOM, ALL)
-        told.append(f"{title} {points(difference)} (noise ±{noise * 100:.1f})")
+        told.append(f"{title} {with_noise(difference, noise)}")
         found.append(None if -noise <= difference and noise > COARSE else difference >= -noise)
     return f"With {_named(results, BOTTOM)} and the embeddings held: {'; '.join(told)}.", _verdict(found)
 
@@ -60,7 +60,7 @@ def _top_matters_most(results: Results) -> tuple[str, Verdict]:
     found: list[bool | None] = []
     for subject, title in TITLES.items():
         difference, noise = gain(results, subject, TOP, BOTTOM, len(TITLES))
-        told.append(f"{title} {points(difference)} (noise ±{noise * 100:.1f})")
+        told.append(f"{title} {with_noise(difference, noise)}")
         found.append(None if abs(difference) <= noise and noise > COARSE else difference < -noise)
     text = f"With {_named(results, TOP)} held, against {_named(results, BOTTOM)}: {'; '.join(told)}."
     return text, _verdict(found)
@@ -85,11 +85,7 @@ def _mean(layers: list[Measured]) -> Measured:
 def _verdict(found: Sequence[bool | None]) -> Verdict:
     """Of what the tasks say; None says nothing."""
     known = [one for one in found if one is not None]
-    if not known:
-        return Verdict.UNKNOWN
-    if all(known):
-        return Verdict.HOLDS
-    return Verdict.IN_PART if any(known) else Verdict.FAILS
+    return all_or_some(known) if known else Verdict.UNKNOWN
 
 
 def tell(results: Results) -> str:

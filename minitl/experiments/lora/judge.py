@@ -1,6 +1,6 @@
 """The guide's words on LoRA, and how each is judged."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean, median
 from typing import Any
 
@@ -8,8 +8,8 @@ from minitl.experiments.experiment import Results, Statement
 from minitl.experiments.lora.counted import EVERYTHING
 from minitl.experiments.lora.run import ALL, FULL, RANK, preferred
 from minitl.experiments.paired import paired
-from minitl.pages.claims import Verdict
-from minitl.pages.formats import megabytes, percent, points, share_trained
+from minitl.pages.claims import Verdict, all_or_some
+from minitl.pages.formats import megabytes, percent, points, share_trained, with_noise
 
 LOSS = 0.01
 ADDED, ROUGHLY, SHARE = 33e6, 0.1, 0.5  # "roughly 33 million" is a tenth more or less; percent
@@ -36,11 +36,11 @@ def named(results: Results, rank: int, modules: str) -> Lines:
     return next(lines for lines in ways if (lines[0]["rank"], lines[0]["modules"]) == (rank, modules))
 
 
-def gap(first: Lines, second: Lines, comparisons: int = 1) -> tuple[float, float]:
+def gap(first: Lines, second: Lines) -> tuple[float, float]:
     """How far the first is ahead, and the noise of that, by the seeds that both have."""
     ours, theirs = ({line["seed"]: line["right"] for line in lines} for lines in (first, second))
     both = [seed for seed in ours if seed in theirs]
-    return paired([ours[seed] for seed in both], [theirs[seed] for seed in both], comparisons)
+    return paired([ours[seed] for seed in both], [theirs[seed] for seed in both])
 
 
 def _within_one_point(results: Results) -> tuple[str, Verdict]:
@@ -52,8 +52,8 @@ def _within_one_point(results: Results) -> tuple[str, Verdict]:
     elif gain + margin < -LOSS:
         verdict = Verdict.FAILS
     told = (
-        f"{title(best[0])} {percent(accuracy(best))}, full {percent(accuracy(full))}: {points(gain)} "
-        f"(noise ±{margin * 100:.1f}), at the rates {best[0]['rate']:g} and {full[0]['rate']:g}, {len(full)} seeds."
+        f"{title(best[0])} {percent(accuracy(best))}, full {percent(accuracy(full))}: "
+        f"{with_noise(gain, margin)}, at the rates {best[0]['rate']:g} and {full[0]['rate']:g}, {len(full)} seeds."
     )
     if verdict is Verdict.UNKNOWN:
         told += f" {results['tested']:,} examples cannot resolve 1 point."
@@ -68,7 +68,7 @@ def _rank_is_low(results: Results) -> tuple[str, Verdict]:
     least, least_margin = gap(found[ranks[0]], found[high])
     told = ", ".join(f"r = {rank} {percent(accuracy(lines))}" for rank, lines in found.items())
     told += (
-        f"; r = {low} against r = {high} {points(gain)} (noise ±{margin * 100:.1f}), "
+        f"; r = {low} against r = {high} {with_noise(gain, margin)}, "
         f"r = {ranks[0]} {points(least)} (±{least_margin * 100:.1f})."
     )
     return told, _not_behind(gain, margin)
@@ -80,7 +80,7 @@ def _attention_is_enough(results: Results) -> tuple[str, Verdict]:
     for modules in ("attention", "query and value", "feed-forward"):
         lines = named(results, RANK, modules)
         gain, margin = gaps[modules] = gap(lines, rest)
-        told.append(f"{modules} {percent(accuracy(lines))}, {points(gain)} (noise ±{margin * 100:.1f})")
+        told.append(f"{modules} {percent(accuracy(lines))}, {with_noise(gain, margin)}")
     return "; ".join(told) + ".", _not_behind(*gaps["attention"])
 
 
@@ -96,13 +96,13 @@ def _added(results: Results) -> tuple[str, Verdict]:
     told = ", ".join(f"{row['trainable'] / 1e6:.1f}M ({row['learns']})" for row in rows)
     own = named(results, RANK, ALL)[0]
     told = f"{told}. Trained here: {own['trainable']:,} of {own['total']:,}."
-    return told, _all_or_some(abs(row["trainable"] / ADDED - 1) <= ROUGHLY for row in rows)
+    return told, all_or_some(abs(row["trainable"] / ADDED - 1) <= ROUGHLY for row in rows)
 
 
 def _share(results: Results) -> tuple[str, Verdict]:
     rows = [(row["learns"], 100 * row["trainable"] / row["total"]) for row in _adapted(results)]
     told = ", ".join(f"{share_trained(share)} ({learns})" for learns, share in rows)
-    return f"{told}.", _all_or_some(share < SHARE for _, share in rows)
+    return f"{told}.", all_or_some(share < SHARE for _, share in rows)
 
 
 def _file(results: Results) -> tuple[str, Verdict]:
@@ -114,7 +114,7 @@ def _file(results: Results) -> tuple[str, Verdict]:
         f"{learns} {megabytes(wide)} in float32, {megabytes(half)} in bfloat16"
         for (learns, wide), (_, half) in zip(sizes[::2], sizes[1::2], strict=True)
     )
-    return f"Of 7B, r = {RANK}: {told}. On disk here: {own}.", _all_or_some(
+    return f"Of 7B, r = {RANK}: {told}. On disk here: {own}.", all_or_some(
         FILE[0] <= size <= FILE[1] for _, size in sizes
     )
 
@@ -213,11 +213,6 @@ def seconds(lines: Lines) -> float:
 
 def _memory(lines: Lines) -> float:
     return fmean(line["peak_memory_bytes"] for line in lines)
-
-
-def _all_or_some(cases: Iterable[bool]) -> Verdict:
-    held = list(cases)
-    return Verdict.HOLDS if all(held) else Verdict.IN_PART if any(held) else Verdict.FAILS
 
 
 STATEMENTS = (

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from minitl.experiments.statistics import Measured, mean_interval, noise
 from minitl.experiments.study.summary import SCRATCH, Arm, Study
 from minitl.pages.claims import Claim, Verdict
-from minitl.pages.formats import duration, megabytes, percent, points
+from minitl.pages.formats import duration, megabytes, percent, points, with_noise
 
 SCRATCH_RANGE = (0.55, 0.65)  # the guide, at 1,000 labels
 TRANSFER_RANGE = (0.87, 0.94)
@@ -69,7 +69,7 @@ def accuracy_from_scratch(study: Study) -> Claim:
         return Claim(says, "No accuracy at about 1,000 labels.", Verdict.UNKNOWN, rule)
     arm, measured = found[0]
     verdict = against_range(measured, study.test_size, low, high)
-    return Claim(says, f"{arm.short} {_with_interval(measured, study.test_size)} at {labels:,} labels.", verdict, rule)
+    return Claim(says, f"{arm.short} {with_interval(measured, study.test_size)} at {labels:,} labels.", verdict, rule)
 
 
 def accuracy_with_transfer(study: Study) -> Claim:
@@ -103,7 +103,7 @@ def few_labels_suffice(study: Study) -> Claim:
     verdict = Verdict.HOLDS if gain > margin else Verdict.IN_PART if gain >= -margin else Verdict.FAILS
     text = (
         f"{best.short} {percent(accuracy.mean)} with {few:,} labels, {scratch.short} {percent(scratch.accuracy.mean)} "
-        f"with {study.full_labels:,}: {points(gain)} (noise ±{margin * 100:.1f})."
+        f"with {study.full_labels:,}: {with_noise(gain, margin)}."
     )
     return Claim(says, text, verdict, rule)
 
@@ -121,7 +121,7 @@ def lora_matches_full(study: Study) -> Claim:
         verdict = Verdict.HOLDS
     else:
         verdict = Verdict.FAILS if behind - margin > LORA_LOSS else Verdict.UNKNOWN
-    text = f"LoRA {percent(lora.mean)}, full {percent(full.mean)}: {points(-behind)} (noise ±{margin * 100:.1f})."
+    text = f"LoRA {percent(lora.mean)}, full {percent(full.mean)}: {with_noise(-behind, margin)}."
     if verdict is Verdict.UNKNOWN:
         text += f" {study.test_size:,} test examples cannot resolve 1 point."
     return Claim(says, text, verdict, rule)
@@ -191,7 +191,8 @@ def against_range(measured: Measured, size: int, low: float, high: float) -> Ver
     return Verdict.IN_PART if bottom <= high and top >= low else Verdict.FAILS
 
 
-def _with_interval(measured: Measured, size: int) -> str:
+def with_interval(measured: Measured, size: int) -> str:
+    """A mean accuracy on `size` test examples: "91.2% (95% interval 89.9 to 92.3)"."""
     low, high = mean_interval(measured, size)
     return f"{percent(measured.mean)} (95% interval {low * 100:.1f} to {high * 100:.1f})"
 
