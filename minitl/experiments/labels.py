@@ -3,7 +3,7 @@
 SST-2, 50 … 10,000 labels × five arms × seeds       film reviews, all of them × {full, scratch} × seeds
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from minitl.checkpoints.hub import MINILM
 from minitl.data import Dataset, load_dataset
 from minitl.experiments.experiment import Experiment, Picture, Results, Statement, here
-from minitl.experiments.lines import Line, draw_line, name_ends
+from minitl.experiments.lines import Line, draw_line, log_axis, name_lines
 from minitl.experiments.runs import Runs
 from minitl.experiments.statistics import Measured, commonest, noise
-from minitl.experiments.study.arms import ARMS, arms_named
+from minitl.experiments.study.arms import ARMS, arms_named, short
 from minitl.experiments.study.claims import against_range, with_interval
 from minitl.experiments.study.run import Plan, Run, carry_out
 from minitl.pages.claims import Verdict
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCRATCH, FULL = "scratch", "full"
+SHORT = {arm.name: short(arm.title) for arm in ARMS}
 THOUSAND, FEW = 1000, 500
 REVIEWS, REVIEWS_FROM_SCRATCH = 0.934, 0.55  # the guide, of BERT-base and of a random Transformer on 2,000 reviews
 KEPT = ("accuracy", "validation_accuracy", "training_seconds", "steps", "best_epoch", "trainable")
@@ -143,7 +144,7 @@ def _few_suffice(results: Results) -> tuple[str, Verdict]:
     gain, margin = few.mean - many.mean, noise(few, many, size, len(_transfer(results)))
     verdict = Verdict.HOLDS if gain > margin else Verdict.IN_PART if gain >= -margin else Verdict.FAILS
     told = (
-        f"{_short(best)} {percent(few.mean)} with {FEW} labels, from scratch {percent(many.mean)} with {most:,.0f}: "
+        f"{SHORT[best]} {percent(few.mean)} with {FEW} labels, from scratch {percent(many.mean)} with {most:,.0f}: "
         f"{with_noise(gain, margin)}."
     )
     return told, verdict
@@ -159,7 +160,7 @@ def _depends_on_size(results: Results) -> tuple[str, Verdict]:
         best = max(others, key=lambda arm: found[arm][labels].mean)
         gain = found[best][labels].mean - found[FULL][labels].mean
         margin = noise(found[best][labels], found[FULL][labels], size, len(others))
-        told.append(f"at {labels:,} labels {_short(best)} {points(gain)} against full (noise ±{margin * 100:.1f})")
+        told.append(f"at {labels:,} labels {SHORT[best]} {points(gain)} against full (noise ±{margin * 100:.1f})")
         ahead.append(0 if abs(gain) <= margin else 1 if gain > 0 else -1)
     changes = ahead in ([1, 0], [0, -1])
     verdict = Verdict.HOLDS if ahead == [1, -1] else Verdict.IN_PART if changes else Verdict.FAILS
@@ -195,52 +196,36 @@ def _preferred(results: Results, labels: int) -> str:
     return max(scores, key=lambda arm: sum(scores[arm]))
 
 
-def _short(arm: str) -> str:
-    return next(one.title for one in ARMS if one.name == arm).split(" (")[0].split(" +")[0]
-
-
 def _told(found: Mapping[str, Measured]) -> str:
-    return "; ".join(f"{_short(arm)} {percent(one.mean)}" for arm, one in found.items())
+    return "; ".join(f"{SHORT[arm]} {percent(one.mean)}" for arm, one in found.items())
 
 
 def _tell(results: Results) -> str:
     curve = accuracies(results["curve"])
     few, most = min(curve[FULL]), max(curve[FULL])
-    cheat = ", ".join(f"{_short(_preferred(results, labels))} at {labels:,}" for labels in sorted(curve[FULL]))
+    preferred = ", ".join(f"{SHORT[_preferred(results, labels)]} at {labels:,}" for labels in sorted(curve[FULL]))
     return (
         f"With {few} labels full fine-tuning is right on {percent(curve[FULL][few].mean)} of the test sentences, with "
         f"{most:,} on {percent(curve[FULL][most].mean)}; the same network from random weights on "
         f"{percent(curve[SCRATCH][few].mean)} and {percent(curve[SCRATCH][most].mean)}. What validation would have "
-        f"chosen: {cheat}. Rates are those of the short study, chosen on other reviews with 1,000 labels."
+        f"chosen: {preferred}. Rates are those of the short study, chosen on other reviews with 1,000 labels."
     )
 
 
 def _draw(results: Results, narrow: bool) -> "Figure":
     figure, axes = new_figure(narrow, wide=(8.4, 4.3), small=(3.9, 3.7))
-    lines = [Line(_short(arm), found, _place(arm)) for arm, found in accuracies(results["curve"]).items()]
+    lines = [Line(SHORT[arm], found, list(SHORT).index(arm)) for arm, found in accuracies(results["curve"]).items()]
     for line in lines:
         draw_line(axes, line)
-    counts = sorted(lines[0].points)
-    axes.set_xscale("log")
-    axes.set_xticks(counts, [f"{count:,}" for count in counts])
-    axes.minorticks_off()
-    axes.grid(axis="x", visible=False)
-    axes.set_xlabel("labels to train on (log scale)")
+    log_axis(axes, sorted(lines[0].points), "labels to train on")
     axes.set_ylabel("test accuracy, %", color=MUTED)
-    if narrow:
-        axes.legend(frameon=False, fontsize=9)
-    else:
-        name_ends(axes, lines)
+    name_lines(axes, lines, narrow)
     return figure
 
 
-def _place(arm: str) -> int:
-    return next(place for place, one in enumerate(ARMS) if one.name == arm)
-
-
 def _describe(results: Results) -> str:
-    told: Iterable[str] = (
-        f"{_short(arm)}: " + ", ".join(f"{percent(one.mean)} at {labels:,}" for labels, one in found.items())
+    told = (
+        f"{SHORT[arm]}: " + ", ".join(f"{percent(one.mean)} at {labels:,}" for labels, one in found.items())
         for arm, found in accuracies(results["curve"]).items()
     )
     return "Test accuracy by the number of labels. " + ". ".join(told) + "."

@@ -53,6 +53,23 @@ def draw_line(axes: "Axes", line: Line, unit: float = 100) -> None:
     )  # fmt: skip
 
 
+def log_axis(axes: "Axes", places: Sequence[float], label: str, base: float = 10) -> None:
+    """Make the horizontal axis logarithmic, with a tick at each of these places and at no other."""
+    axes.set_xscale("log", base=base)
+    axes.set_xticks(places, [f"{place:,}" for place in places])
+    axes.minorticks_off()
+    axes.grid(axis="x", visible=False)
+    axes.set_xlabel(f"{label} (log scale)")
+
+
+def name_lines(axes: "Axes", lines: Sequence[Line], narrow: bool, unit: float = 100) -> None:
+    """The lines' names: at their ends, or in a legend where there is little width."""
+    if narrow:
+        axes.legend(frameon=False, fontsize=9)
+    else:
+        name_ends(axes, lines, unit)
+
+
 def name_ends(axes: "Axes", lines: Sequence[Line], unit: float = 100) -> None:
     """Write the name of each line that reaches the right end there, pushed apart where lines end close together."""
     last = max(line.last for line in lines)

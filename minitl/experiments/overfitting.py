@@ -3,7 +3,7 @@
 SST-2, 1,000 labels: rates × 20 epochs × seeds; after each epoch the accuracy on validation and on test texts
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from minitl.checkpoints.hub import MINILM
 from minitl.data import Dataset, Example, load_dataset, sample
 from minitl.experiments.experiment import Experiment, Picture, Results, Statement, here
-from minitl.experiments.lines import Line, draw_line, name_ends
+from minitl.experiments.lines import Line, draw_line, name_lines
 from minitl.experiments.runs import Runs
 from minitl.experiments.statistics import Measured, noise
 from minitl.experiments.study.claims import against_range, with_interval
@@ -250,10 +250,7 @@ def _draw(results: Results, narrow: bool, what: str, label: str, unit: float) ->
         draw_line(axes, line, unit)
     axes.set_xlabel("epochs")
     axes.set_ylabel(label, color=MUTED)
-    if narrow:
-        axes.legend(frameon=False, fontsize=9)
-    else:
-        name_ends(axes, lines, unit)
+    name_lines(axes, lines, narrow, unit)
     return figure
 
 
@@ -265,12 +262,12 @@ def _draw_loss(results: Results, narrow: bool) -> "Figure":
     return _draw(results, narrow, "loss", "training loss", 1)
 
 
-def _described(results: Results, what: str, say: Any) -> str:
-    told: Mapping[str, str] = {
-        line.name: f"{say(next(iter(line.points.values())).mean)} after one epoch, {say(line.end)} at the end"
+def _described(results: Results, what: str, say: Callable[[float], str]) -> str:
+    told = (
+        f"rate {line.name}: {say(line.points[1].mean)} after one epoch, {say(line.end)} at the end"
         for line in _lines(results, what)
-    }
-    return "; ".join(f"rate {name}: {what}" for name, what in told.items()) + "."
+    )
+    return "; ".join(told) + "."
 
 
 EXPERIMENT = Experiment(

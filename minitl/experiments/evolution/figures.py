@@ -6,7 +6,7 @@ from minitl.experiments.evolution.judge import NAMES, TITLES, probed, shares, tu
 from minitl.experiments.evolution.pretraining import STEPS
 from minitl.experiments.evolution.sentences import SENSES, WORD
 from minitl.experiments.experiment import Picture, Results
-from minitl.experiments.lines import Line, draw_line, name_ends
+from minitl.experiments.lines import Line, draw_line, name_lines
 from minitl.experiments.statistics import Measured
 from minitl.pages.drawing import COLOURS, MARKERS, MUTED, new_figure
 from minitl.pages.formats import percent
@@ -83,10 +83,7 @@ def _draw_steps(results: Results, narrow: bool) -> "Figure":
     axes.set_xticks(range(len(STEPS)), [step.title for step in STEPS])
     axes.grid(axis="x", visible=False)
     axes.set_ylabel("accuracy, %", color=MUTED)
-    if narrow:
-        axes.legend(frameon=False, fontsize=8)
-    else:
-        name_ends(axes, lines)
+    name_lines(axes, lines, narrow)
     return figure
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from minitl.experiments.experiment import Picture, Results
 from minitl.experiments.freezing.judge import TITLES, accuracy, change, gain
 from minitl.experiments.freezing.run import ALL, WAYS
-from minitl.experiments.lines import Line, draw_line, name_ends
+from minitl.experiments.lines import Line, draw_line, name_lines
 from minitl.pages.drawing import COLOURS, INK, MARKERS, MUTED, new_figure
 from minitl.pages.formats import percent
 
@@ -54,10 +54,7 @@ def _draw_change(results: Results, narrow: bool) -> "Figure":
     axes.set_xticks(range(results["layers"] + 1), ["embed-\ndings", *map(str, range(1, results["layers"] + 1))])
     axes.set_xlabel("layer")
     axes.set_ylabel("1 − CKA", color=MUTED)
-    if narrow:
-        axes.legend(frameon=False)
-    else:
-        name_ends(axes, lines, unit=1)
+    name_lines(axes, lines, narrow, unit=1)
     return figure
 
 

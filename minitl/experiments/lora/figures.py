@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from minitl.experiments.experiment import Picture, Results
-from minitl.experiments.lines import Line, draw_line
+from minitl.experiments.lines import Line, draw_line, log_axis
 from minitl.experiments.lora.counted import EVERYTHING
 from minitl.experiments.lora.run import ALL, FULL, RANK, preferred
 from minitl.experiments.statistics import Measured
@@ -39,12 +39,7 @@ def _draw_ranks(results: Results, narrow: bool) -> "Figure":
     lines = rank_lines(results)
     for line in lines:
         draw_line(axes, line)
-    ranks = sorted(lines[0].points)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ranks, [str(rank) for rank in ranks])
-    axes.minorticks_off()
-    axes.grid(axis="x", visible=False)
-    axes.set_xlabel("rank of the update (log scale)")
+    log_axis(axes, sorted(lines[0].points), "rank of the update", base=2)
     axes.set_ylabel("accuracy, %", color=MUTED)
     axes.legend(frameon=False, fontsize=9)
     return figure
@@ -99,8 +94,7 @@ def _describe_memory(results: Results) -> str:
 PICTURES = (
     Picture(
         "lora-ranks",
-        "Accuracy on held-out examples of SST-2 by rank, at the better of two rates: mean, standard deviation and "
-        "every seed.",
+        "Test accuracy by rank, each at the rate that validation prefers: mean, standard deviation and every seed.",
         _draw_ranks,
         _describe_ranks,
     ),

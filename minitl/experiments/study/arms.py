@@ -1,5 +1,6 @@
 """The five ways of learning a task that the study compares."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -82,6 +83,11 @@ ARMS = (
         rates=(5e-5, 1e-4, 2e-4),
     ),
 )
+
+
+def short(title: str) -> str:
+    """An arm's title without its details, for plots and narrow columns: "LoRA" of "LoRA (r = 16, …)"."""
+    return re.split(r" [(+]", title, maxsplit=1)[0]
 
 
 def arms_named(names: Sequence[str] | None) -> list[Arm]:

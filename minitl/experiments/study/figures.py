@@ -6,13 +6,14 @@ Wide and narrow drawings of one figure differ in size, not in content; the page 
 import math
 from typing import Any
 
-from minitl.experiments.lines import Line, draw_line, name_ends
+from minitl.experiments.lines import Line, draw_line, log_axis, name_ends
 from minitl.experiments.statistics import interval
+from minitl.experiments.study.arms import ARMS
 from minitl.experiments.study.claims import SCRATCH_RANGE, TRANSFER_RANGE
 from minitl.experiments.study.summary import SCRATCH, Arm, Study
 from minitl.pages.drawing import BAND, COLOURS, INK, MARKERS, MUTED, PAPER, drawing, new_figure, svg
 
-ARM_ORDER = ("scratch", "frozen", "gradual", "lora", "full")
+ARM_ORDER = tuple(arm.name for arm in ARMS)
 MOST_POINTS = 400  # a longer loss curve is thinned: the page stays small, the eye sees no difference
 SMOOTHING = 0.6  # weight of the past in the smoothed loss
 
@@ -36,9 +37,8 @@ def accuracy_against_guide(study: Study, narrow: bool = False) -> str:
             if not math.isfinite(mean):
                 continue
             bottom, top = interval(mean, study.test_size)
-            colour = COLOURS[colour_index(study, arm.name)]
+            colour, marker = _look(study, arm)
             axes.plot([bottom * 100, top * 100], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
-            marker = MARKERS[colour_index(study, arm.name)]
             axes.plot(mean * 100, row, marker, color=colour, markersize=9, markeredgecolor=PAPER, markeredgewidth=1.2)
             axes.text(1.02, row, f"{mean * 100:.1f}", transform=axes.get_yaxis_transform(), va="center")
         axes.set_yticks(range(rows), [arm.short for arm in study.arms])
@@ -68,11 +68,7 @@ def accuracy_by_labels(study: Study, narrow: bool = False) -> str:
         ]
         for line in lines:
             draw_line(axes, line)
-        axes.set_xscale("log")
-        axes.set_xticks(counts, [f"{count:,}" for count in counts])
-        axes.minorticks_off()
-        axes.grid(axis="x", visible=False)
-        axes.set_xlabel("labels to train on (log scale)")
+        log_axis(axes, counts, "labels to train on")
         axes.set_ylabel("" if narrow else "test accuracy, %")
         left, right = axes.get_xlim()
         axes.set_xlim(left, right)

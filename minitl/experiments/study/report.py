@@ -2,7 +2,7 @@
 
 `write_report` puts the sections in the order of reading: the headline, the results beside the guide's figures, the
 claims with their verdicts, accuracy against the number of labels, how each regime learned, where they differ, and how
-to repeat it. Every text from the results passes through `_text`, every number through `_value`.
+to repeat it. Every text from the results passes through `text`, every number through `value`.
 """
 
 import math

@@ -5,13 +5,13 @@ the terminal all read. Accuracies are shares in 0..1 throughout; only what is sh
 """
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from minitl.errors import InputError
 from minitl.experiments.statistics import Measured
+from minitl.experiments.study.arms import short
 from minitl.pages.formats import printable
 
 FORMAT = 1
@@ -46,8 +46,7 @@ class Arm:
 
     @property
     def short(self) -> str:
-        """The title without its details, for plots and narrow columns: "LoRA" of "LoRA (r = 16, all linear layers)"."""
-        return re.split(r" [(+]", self.title, maxsplit=1)[0]
+        return short(self.title)
 
 
 @dataclass(frozen=True)
