@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minitl import load_model
-from minitl.experiments.domain.experiment import EXPERIMENT
+from minitl.experiments.domain import EXPERIMENT
 from minitl.experiments.domain.run import ARMS, MACRO, MICRO, Scale, run
 from minitl.experiments.experiment import NotHere, judged
 from minitl.experiments.paired import read, written

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from minitl import load_model, load_tokenizer
+from minitl.experiments.evolution import EXPERIMENT
 from minitl.experiments.evolution import run as evolution
-from minitl.experiments.evolution.experiment import EXPERIMENT
 from minitl.experiments.evolution.pretraining import STEPS, Budget, pretraining
 from minitl.experiments.evolution.run import Scale
 from minitl.experiments.evolution.senses import components, occurrences, sense_numbers, told_apart

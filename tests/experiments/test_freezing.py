@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minitl.experiments.experiment import judged
-from minitl.experiments.freezing.experiment import EXPERIMENT
+from minitl.experiments.freezing import EXPERIMENT
 from minitl.experiments.freezing.run import WAYS, Scale, held_layers, run
 from minitl.experiments.paired import written
 from minitl.experiments.runs import Runs

@@ -9,8 +9,8 @@ import torch
 
 from minitl import load_model, load_tokenizer
 from minitl.experiments.experiment import NotHere, judged
+from minitl.experiments.languages import EXPERIMENT
 from minitl.experiments.languages import run as languages
-from minitl.experiments.languages.experiment import EXPERIMENT
 from minitl.experiments.languages.neighbours import found, text_vectors
 from minitl.experiments.languages.run import Scale
 from minitl.experiments.languages.words import LANGUAGES, WORDS, word_pairs

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from minitl.experiments.evolution.judge import NAMES, TITLES, probed, shares, tuned
+from minitl.experiments.evolution.judge import NAMES, probed, shares, tuned
 from minitl.experiments.evolution.pretraining import STEPS
 from minitl.experiments.evolution.sentences import SENSES, WORD
 from minitl.experiments.experiment import Picture, Results
@@ -93,35 +93,6 @@ def _describe_steps(results: Results) -> str:
         for line in _lines(results)
     )
     return "Each measure by model. " + ". ".join(told) + "."
-
-
-def tell(results: Results) -> str:
-    """The results in a paragraph."""
-    budget = results["budget"]
-    flops = ", ".join(f"{step.title} {results['taught'][step.name]['flops'] / 1e12:,.1f}" for step in STEPS)
-    sizes = ", ".join(f"{step.title} {results['taught'][step.name]['total'] / 1e6:.1f}" for step in STEPS)
-    from_scratch = ", ".join(
-        f"{NAMES[name]} {percent(tuned(part, 'scratch').mean)}" for name, part in results["tuned"].items()
-    )
-    return (
-        f"What is equal: the text, its vocabulary of {budget['vocabulary']:,} tokens, {budget['tokens']:,} tokens "
-        f"read in {budget['steps']:,} steps, and the size of a hidden state. What is not: parameters (millions: "
-        f"{sizes}) and products of matrices while learning (TFLOP: {flops}). {TITLES['scratch']}, fine-tuned: "
-        f"{from_scratch}. Random twins, probed: {_twins(results)}. GPT sees of a sentence what stands before the word "
-        "alone. A budget this small favours what learns fast, and says nothing of what is learnt from a thousand times "
-        "the text."
-    )
-
-
-def _twins(results: Results) -> str:
-    """What the same shapes come to that learnt nothing, task by task."""
-    told = []
-    for task, one in results["probed"][STEPS[0].name].items():
-        shares = ", ".join(
-            f"{step.title} {percent(probed(results, step.name, task, 'twin')['mean'])}" for step in STEPS
-        )
-        told.append(f"{one['title']} {shares}")
-    return "; ".join(told)
 
 
 PICTURES = (

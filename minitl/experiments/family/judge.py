@@ -1,6 +1,7 @@
 """What the guide's table says of the BERT family, and how each is judged."""
 
 from functools import partial
+from statistics import median
 from typing import Any
 
 from minitl.experiments.experiment import Results, Statement
@@ -86,6 +87,23 @@ def _fast_when_long(results: Results) -> tuple[str, Verdict]:
     short, long = _short(results, "ModernBERT-base"), _long(results, "ModernBERT-base")
     measured = f"{told(long)}, beside a BERT-base that is given so many positions; {told(short)}."
     return measured, all_or_some(one.low > 1 for one in long.values())
+
+
+def tell(results: Results) -> str:
+    """The results in a paragraph."""
+    longest = results["own_positions"]
+    times = {}
+    for line in results["speed"]:
+        if line["length"] == longest:
+            times[TITLES[line["name"]]] = median(line["seconds"]) / line["batch"] * 1000
+    shown = ", ".join(f"{title} {milliseconds:,.0f} ms" for title, milliseconds in times.items())
+    embeddings = max(results["members"], key=lambda one: one["embeddings"] / one["total"])
+    return (
+        f"Much of a base model's size is its vocabulary: of {TITLES[embeddings['name']]}'s parameters "
+        f"{embeddings['embeddings'] / embeddings['total']:.0%} are embeddings, of which a text reads a few rows; speed "
+        f"goes with the layers. A text of {longest} tokens takes {shown}. The shapes are the published ones, the "
+        "weights random, which makes no difference to either; accuracy is not judged here."
+    )
 
 
 STATEMENTS = (

@@ -91,20 +91,6 @@ def _described(rows: Sequence[str], series: Series) -> str:
     return ". ".join(told) + "."
 
 
-def tell(results: Results) -> str:
-    """The results in a paragraph."""
-    english = {model: percent(accuracy(results, model, ENGLISH).mean) for model in (MULTILINGUAL, TWIN)}
-    layer = results["near"][MULTILINGUAL]["layer"]
-    absent = "; ".join(f"{name}: {why}" for name, why in results["absent"].items())
-    return (
-        f"Taught English tags alone, the multilingual model is right on {english[MULTILINGUAL]} of English words, its "
-        f"monolingual twin on {english[TWIN]}. The twin is the control for what needs no second language in "
-        "pretraining: names, numbers, punctuation, the order of words, and spelling that languages share; the "
-        f"languages that neither read are the control for the rest. Words and sentences are compared in layer {layer}, "
-        f"less the mean of their language; words that are spelt alike are left out. Not at hand: {absent or 'nothing'}."
-    )
-
-
 PICTURES = (
     Picture(
         "tagging",

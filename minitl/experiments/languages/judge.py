@@ -99,6 +99,20 @@ def _nearby(results: Results, what: str, which: str) -> tuple[str, Verdict]:
     return "; ".join(told) + ".", verdict
 
 
+def tell(results: Results) -> str:
+    """The results in a paragraph."""
+    english = {model: percent(accuracy(results, model, ENGLISH).mean) for model in (MULTILINGUAL, TWIN)}
+    layer = results["near"][MULTILINGUAL]["layer"]
+    absent = "; ".join(f"{name}: {why}" for name, why in results["absent"].items())
+    return (
+        f"Taught English tags alone, the multilingual model is right on {english[MULTILINGUAL]} of English words, its "
+        f"monolingual twin on {english[TWIN]}. The twin is the control for what needs no second language in "
+        "pretraining: names, numbers, punctuation, the order of words, and spelling that languages share; the "
+        f"languages that neither read are the control for the rest. Words and sentences are compared in layer {layer}, "
+        f"less the mean of their language; words that are spelt alike are left out. Not at hand: {absent or 'nothing'}."
+    )
+
+
 STATEMENTS = (
     Statement(
         "Fine-tune a multilingual model on English labelled data, and it immediately works in other languages, without "

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from minitl.experiments.experiment import judged
+from minitl.experiments.family import EXPERIMENT
 from minitl.experiments.family import run as family
-from minitl.experiments.family.experiment import EXPERIMENT
 from minitl.experiments.family.judge import MILLIONS
 from minitl.experiments.family.run import REFERENCE, TITLES, Scale
 from minitl.experiments.runs import Runs

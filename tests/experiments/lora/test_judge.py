@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from minitl.experiments.experiment import judged
+from minitl.experiments.lora import EXPERIMENT
 from minitl.experiments.lora.counted import EVERYTHING, Training, count_all
-from minitl.experiments.lora.experiment import EXPERIMENT
 from minitl.experiments.lora.run import FULL, Scale, preferred, ways
 from minitl.experiments.shapes import MISTRAL
 from minitl.pages.claims import Verdict
