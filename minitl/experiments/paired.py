@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from minitl.experiments.statistics import CONFIDENCE
+from minitl.probing.metrics import draw_weights
 
-DRAWS = 1000
 RIGHT, WRONG = "1", "0"
 Score = Callable[[Tensor], Tensor]
 
@@ -53,10 +53,7 @@ def paired(first: Sequence[str], second: Sequence[str], comparisons: int = 1) ->
 
 def sampling_variance(first: Score, second: Score, items: int) -> float:
     """Of the difference of two scores on the same `items` test items. The draws are the same at each call."""
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(items, (DRAWS, items), generator=generator)
-    weights = torch.zeros(DRAWS, items, dtype=torch.float64)
-    weights.scatter_add_(1, drawn, torch.ones_like(weights))
+    weights = draw_weights(items).double()
     return float((first(weights) - second(weights)).var())
 
 

@@ -24,24 +24,21 @@ HASTE = 10.0
 class Mixed:
     """`probe` over mixes: one over the embeddings, one over the embeddings and layer 1, …, the last one over all.
 
-    cumulative   False = the mix over all layers alone
-    last         up to which layer the mix of each row goes; None = as said
+    last   up to which layer the mix of each row goes; None = as said
     """
 
-    def __init__(self, probe: Probe, cumulative: bool = True, last: Tensor | None = None) -> None:
-        self.probe, self.cumulative, self.last = probe, cumulative, last
+    def __init__(self, probe: Probe, last: Tensor | None = None) -> None:
+        self.probe, self.last = probe, last
         self.reads = probe.reads
 
     def _last(self, layers: int) -> Tensor:
-        if self.last is not None:
-            return self.last
-        return torch.arange(layers) if self.cumulative else torch.tensor([layers - 1])
+        return torch.arange(layers) if self.last is None else self.last
 
     def rows(self, layers: int) -> int:
         return len(self._last(layers))
 
     def kept(self, rows: Tensor, layers: int) -> tuple[Probe, Tensor | None]:
-        return Mixed(self.probe, self.cumulative, self._last(layers)[rows]), None
+        return Mixed(self.probe, self._last(layers)[rows]), None
 
     def new(self, sizes: Sizes, generator: Generator) -> Parameters:
         mix = {"mix.share": torch.zeros(sizes.layers), "mix.gamma": torch.ones(())}

@@ -66,16 +66,14 @@ def test_span_probes(places, shared):
 
 
 @pytest.mark.parametrize("probe", [Linear(), Span(6)])
-@pytest.mark.parametrize("cumulative", [True, False])
-def test_mixed_probes_read_the_mix_of_the_layers_up_to_theirs(probe, cumulative):
-    mixed, sizes = Mixed(probe, cumulative), Sizes(LAYERS, 1, SIZE, CLASSES)
+def test_mixed_probes_read_the_mix_of_the_layers_up_to_theirs(probe):
+    mixed, sizes = Mixed(probe), Sizes(LAYERS, 1, SIZE, CLASSES)
     shape = (LAYERS, SEEDS, BATCH, SIZE) if probe.reads == "pooled" else (LAYERS, SEEDS, BATCH, 1, 2, SIZE)
     x, real = torch.randn(shape), torch.ones(shape[1:-1], dtype=torch.bool)
     parameters, alone = each(mixed, sizes)
     outputs = mixed(parameters, x, real)
     for (q, row, s), p in alone:
-        last = row if cumulative else LAYERS - 1
-        shares = (HASTE * p["mix.share"][: last + 1]).softmax(0)
+        shares = (HASTE * p["mix.share"][: row + 1]).softmax(0)
         mix = p["mix.gamma"] * sum(share * x[layer, s] for layer, share in enumerate(shares))
         for i in range(BATCH):
             if probe.reads == "pooled":
@@ -85,7 +83,7 @@ def test_mixed_probes_read_the_mix_of_the_layers_up_to_theirs(probe, cumulative)
             torch.testing.assert_close(outputs[q, row, s, :, i], expected, rtol=1e-4, atol=1e-5)
     shares = mixed.shares(parameters)
     torch.testing.assert_close(shares.sum(-1), torch.ones(shares.shape[:-1]))
-    assert shares.shape == (QUESTIONS, LAYERS if cumulative else 1, SEEDS, LAYERS)
+    assert shares.shape == (QUESTIONS, LAYERS, SEEDS, LAYERS)
 
 
 def test_a_mix_begins_as_the_mean():

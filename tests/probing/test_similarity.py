@@ -22,25 +22,21 @@ def cka(x, y):
     return (k * kernel).sum() / (k.square().sum() * kernel.square().sum()).sqrt()
 
 
-def test_layer_by_layer_and_all_pairs_by_kernels(monkeypatch):
+def test_layer_by_layer_it_is_that_of_the_kernels(monkeypatch):
     monkeypatch.setattr(similarity, "AT_A_TIME", 5)
-    left, right = torch.randn(2, 22, 6) + 3, torch.randn(3, 22, 4)
-    a, b = representations_of(left, LENGTHS), representations_of(right, LENGTHS, shards=2)
-    pairs = linear_cka(a, b, all_pairs=True)
-    for i in range(2):
-        for j in range(3):
-            assert float(pairs[i, j]) == pytest.approx(float(cka(left[i], right[j])), rel=1e-6)
-    same = linear_cka(a, representations_of(right[:2], LENGTHS))
-    torch.testing.assert_close(same, pairs.diagonal())
+    left, right = torch.randn(2, 22, 6) + 3, torch.randn(2, 22, 4)
+    found = linear_cka(representations_of(left, LENGTHS), representations_of(right, LENGTHS, shards=2))
+    assert found.tolist() == pytest.approx([float(cka(x, y)) for x, y in zip(left, right, strict=True)], rel=1e-6)
 
 
 @pytest.mark.parametrize("words", [5, 22])
-def test_of_few_it_is_what_it_is_of_many(words):
+def test_of_few_it_is_of_all_pairs_of_layers(words):
     x = torch.randn(3, words, 8) + 2
     x[2] = 1.5  # does not vary
-    representations = representations_of(x, [words])
     found = linear_cka_of_few(x)
-    torch.testing.assert_close(found, linear_cka(representations, representations, all_pairs=True))
+    for turn in range(3):
+        turned = linear_cka(representations_of(x, [words]), representations_of(x.roll(-turn, 0), [words]))
+        torch.testing.assert_close(found[torch.arange(3), (torch.arange(3) + turn) % 3], turned)
     assert found.diagonal().tolist() == pytest.approx([1, 1, 0])
 
 
@@ -82,5 +78,5 @@ def test_other_texts_or_layers_are_refused():
     a = representations_of(torch.randn(2, 22, 3), LENGTHS)
     with pytest.raises(InputError, match="similarity is of one corpus"):
         linear_cka(a, representations_of(torch.randn(2, 22, 3), LENGTHS[::-1]))
-    with pytest.raises(InputError, match="2 layers and 1: expected as many of each, or all_pairs"):
+    with pytest.raises(InputError, match="2 layers and 1: expected as many of each"):
         linear_cka(a, representations_of(torch.randn(1, 22, 3), LENGTHS))
