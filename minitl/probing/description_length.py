@@ -35,16 +35,12 @@ class CodeLength:
     control      that of the control task's; None where there is none
     uniform      L_uniform in bits
     portions     how many examples each probe was trained on, the first block's number first; at the end all
-    blocks       bits of each block, [blocks, layers, seeds]: the first is coded uniformly
-    layers       which
     """
 
     bits: Tensor
     control: Tensor | None
     uniform: float
     portions: tuple[int, ...]
-    blocks: Tensor
-    layers: tuple[int, ...]
 
     @property
     def compression(self) -> Tensor:
@@ -84,15 +80,12 @@ def online_code(
             learner = LabelledLearner(probe, (seed,), vectors, targets(splits, (seed,), asked), classes)
             of_seeds.append(_blocks(learner, _order(task, splits["train"], seed), regimen))
         sent.append(torch.cat(of_seeds, dim=-1))
-    blocks = torch.cat(sent, dim=2)  # [blocks, questions, layers, seeds]
-    bits = blocks.sum(0)
+    bits = torch.cat(sent, dim=2).sum(0)  # [blocks, questions, layers, seeds] -> [questions, layers, seeds]
     return CodeLength(
         bits=bits[0],
         control=bits[1] if asked else None,
         uniform=uniform_bits(n, classes),
         portions=block_ends(n),
-        blocks=blocks[:, 0],
-        layers=material.layers,
     )
 
 

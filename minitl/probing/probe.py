@@ -171,11 +171,7 @@ def probe(
     readers = _readers(model, before, tokenizer, settings)
     for reader in readers.values():
         chosen_layers(settings.layers, reader.layers)
-    chosen = [task for task in tasks if not isinstance(task, str)]
-    names = [name for name in tasks if isinstance(name, str)]
-    chosen += probing_tasks(names, dataset, sentences=sentences) if names else []
-    if not chosen:
-        raise InputError("there is no task to probe for")
+    chosen = _tasks(tasks, dataset, sentences)
     corpora = dict.fromkeys(task.corpus for task in chosen)
     for corpus in corpora:  # all before any probe is trained, whose work would be lost
         for whose, reader in readers.items():
@@ -208,6 +204,18 @@ def probe(
         before=None if before is None else _source(before),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _tasks(
+    tasks: Sequence[str] | Sequence[Task | TreeTask], dataset: str | Path | None, sentences: int
+) -> list[Task | TreeTask]:
+    """Those of one's own, and those that are named. InputError where there are none."""
+    chosen = [task for task in tasks if not isinstance(task, str)]
+    names = [name for name in tasks if isinstance(name, str)]
+    chosen += probing_tasks(names, dataset, sentences=sentences) if names else []
+    if not chosen:
+        raise InputError("there is no task to probe for")
+    return chosen
 
 
 def _readers(
@@ -286,7 +294,7 @@ def _asked(
 
 
 def _curve(task: Task | TreeTask, read: Representations, settings: Settings) -> Curve | TreeCurve:
-    """What another model came to, without control task."""
+    """What the probes of every layer came to, without control task."""
     seeds = range(settings.seeds)
     if isinstance(task, TreeTask):
         return sweep_trees(read, task, seeds=seeds)

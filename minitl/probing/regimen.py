@@ -187,12 +187,13 @@ def _gradients(learner: Learner, parameters: Parameters, indices: Tensor) -> dic
 
 
 @torch.no_grad()
-def mean_losses(learner: Learner, parameters: Parameters, regimen: Regimen, part: Part = "validation") -> Tensor:
-    """The mean over all examples of a part: [questions, layers, seeds]."""
+def mean_losses(learner: Learner, parameters: Parameters, regimen: Regimen) -> Tensor:
+    """The mean over all validation examples: [questions, layers, seeds]."""
     total = torch.zeros(learner.shape, dtype=torch.float64)
-    for indices in torch.arange(learner.count(part))[None].split(EVALUATED * regimen.batch_size, dim=1):
-        total += learner.losses(parameters, part, indices).double().sum(-1)
-    return (total / learner.count(part)).float()
+    count = learner.count("validation")
+    for indices in torch.arange(count)[None].split(EVALUATED * regimen.batch_size, dim=1):
+        total += learner.losses(parameters, "validation", indices).double().sum(-1)
+    return (total / count).float()
 
 
 class Adam:

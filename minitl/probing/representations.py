@@ -11,7 +11,7 @@ that some words of all layers are read by mapping the file and touching their ro
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,7 +118,6 @@ def represent(
     texts: OfTexts = "mean",
     unreadable: Unreadable = "error",
     shard_bytes: int = SHARD_BYTES,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Representations:
     """The vectors of `corpus` in every layer, from `folder` as far as they are there.
 
@@ -130,7 +129,6 @@ def represent(
     unreadable   what to do with a text that is longer than the model's positions, or has a word that the tokenizer
                  makes nothing of: an error, or "skip" it: `Representations.unread` then says so
     shard_bytes  of a file, about: what is held in memory at a time
-    progress     told after each shard how many texts of how many are done
 
     A vector takes `hidden` times 4 bytes. The model runs in eval mode, one pass over the corpus for all layers.
     InputError: a layer that the model lacks. DataError: an empty corpus, an unreadable text. CheckpointError: a folder
@@ -147,14 +145,14 @@ def represent(
         plan = _plan(corpus, len(chosen) * hidden * 4, shard_bytes)
         work = _Work(reader, prepared, chosen, hidden, words, texts)
         if folder is None:
-            shards = [work.shard(corpus, part) for part in _told(plan, len(corpus.texts), progress)]
+            shards = [work.shard(corpus, part) for part in plan]
         else:
             facts = {
                 "model": reader.digest(), "corpus": _corpus_digest(corpus, prepared), "layers": list(chosen),
                 "hidden": hidden, "words": words, "texts": texts, "shard_bytes": shard_bytes,
                 "unread": [asdict(one) for one in unread],
             }  # fmt: skip
-            shards = _in_folder(Path(folder), facts, work, corpus, _told(plan, len(corpus.texts), progress))
+            shards = _in_folder(Path(folder), facts, work, corpus, plan)
     return Representations(corpus, chosen, hidden, shards, unread)
 
 
@@ -221,13 +219,6 @@ def _plan(corpus: Corpus, word_bytes: int, shard_bytes: int) -> list[range]:
     return [*parts, range(start, len(corpus.texts))]
 
 
-def _told(plan: list[range], total: int, progress: Callable[[int, int], None] | None) -> Iterator[range]:
-    for part in plan:
-        yield part
-        if progress is not None:
-            progress(part.stop, total)
-
-
 def _corpus_digest(corpus: Corpus, prepared: Sequence[Prepared | str]) -> str:
     """Of what the model reads, and of whose words it is."""
     digest = hashlib.sha256()
@@ -245,9 +236,7 @@ def _corpus_digest(corpus: Corpus, prepared: Sequence[Prepared | str]) -> str:
     return digest.hexdigest()
 
 
-def _in_folder(
-    folder: Path, facts: dict[str, Any], work: "_Work", corpus: Corpus, plan: Iterator[range]
-) -> list[Shard]:
+def _in_folder(folder: Path, facts: dict[str, Any], work: "_Work", corpus: Corpus, plan: list[range]) -> list[Shard]:
     _check_owner(folder, facts)
     if not (folder / FACTS).exists():
         write_json(folder / FACTS, facts)

@@ -76,8 +76,6 @@ def test_a_code_length_by_hand():
     first = block_ends(240)[0]
     expected = first + (240 - first) * math.log2(4 / 3)
     torch.testing.assert_close(code.bits, torch.full((1, 2), expected, dtype=torch.float64), rtol=1e-5, atol=0)
-    assert code.blocks[0].tolist() == [[first, first]]
-    assert float(code.blocks[-1, 0, 0]) == pytest.approx(120 * math.log2(4 / 3), rel=1e-5)
 
 
 @pytest.mark.slow

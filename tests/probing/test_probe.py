@@ -224,7 +224,7 @@ def test_the_code_is_of_what_the_model_itself_knows(
 def test_the_page_shows_the_compression_at_the_best_layer(report: Report) -> None:
     (pos, _) = report.found
     bits = 100 / torch.tensor([[1.5], [2.5], [3.5], [4.5]])  # of layers 0 to 3
-    code = CodeLength(bits, None, 100.0, (1, 2), bits[None], (0, 1, 2, 3))
+    code = CodeLength(bits, None, 100.0, (1, 2))
     for best, shown in ((0, "1.50×"), (2, "3.50×")):
         found = replace(pos, curve=replace(pos.curve, best=best), code=code)
         page = render(replace(report, found=(found,)), {"command": "", "created": ""})

@@ -155,16 +155,21 @@ def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(reader, tmp_path, monk
     class Killed(BaseException):
         pass
 
-    def kill(done, total):
-        if done > total // 2:
-            raise Killed
+    write, half = module._write, f"{len(unbroken.shards) // 2:05d}"
 
+    def kill(shard, path):
+        if path.stem == half:
+            raise Killed
+        write(shard, path)
+
+    monkeypatch.setattr(module, "_write", kill)
     with pytest.raises(Killed):
-        represent(reader, corpus, tmp_path / "killed", shard_bytes=size, progress=kill)
+        represent(reader, corpus, tmp_path / "killed", shard_bytes=size)
     whole = sorted(path.name for path in (tmp_path / "killed").glob("*.safetensors"))
     assert 0 < len(whole) < len(unbroken.shards)
     asked = []
     states = reader.states
+    monkeypatch.setattr(module, "_write", write)
     monkeypatch.setattr(reader, "states", lambda *a: (asked.append(len(a[0])), states(*a))[1])
     resumed = represent(reader, corpus, tmp_path / "killed", shard_bytes=size)
     assert sum(asked) - 1 < len(corpus.texts)  # beside the text that tells the size, only what was missing
