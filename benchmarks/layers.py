@@ -6,11 +6,10 @@ Needs MINITL_ASSETS. What the layers know is the experiment `layers` (`python -m
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.protocol import RESULTS
+from benchmarks.protocol import RESULTS, say
 from benchmarks.reproduction import KEPT
 from minitl import load_model, load_tokenizer
 from minitl.checkpoints.atomic import write_json
@@ -84,14 +83,10 @@ def _twin(task: dict[str, Any]) -> float | None:
     return twin and float(twin["scores"][task["metric"]][task["layers"].index(twin["best"])]["mean"])
 
 
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
-
-
 def main() -> None:
     model, tokenizer = load_model(MODEL, "backbone"), load_tokenizer(MODEL)
     settings = Settings(unreadable="skip", twin=False, mix=False, code=False)
-    report = probe(model, tokenizer, tasks=SWEEP, sentences=SENTENCES, settings=settings, progress=_say)
+    report = probe(model, tokenizer, tasks=SWEEP, sentences=SENTENCES, settings=settings, progress=say)
     measured = {
         "tasks": [found.task.title for found in report.found],
         "sentences": SENTENCES,

@@ -219,6 +219,11 @@ def save(name: str, title: str, rows: Sequence[dict[str, Any]]) -> Path:
     return path
 
 
+def say(words: str) -> None:
+    """What is done next, on standard error."""
+    print(words, file=sys.stderr, flush=True)
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores, memory in bytes, threads used, system, and the load average of the last five minutes."""
     return {

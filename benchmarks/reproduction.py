@@ -15,15 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.protocol import RESULTS, ROOT
+from benchmarks.protocol import RESULTS, ROOT, say
 from minitl.checkpoints.atomic import write_json
 from minitl.checkpoints.weights import read_json
 from minitl.errors import Interrupted
+from minitl.experiments.page import ran
 from minitl.experiments.reproduction import REPORT, experiments_named, reproduce_all
 from minitl.experiments.reproduction import RESULTS as RECORD
 from minitl.experiments.table import EXPERIMENTS
 from minitl.nn.device import models_on
-from minitl.pages.formats import plural
 
 KEPT = RESULTS / "reproduction"
 RUNS = ROOT / "runs" / "all"
@@ -39,12 +39,11 @@ def markdown(folder: Path = KEPT) -> str:
             absent.append(one.title)
             continue
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        results = kept["results"]
-        ran = f"{results['model']}; {results['data']}; {plural(results['seeds'], 'seed')}"
+        shown = ran(kept["results"])
         for claim in kept["claims"]:
-            cells = [claim["says"], ran, claim["measured"], f"**{claim['verdict']}**"]
+            cells = [claim["says"], shown, claim["measured"], f"**{claim['verdict']}**"]
             lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
-            ran = "as above"
+            shown = "as above"
     if absent:
         lines += ["", f"Not run yet: {'; '.join(absent)}."]
     return "\n".join([*lines, ""])
@@ -97,7 +96,7 @@ def main() -> None:
     command = ["python", "-m", "benchmarks.reproduction", *sys.argv[1:]]
     try:
         with models_on(args.device):
-            outcomes = reproduce_all(chosen, RUNS, command, say=_say, jobs=args.jobs)
+            outcomes = reproduce_all(chosen, RUNS, command, say=say, jobs=args.jobs)
     except Interrupted as stopped:
         raise SystemExit(f"{stopped}. The same command goes on.") from stopped
     finally:
@@ -107,10 +106,6 @@ def main() -> None:
             print(f"{outcome.experiment.name}: {outcome.why}")
     keep([outcome.experiment.name for outcome in outcomes if not outcome.why])
     print(KEPT)
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
