@@ -8,16 +8,14 @@ Only full fine-tuning and LoRA are compared; each training is a process of its o
 
 import json
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from benchmarks.protocol import RESULTS, ROOT, environment, machine, peers_python, versions
+from benchmarks.protocol import RESULTS, answered, circumstances, peers_python
 from minitl.checkpoints.atomic import write_json
 from minitl.checkpoints.hub import bundled_checkpoint
+from minitl.checkpoints.weights import read_json
 from minitl.data import Dataset, Example, load_dataset, sample
 from minitl.experiments.study.arms import arms_named
 from minitl.experiments.study.reproduce import SEARCH_SEEDS
@@ -49,8 +47,7 @@ class Peers:
             json.dump({name: [[e.text, e.label] for e in split] for name, split in splits.items()}, file)
             file.flush()
             arguments = [self.folder, file.name, arm, str(rate), str(seed), self.settings["autocast"]]
-            command = [self.python, "-m", "benchmarks.workers.learn", *arguments]
-            answer: dict[str, Any] = json.loads(subprocess.check_output(command, cwd=ROOT, env=environment()))
+            answer = answered("benchmarks.workers.learn", *arguments, python=self.python)
         print(arm, rate, seed, answer, flush=True)
         return answer
 
@@ -69,18 +66,16 @@ def compare_arm(peers: Peers, arm: str, rates: Sequence[float], seeds: Sequence[
 
 
 def main() -> None:
-    study = json.loads(STUDY.read_text(encoding="utf-8"))
+    study = read_json(STUDY)
     settings = study["settings"]
     peers = Peers(settings, load_dataset(settings["data"]))
     arms = [compare_arm(peers, arm.name, arm.rates, settings["seeds"]) for arm in arms_named(list(OURS_AND_THEIRS))]
-    path = Path(STUDY.with_name("sst2-peers.json"))
+    path = STUDY.with_name("sst2-peers.json")
     write_json(
         path,
         {
             "command": "python -m benchmarks.accuracy",
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": machine(),
-            "versions": versions(peers.python),
+            **circumstances(peers.python),
             "arms": arms,
         },
     )

@@ -25,6 +25,7 @@ import torch
 from benchmarks.protocol import RESULTS, ROOT, machine
 from minitl import load_dataset, load_model, load_tokenizer
 from minitl.checkpoints.atomic import write_json, write_text
+from minitl.checkpoints.weights import read_json
 from minitl.cli.main import main as minitl
 from minitl.cli.options import FACTS, RECIPE, read_model
 from minitl.data import Example, load_preferences, load_prompts, sample
@@ -77,8 +78,7 @@ def tuned(recipe: str, settings: Sequence[str] = ()) -> list[Path]:
 
 def facts(run: Path) -> dict[str, Any]:
     """What `minitl train` measured."""
-    found: dict[str, Any] = json.loads((run / FACTS).read_text(encoding="utf-8"))
-    return found
+    return read_json(run / FACTS)
 
 
 def write_texts() -> list[str]:
@@ -136,7 +136,7 @@ def measured(run: Path | None, base: Path, reward: ClassifierReward) -> dict[str
     """On held-out prompts: which completions a model prefers, what it writes itself, and how far it went for that."""
     kept = (run or MADE) / "measured.json"
     if kept.exists():
-        return dict(json.loads(kept.read_text(encoding="utf-8")))
+        return read_json(kept)
     options = read_recipe(RECIPES / "grpo.toml").options
     model, tokenizer = (load_model(base), load_tokenizer(base)) if run is None else read_model(str(run))[:2]
     before = load_model(base)

@@ -5,7 +5,6 @@
 Needs MINITL_ASSETS. What the layers know is the experiment `layers` (`python -m benchmarks.reproduction layers`).
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from benchmarks.protocol import RESULTS, say
 from benchmarks.reproduction import KEPT
 from minitl import load_model, load_tokenizer
 from minitl.checkpoints.atomic import write_json
+from minitl.checkpoints.weights import read_json
 from minitl.pages.formats import MISSING, duration
 from minitl.pages.machine import run_facts
 from minitl.probing.probe import Settings, probe
@@ -26,7 +26,7 @@ METRICS = {"accuracy": "accuracy", "spearman": "Spearman's ρ", "uuas": "UUAS"}
 
 def markdown(experiment: Path = KEPT / "layers.json", sweep: Path = RESULT) -> str:
     """The table of tasks by layers, what they are held against, and what a sweep costs."""
-    found, timed = (json.loads(path.read_text(encoding="utf-8")) for path in (experiment, sweep))
+    found, timed = (read_json(path) for path in (experiment, sweep))
     probed, run = found["results"]["probed"], found["run"]
     heads = ["emb" if layer == 0 else str(layer) for layer in probed["tasks"][0]["layers"]]
     columns = ["task", "metric %", *heads, "random twin", "without vectors", "selectivity", "centre of gravity"]

@@ -6,22 +6,20 @@
 The rates are those that each side's search chose in the study's own precision; neither is searched anew.
 """
 
-import json
-import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
 from benchmarks.accuracy import STUDY, Peers
 from benchmarks.lora.steps import PRECISIONS
-from benchmarks.protocol import machine, versions
+from benchmarks.protocol import circumstances
 from benchmarks.workers.fine_tune import weights_type
 from minitl import fit, load_dataset, load_model, load_tokenizer
 from minitl.checkpoints.atomic import write_json
 from minitl.checkpoints.hub import bundled_checkpoint
+from minitl.checkpoints.weights import read_json
 from minitl.data import Dataset, sample
 from minitl.experiments.study.arms import LORA
 from minitl.tasks.sequence_classification import SequenceClassification
@@ -52,7 +50,7 @@ def ours(settings: dict[str, Any], dataset: Dataset, precision: str, rate: float
 
 def compare_precision(precision: str, seeds: Sequence[int], rates: dict[str, float]) -> dict[str, Any]:
     """Both sides' runs in one precision, in turns."""
-    settings = json.loads(STUDY.read_text(encoding="utf-8"))["settings"] | {"autocast": precision}
+    settings = read_json(STUDY)["settings"] | {"autocast": precision}
     dataset = load_dataset(settings["data"])
     peers = Peers(settings, dataset)
     runs: dict[str, list[dict[str, Any]]] = {"minitl": [], "PEFT": []}
@@ -67,22 +65,20 @@ def compare_precision(precision: str, seeds: Sequence[int], rates: dict[str, flo
 def best_rates() -> dict[str, float]:
     """The rate of LoRA that each side's search chose."""
     files = {"minitl": STUDY, "PEFT": STUDY.with_name("sst2-peers.json")}
-    arms = {name: json.loads(path.read_text(encoding="utf-8"))["arms"] for name, path in files.items()}
+    arms = {name: read_json(path)["arms"] for name, path in files.items()}
     return {name: next(arm["learning_rate"] for arm in found if arm["arm"] == "lora") for name, found in arms.items()}
 
 
 def main() -> None:
-    settings = json.loads(STUDY.read_text(encoding="utf-8"))["settings"]
+    settings = read_json(STUDY)["settings"]
     rates = best_rates()
     write_json(
         RESULT,
         {
             "command": "python -m benchmarks.lora_accuracy",
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "labels": settings["labels"],
             "data": settings["data"],
-            "machine": machine(),
-            "versions": versions(sys.executable),
+            **circumstances(),
             "rows": [compare_precision(precision, settings["seeds"], rates) for precision in PRECISIONS],
         },
     )

@@ -174,6 +174,13 @@ class Worker:
         return json.loads(line)
 
 
+def answered(module: str, *arguments: str, python: str = sys.executable) -> dict[str, Any]:
+    """What `python -m module arguments…` prints, one JSON object, in a process of its own."""
+    command = [python, "-m", module, *arguments]
+    answer: dict[str, Any] = json.loads(subprocess.check_output(command, cwd=ROOT, env=environment()))
+    return answer
+
+
 def peers_python() -> str:
     """The interpreter of the comparison environment: MINITL_PEERS_PYTHON, else .venv-peers/bin/python.
 
@@ -222,6 +229,12 @@ def save(name: str, title: str, rows: Sequence[dict[str, Any]]) -> Path:
 def say(words: str) -> None:
     """What is done next, on standard error."""
     print(words, file=sys.stderr, flush=True)
+
+
+def circumstances(python: str = sys.executable) -> dict[str, Any]:
+    """When and where something was measured, and with which versions, those beside the interpreter `python`."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"date": now, "machine": machine(), "versions": versions(python)}
 
 
 def machine() -> dict[str, Any]:

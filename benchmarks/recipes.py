@@ -8,16 +8,13 @@ is for, not how far it goes. `benchmarks.pages` makes a table of it.
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from benchmarks.protocol import RESULTS, ROOT, environment, machine, versions
+from benchmarks.protocol import RESULTS, ROOT, answered, circumstances
 from minitl.checkpoints.atomic import write_json
+from minitl.checkpoints.weights import read_json
 from minitl.cli.main import main as minitl
 from minitl.cli.options import FACTS
 from minitl.training.recipe import read_recipe
@@ -77,8 +74,7 @@ def prepare(needed: Sequence[str]) -> None:
 
 def measure(run: Run, seed: int) -> dict[str, Any]:
     """One training in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.workers.taught", f"recipes/{run.recipe}.toml", str(seed), *run.options]
-    answer: dict[str, Any] = json.loads(subprocess.check_output(command, cwd=ROOT, env=environment()))
+    answer = answered("benchmarks.workers.taught", f"recipes/{run.recipe}.toml", str(seed), *run.options)
     print(run.name, seed, answer, flush=True)
     return answer | {"seed": seed}
 
@@ -90,7 +86,7 @@ def main() -> None:
     chosen = [run for run in RUNS if not args.names or run.name in args.names or run.recipe in args.names]
     if not chosen:
         parser.error(f"no run or recipe of these names; there are {', '.join(run.name for run in RUNS)}")
-    rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() else []
+    rows = read_json(RESULT)["rows"] if RESULT.exists() else []
     for run in chosen:
         for needed in run.needs:
             prepare(needed)
@@ -98,9 +94,7 @@ def main() -> None:
             **asdict(run),
             "task": read_recipe(ROOT / "recipes" / f"{run.recipe}.toml").task,
             "runs": [measure(run, seed) for seed in run.seeds],
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": machine(),
-            "versions": versions(sys.executable),
+            **circumstances(),
         }
         order = [one.name for one in RUNS]
         rows = sorted([*(r for r in rows if r["name"] != run.name), row], key=lambda r: order.index(str(r["name"])))

@@ -9,11 +9,9 @@ change of what they would give is the reason to remove it.
 """
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 from benchmarks.protocol import RESULTS, ROOT, say
 from minitl.checkpoints.atomic import write_json
@@ -38,7 +36,7 @@ def markdown(folder: Path = KEPT) -> str:
         if not path.exists():
             absent.append(one.title)
             continue
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
         shown = ran(kept["results"])
         for claim in kept["claims"]:
             cells = [claim["says"], shown, claim["measured"], f"**{claim['verdict']}**"]

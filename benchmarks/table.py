@@ -1,11 +1,11 @@
 """The comparisons with the peers as one Markdown table: `python -m benchmarks.table`."""
 
-import json
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 from benchmarks.protocol import RESULTS
+from minitl.checkpoints.weights import read_json
 
 HEADER = """\
 | measured | minitl | compared with | times as fast |
@@ -50,7 +50,7 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
 def result_files() -> list[dict[str, Any]]:
     """The committed results with rows of `benchmarks.protocol.compare`; LoRA's, and sizes, have tables of their own."""
     paths = [path for path in sorted(RESULTS.glob("*.json")) if not path.name.startswith("lora_")]
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    found = [read_json(path) for path in paths]
     return [result for result in found if "rows" in result]
 
 

@@ -6,17 +6,15 @@ What was measured of other recipes is kept. `benchmarks.pages` makes a table of 
 """
 
 import argparse
-import json
-import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.protocol import RESULTS, ROOT, environment, machine, peers_python, versions
+from benchmarks.protocol import RESULTS, ROOT, answered, circumstances, peers_python
 from benchmarks.workers.teach import CLASSES
 from minitl.checkpoints.atomic import write_json
+from minitl.checkpoints.weights import read_json
 from minitl.training.recipe import Recipe, read_recipe
 
 RESULT = RESULTS / "studies" / "tasks.json"
@@ -26,8 +24,7 @@ PEER = "transformers"
 def teach(path: Path, seed: int, side: str) -> dict[str, Any]:
     """One run in an environment of its own."""
     python = peers_python() if side == PEER else sys.executable
-    command = [python, "-m", "benchmarks.workers.teach", str(path), str(seed), side]
-    answer: dict[str, Any] = json.loads(subprocess.check_output(command, cwd=ROOT, env=environment()))
+    answer = answered("benchmarks.workers.teach", str(path), str(seed), side, python=python)
     print(path.stem, seed, side, answer, flush=True)
     return answer | {"seed": seed}
 
@@ -47,9 +44,7 @@ def compare_recipe(path: Path, seeds: Sequence[int]) -> dict[str, Any]:
         "sizes": [len(data.train), len(data.validation), len(data.test)],
         "model": recipe.model.source,
         "precision": recipe.training.on(recipe.model.device).autocast,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": versions(peers_python()),
+        **circumstances(peers_python()),
         "sides": runs,
     }
 
@@ -70,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     chosen = [ROOT / name for name in args.recipes] or comparable(sorted((ROOT / "recipes").glob("*.toml")))
-    rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() else []
+    rows = read_json(RESULT)["rows"] if RESULT.exists() else []
     for path in chosen:
         row = compare_recipe(path, args.seeds)
         rows = sorted([*(r for r in rows if r["recipe"] != row["recipe"]), row], key=lambda r: str(r["recipe"]))

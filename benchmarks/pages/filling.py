@@ -14,7 +14,6 @@
 <!-- end -->                where a table ends
 """
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from benchmarks.pages.lora import lora_tables
 from benchmarks.pages.recipes import recipes_table, sentiment_table, tasks_table
 from benchmarks.pages.studies import peers_table, study_table, study_time
 from benchmarks.protocol import RESULTS, ROOT
+from minitl.checkpoints.weights import read_json
 
 STUDIES = RESULTS / "studies"
 SPEED: dict[str, Callable[[], str]] = {
@@ -37,7 +37,7 @@ TABLES: dict[str, Callable[[str], str]] = {  # by the marker's word, given what 
     "claims": lambda _: reproduction.markdown(),
     "speed": lambda which: SPEED[which]() + "\n",
     "lora": lambda _: lora_tables(),
-    "adapters": lambda _: adapter_sizes.markdown(json.loads(adapter_sizes.RESULT.read_text(encoding="utf-8"))),
+    "adapters": lambda _: adapter_sizes.markdown(read_json(adapter_sizes.RESULT)),
     "tasks": lambda _: tasks_table(STUDIES / "tasks.json"),
     "recipes": lambda _: recipes_table(STUDIES / "recipes.json"),
     "sentiment": lambda _: sentiment_table(STUDIES / "controlled_sentiment.json"),

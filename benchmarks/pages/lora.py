@@ -1,17 +1,17 @@
 """The LoRA layer by itself, on each device on which it was measured, and what its trainings reach."""
 
-import json
 from pathlib import Path
 
 from benchmarks.lora.report import table
 from benchmarks.protocol import RESULTS
+from minitl.checkpoints.weights import read_json
 from minitl.experiments.statistics import Measured
 from minitl.pages.formats import rate, with_spread
 
 
 def lora_tables(folder: Path = RESULTS) -> str:
     """The table and the plot of each device on which the LoRA layer was measured; what was not is said."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("lora_*.json"))]
+    found = [read_json(path) for path in sorted(folder.glob("lora_*.json"))]
     parts = []
     for result in found:
         plot = Path("benchmarks") / "results" / f"{result['name']}.svg"
@@ -29,7 +29,7 @@ def lora_tables(folder: Path = RESULTS) -> str:
 
 def lora_accuracy_table(path: Path) -> str:
     """What both sides' LoRA trainings reach in the precisions whose steps are timed."""
-    results = json.loads(path.read_text(encoding="utf-8"))
+    results = read_json(path)
     lines = [
         "| weights | minitl, accuracy % | learning rate | PEFT, accuracy % | learning rate |",
         "|---|---|---|---|---|",

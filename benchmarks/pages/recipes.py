@@ -1,10 +1,10 @@
 """What the recipes reach: beside a peer's loop, before and after, and in the study of preferences."""
 
-import json
 import math
 import statistics
 from pathlib import Path
 
+from minitl.checkpoints.weights import read_json
 from minitl.experiments.statistics import Measured
 from minitl.pages.formats import MISSING, percent, with_spread
 
@@ -18,7 +18,7 @@ METRICS = {  # those shown of each task
 
 def tasks_table(path: Path) -> str:
     """Each recipe with what both loops reach on its test split."""
-    results = json.loads(path.read_text(encoding="utf-8"))
+    results = read_json(path)
     lines = [
         "| task | data (train / validation / test) | recipe | metric % | minitl | transformers |",
         "|---|---|---|---|---|---|",
@@ -64,7 +64,7 @@ SHOWN = {  # of runs without a peer, with what a figure is multiplied by
 
 def recipes_table(path: Path) -> str:
     """Each run with what its model said of the judged split before and after."""
-    results = json.loads(path.read_text(encoding="utf-8"))
+    results = read_json(path)
     lines = ["| what | recipe | changed | measured on | before | after |", "|---|---|---|---|---|---|"]
     for row in results["rows"]:
         runs, recipe = row["runs"], f"recipes/{row['recipe']}.toml"
@@ -104,7 +104,7 @@ SENTIMENT = ("accuracy", "reward", "kl")
 
 def sentiment_table(path: Path) -> str:
     """What tuning by preferences does to a small language model, on held-out prompts."""
-    results = json.loads(path.read_text(encoding="utf-8"))
+    results = read_json(path)
     lines = [
         "| model | pairs told right % | mean reward % | KL to where it began, nats | recipe |",
         "|---|---|---|---|---|",

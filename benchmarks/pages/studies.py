@@ -1,8 +1,8 @@
 """The study of five ways as a table, and beside what the peers' own loop reached."""
 
-import json
 from pathlib import Path
 
+from minitl.checkpoints.weights import read_json
 from minitl.experiments.statistics import Measured
 from minitl.experiments.study.summary import read_study
 from minitl.pages.formats import MISSING, duration, megabytes, percent, rate, share_trained, with_spread
@@ -10,7 +10,7 @@ from minitl.pages.formats import MISSING, duration, megabytes, percent, rate, sh
 
 def study_table(path: Path) -> str:
     """One study as a Markdown table, and a line on what was run."""
-    results = json.loads(path.read_text(encoding="utf-8"))
+    results = read_json(path)
     study = read_study(results)
     lines = [
         "| regime | accuracy % | F1 % | learning rate | trainable | seconds | peak memory | saved |",
@@ -42,7 +42,7 @@ def study_table(path: Path) -> str:
 
 def study_time(path: Path) -> str:
     """In a sentence, how long one study took."""
-    results = json.loads(path.read_text(encoding="utf-8"))
+    results = read_json(path)
     machine = results["machine"]
     return (
         f"`{results['command']}`, which is what `make demo` runs once it has installed, took "
@@ -53,8 +53,8 @@ def study_time(path: Path) -> str:
 
 def peers_table(ours: Path, peers: Path) -> str:
     """Accuracy of our arms beside that of the peers' own training loop, each at the rate that its search chose."""
-    study = read_study(json.loads(ours.read_text(encoding="utf-8")))
-    theirs = json.loads(peers.read_text(encoding="utf-8"))
+    study = read_study(read_json(ours))
+    theirs = read_json(peers)
     lines = [
         "| regime | minitl, accuracy % | learning rate | peer, accuracy % | learning rate |",
         "|---|---|---|---|---|",
