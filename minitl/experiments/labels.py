@@ -16,7 +16,7 @@ from minitl.experiments.lines import Line, draw_line, log_axis, name_lines
 from minitl.experiments.runs import Runs
 from minitl.experiments.statistics import Measured, commonest, noise
 from minitl.experiments.study.arms import ARMS, arms_named, short
-from minitl.experiments.study.claims import against_range, with_interval
+from minitl.experiments.study.claims import SCRATCH_RANGE, TRANSFER_RANGE, against_range, with_interval
 from minitl.experiments.study.run import Plan, Run, carry_out
 from minitl.pages.claims import Verdict
 from minitl.pages.drawing import MUTED, new_figure
@@ -126,12 +126,12 @@ def _scratch_at_thousand(results: Results) -> tuple[str, Verdict]:
     told = f"{percent(one.mean)} at 1,000 labels; the commonest answer alone {percent(floor)}."
     if min(one.values) <= floor:
         return told, Verdict.UNKNOWN
-    return told, against_range(one, results["curve"]["test"], 0.55, 0.65)
+    return told, against_range(one, results["curve"]["test"], *SCRATCH_RANGE)
 
 
 def _transfer_at_thousand(results: Results) -> tuple[str, Verdict]:
     found = {arm: by_labels[THOUSAND] for arm, by_labels in _transfer(results).items()}
-    verdicts = {against_range(one, results["curve"]["test"], 0.87, 1.0) for one in found.values()}
+    verdicts = {against_range(one, results["curve"]["test"], TRANSFER_RANGE[0], 1.0) for one in found.values()}
     verdict = verdicts.pop() if len(verdicts) == 1 else Verdict.IN_PART
     return f"{_told(found)}, at 1,000 labels.", verdict
 

@@ -113,22 +113,8 @@ def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evolution, "_tune", lambda values, *_: {"validation": values["training"]["seed"], "test": 0.5})
 
 
-@pytest.mark.usefixtures("stubbed")
 @pytest.mark.slow
 def test_all_runs_are_carried_out_once_and_told_of(scale: Scale, tmp_path: Path) -> None:
-    _whole(scale, tmp_path)
-
-
-@pytest.mark.slow
-def test_a_tiny_run_with_all_that_learns(scale: Scale, tmp_path: Path) -> None:
-    results = _whole(scale, tmp_path)
-    for one in results["probed"].values():
-        assert 0 <= one["pos"]["floor"] <= 1
-        assert len(one["pos"]["twin"]["scores"]) == len(one["pos"]["model"]["scores"])
-    assert all(0 <= line["test"] <= 1 for part in results["tuned"].values() for line in part["lines"])
-
-
-def _whole(scale: Scale, tmp_path: Path) -> dict[str, Any]:
     heard: list[str] = []
     runs = Runs(tmp_path / "out", heard.append)
     results = evolution.run(runs, scale)
@@ -138,7 +124,11 @@ def _whole(scale: Scale, tmp_path: Path) -> dict[str, Any]:
     assert results["bank"]["word2vec"]["distance"] < 1e-5
     assert results["bank"]["word2vec"]["model"]["right"] == len(results["bank"]["word2vec"]["senses"]) / 2
     assert all(results["bank"][name]["distance"] > 1e-3 for name in names[1:])
+    for one in results["probed"].values():
+        assert 0 <= one["pos"]["floor"] <= 1
+        assert len(one["pos"]["twin"]["scores"]) == len(one["pos"]["model"]["scores"])
     for part in results["tuned"].values():
+        assert all(0 <= line["test"] <= 1 for line in part["lines"])
         arms = [line["arm"] for line in part["lines"]]
         assert arms == [arm for arm in (*names, "scratch") for _ in range(3)]  # two rates, and another seed of one
     assert len(judged(EXPERIMENT, results)) == 5
@@ -146,7 +136,6 @@ def _whole(scale: Scale, tmp_path: Path) -> dict[str, Any]:
     done = len(heard)
     assert evolution.run(runs, scale) == results
     assert len(heard) == done == 1 + 4 * 3 + 1 + 2 * 5 * 3
-    return results
 
 
 @pytest.fixture

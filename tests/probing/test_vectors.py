@@ -13,8 +13,8 @@ def one_split(representations, spans, reads="words"):
     return Task("made", "", "form", representations.corpus, reads, ("a", "b"), splits), splits
 
 
-def undone(vectors, raw):
-    """Standardise `raw` [layers, n, size] as the vectors were, for comparison."""
+def assert_standardized(vectors, raw):
+    """That the vectors are `raw` [layers, n, size], standardised."""
     copy = raw.clone()
     standardize(copy, [])
     torch.testing.assert_close(vectors, copy, rtol=1e-4, atol=1e-5)
@@ -25,7 +25,7 @@ def test_a_place_of_several_words_is_their_mean():
     representations = representations_of(words, [4, 3], shards=2)
     task, splits = one_split(representations, torch.tensor([[[0, 3]], [[3, 4]], [[4, 6]]]))
     found = pooled(representations, task, splits, slice(None))["train"]
-    undone(found.values, torch.stack([words[:, 0:3].mean(1), words[:, 3], words[:, 4:6].mean(1)], dim=1))
+    assert_standardized(found.values, torch.stack([words[:, 0:3].mean(1), words[:, 3], words[:, 4:6].mean(1)], dim=1))
 
 
 def test_two_places_are_joined_with_product_and_difference():
@@ -34,7 +34,7 @@ def test_two_places_are_joined_with_product_and_difference():
     task, splits = one_split(representations, torch.tensor([[[0, 1], [5, 6]], [[2, 3], [1, 2]], [[3, 4], [4, 5]]]))
     u, v = words[:, [0, 2, 3]], words[:, [5, 1, 4]]
     found = pooled(representations, task, splits, slice(None))["train"]
-    undone(found.values, torch.cat([u, v, u * v, (u - v).abs()], dim=-1))
+    assert_standardized(found.values, torch.cat([u, v, u * v, (u - v).abs()], dim=-1))
 
 
 def test_texts_are_places_too():
@@ -43,7 +43,7 @@ def test_texts_are_places_too():
     task, splits = one_split(representations, torch.tensor([[[0, 1]], [[2, 3]], [[1, 3]]]), reads="texts")
     texts = torch.stack([words[:, 0:2].mean(1), words[:, 2], words[:, 3:6].mean(1)], dim=1)
     expected = torch.stack([texts[:, 0], texts[:, 2], texts[:, 1:3].mean(1)], dim=1)
-    undone(pooled(representations, task, splits, slice(None))["test"].values, expected)
+    assert_standardized(pooled(representations, task, splits, slice(None))["test"].values, expected)
 
 
 def test_every_vector_of_a_span_is_there_and_nothing_else():

@@ -29,10 +29,12 @@ def ratios(results: Results, name: str) -> dict[int, Ratio]:
 
 
 def told(found: dict[int, Ratio]) -> str:
+    """The ratios in words, length by length."""
     return ", ".join(f"{ratio} at {length:,} tokens" for length, ratio in found.items())
 
 
 def member(results: Results, name: str) -> dict[str, Any]:
+    """How many parameters it has, "total" and of them "embeddings"."""
     found: dict[str, Any] = next(one for one in results["members"] if one["name"] == name)
     return found
 

@@ -15,6 +15,7 @@ from typing import Any
 from minitl.adapters import LoraConfig
 from minitl.checkpoints.hub import MINILM
 from minitl.data import Dataset, load_dataset
+from minitl.experiments.counting import ATTENTION, QUERY_VALUE
 from minitl.experiments.experiment import Results, here
 from minitl.experiments.lora.counted import Training, count_all, measure_all
 from minitl.experiments.paired import marks
@@ -28,13 +29,12 @@ from minitl.training import Listener, Strategy
 
 FULL = "full"
 ALL, RANK = "all linear layers", 16
-ATTENTION = ["attention.query", "attention.key", "attention.value", "attention.output"]
-FEED_FORWARD = ["feed_forward.up", "feed_forward.down"]
+FEED_FORWARD = ["feed_forward.up", "feed_forward.down"]  # of an encoder, which has no gate
 MODULES = {  # of each transformer layer, by this library's own names
-    "query and value": ["attention.query", "attention.value"],
-    "attention": ATTENTION,
+    "query and value": [*QUERY_VALUE],
+    "attention": [*ATTENTION],
     "feed-forward": FEED_FORWARD,
-    ALL: ATTENTION + FEED_FORWARD,
+    ALL: [*ATTENTION, *FEED_FORWARD],
 }
 KEPT = (
     *("accuracy", "validation_accuracy", "training_seconds", "steps", "best_epoch", "trainable", "total"),
@@ -51,7 +51,7 @@ class Scale:
                 no difference of a point can be told, and the rest of the validation split are phrases of sentences that
                 are among the labels
     longer      further seeds of the two that are to be told within a point
-    rates       that the study's search tried, and found best at r = 16 or with everything learning, and one beside it
+    …_rates     that the study's search tried, and found best at r = 16 or with everything learning, and one beside it
     training    of the 7B shape, see `Training`
     timed       steps of it that are measured where there is a GPU
 

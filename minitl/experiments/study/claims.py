@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 
 from minitl.experiments.statistics import Measured, mean_interval, noise
-from minitl.experiments.study.summary import SCRATCH, Arm, Study
+from minitl.experiments.study.summary import SCRATCH, MeasuredArm, Study
 from minitl.pages.claims import Claim, Verdict
 from minitl.pages.formats import duration, megabytes, percent, points, with_noise
 
@@ -175,7 +175,9 @@ def fits_an_afternoon(study: Study) -> Claim:
     return Claim(says, f"Slowest: {slowest.short}, {duration(seconds)} {where}.", verdict, rule)
 
 
-def _near_thousand(study: Study, arms: list[Arm] | tuple[Arm, ...]) -> tuple[int, list[tuple[Arm, Measured]]]:
+def _near_thousand(
+    study: Study, arms: list[MeasuredArm] | tuple[MeasuredArm, ...]
+) -> tuple[int, list[tuple[MeasuredArm, Measured]]]:
     """The number of labels nearest to 1,000, within a factor of two, and the accuracies measured there."""
     counts = {n for arm in arms for n in study.curve.get(arm.name, {}) if GUIDE_LABELS / 2 <= n <= GUIDE_LABELS * 2}
     labels = min(counts, key=lambda n: abs(math.log(n / GUIDE_LABELS)), default=0)

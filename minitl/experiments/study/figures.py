@@ -10,7 +10,7 @@ from minitl.experiments.lines import Line, draw_line, log_axis, name_ends
 from minitl.experiments.statistics import interval
 from minitl.experiments.study.arms import ARMS
 from minitl.experiments.study.claims import SCRATCH_RANGE, TRANSFER_RANGE
-from minitl.experiments.study.summary import SCRATCH, Arm, Study
+from minitl.experiments.study.summary import SCRATCH, MeasuredArm, Study
 from minitl.pages.drawing import BAND, COLOURS, INK, MARKERS, MUTED, PAPER, drawing, new_figure, svg
 
 ARM_ORDER = tuple(arm.name for arm in ARMS)
@@ -83,7 +83,7 @@ def accuracy_by_labels(study: Study, narrow: bool = False) -> str:
         return svg(figure, "labels", narrow, _describe_curve(study))
 
 
-def loss_curve(study: Study, arm: Arm) -> str:
+def loss_curve(study: Study, arm: MeasuredArm) -> str:
     """One arm's training loss, raw and smoothed, with its validation loss after each epoch; every seed a line."""
     with drawing():
         figure, axes = new_figure(True, wide=(0, 0), small=(3.9, 2.5))
@@ -111,12 +111,12 @@ def loss_curve(study: Study, arm: Arm) -> str:
         return svg(figure, f"loss-{colour_index(study, arm.name)}", True, label)
 
 
-def has_losses(arm: Arm) -> bool:
+def has_losses(arm: MeasuredArm) -> bool:
     """Whether any run of the arm logged a finite loss, to draw."""
     return any(_finite(run.get(part), "epoch", "loss")[1] for run in arm.runs for part in ("curve", "validation"))
 
 
-def _look(study: Study, arm: Arm) -> tuple[str, str]:
+def _look(study: Study, arm: MeasuredArm) -> tuple[str, str]:
     index = colour_index(study, arm.name)
     return COLOURS[index], MARKERS[index]
 

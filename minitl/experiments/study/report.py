@@ -14,7 +14,7 @@ from minitl.checkpoints import atomic
 from minitl.experiments.statistics import Measured, interval, noise
 from minitl.experiments.study import figures
 from minitl.experiments.study.claims import judge
-from minitl.experiments.study.summary import SCRATCH, Arm, Study, read_study
+from minitl.experiments.study.summary import SCRATCH, MeasuredArm, Study, read_study
 from minitl.pages.claims import claim_list
 from minitl.pages.document import definitions, document, masthead, plot, section, spread_values, text, value
 from minitl.pages.formats import (
@@ -120,7 +120,7 @@ def headline(study: Study) -> str:
     )
 
 
-def _told(arm: Arm) -> str:
+def _told(arm: MeasuredArm) -> str:
     shown = with_spread(arm.accuracy.mean, arm.accuracy.spread).replace(" ±", "% ±")
     return f"<b>{text(arm.short)}</b> gets {value(arm.accuracy.mean, shown if '%' in shown else shown + '%')}"
 
@@ -154,7 +154,7 @@ memory the largest over seeds. The headline takes the transfer regime that is be
 """
 
 
-def _result_row(study: Study, arm: Arm) -> str:
+def _result_row(study: Study, arm: MeasuredArm) -> str:
     low, high = interval(arm.accuracy.mean, study.test_size)
     between = (
         f"{value(low, f'{low * 100:.1f}')}–{value(high, f'{high * 100:.1f}')}"

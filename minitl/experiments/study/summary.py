@@ -24,7 +24,7 @@ REQUIRED = {
 
 
 @dataclass(frozen=True)
-class Arm:
+class MeasuredArm:
     """One of the study's regimes, with its runs on all labels."""
 
     name: str
@@ -54,22 +54,22 @@ class Study:
     """The results, in the shape in which they are shown."""
 
     results: dict[str, Any]
-    arms: tuple[Arm, ...]
+    arms: tuple[MeasuredArm, ...]
     test_size: int
     full_labels: int  # the most labels any run trained on
     baseline: float  # accuracy of always giving one answer
     baseline_name: str
     curve: dict[str, dict[int, Measured]]  # arm -> number of labels, ascending -> accuracy over seeds
 
-    def arm(self, name: str) -> Arm | None:
+    def arm(self, name: str) -> MeasuredArm | None:
         return next((arm for arm in self.arms if arm.name == name), None)
 
     @property
-    def transfer_arms(self) -> tuple[Arm, ...]:
+    def transfer_arms(self) -> tuple[MeasuredArm, ...]:
         return tuple(arm for arm in self.arms if arm.name != SCRATCH)
 
     @property
-    def best_transfer(self) -> Arm | None:
+    def best_transfer(self) -> MeasuredArm | None:
         """The transfer arm that validation prefers: the test set has no say in which arm speaks for transfer."""
         known = [arm for arm in self.transfer_arms if arm.measured("validation_accuracy")]
         return max(known, key=lambda arm: arm.measured("validation_accuracy").mean, default=None)
@@ -108,8 +108,8 @@ def read_study(results: dict[str, Any]) -> Study:
         raise InputError(f"results: not the layout of results.json format {FORMAT}: {error}") from error
 
 
-def _read_arm(arm: dict[str, Any], full: int) -> Arm:
-    return Arm(
+def _read_arm(arm: dict[str, Any], full: int) -> MeasuredArm:
+    return MeasuredArm(
         name=str(arm["arm"]),
         title=printable(arm["title"]),
         description=printable(arm.get("description") or ""),
@@ -121,7 +121,7 @@ def _read_arm(arm: dict[str, Any], full: int) -> Arm:
     )
 
 
-def _read_curve(points: Iterable[dict[str, Any]], arms: Iterable[Arm]) -> dict[str, dict[int, Measured]]:
+def _read_curve(points: Iterable[dict[str, Any]], arms: Iterable[MeasuredArm]) -> dict[str, dict[int, Measured]]:
     """Accuracy by arm and number of labels; a run on all labels counts once, listed in the curve or not."""
     seen: dict[str, dict[int, dict[Any, float]]] = {}
     runs = ({"arm": arm.name, **run} for arm in arms for run in arm.runs)

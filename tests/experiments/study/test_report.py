@@ -30,7 +30,13 @@ ARMS = {  # title, description, rate, trainable, accuracy by number of labels, s
     "lora": ("LoRA (r = 16, all linear layers)", "low rank", 1e-3, 310_274, (0.71, 0.84, 0.897), 33, 1180, 1.25e6),
     "full": ("Full fine-tuning", "every parameter learns", 5e-5, 22_861_058, (0.69, 0.83, 0.906), 42, 1515, 91e6),
 }
-SHORT = {arm: re.split(r" [+(]", entry[0])[0] for arm, entry in ARMS.items()}
+SHORT = dict(
+    zip(
+        ARMS,
+        ("Random initialisation", "Frozen features", "Gradual unfreezing", "LoRA", "Full fine-tuning"),
+        strict=True,
+    )
+)
 LABELS = (50, 200, 1152)
 
 
