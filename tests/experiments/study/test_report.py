@@ -30,13 +30,7 @@ ARMS = {  # title, description, rate, trainable, accuracy by number of labels, s
     "lora": ("LoRA (r = 16, all linear layers)", "low rank", 1e-3, 310_274, (0.71, 0.84, 0.897), 33, 1180, 1.25e6),
     "full": ("Full fine-tuning", "every parameter learns", 5e-5, 22_861_058, (0.69, 0.83, 0.906), 42, 1515, 91e6),
 }
-SHORT = dict(
-    zip(
-        ARMS,
-        ("Random initialisation", "Frozen features", "Gradual unfreezing", "LoRA", "Full fine-tuning"),
-        strict=True,
-    )
-)
+SHORT = ("Random initialisation", "Frozen features", "Gradual unfreezing", "LoRA", "Full fine-tuning")
 LABELS = (50, 200, 1152)
 
 
@@ -429,8 +423,8 @@ def test_the_terminal_table_shows_the_measured_numbers_in_100_columns() -> None:
     text = printed(study_results(), force_terminal=True, width=100, color_system=None)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
     assert max(map(len, lines)) <= 100
-    for arm in study_results()["arms"]:
-        (line,) = [line for line in lines if line.startswith(SHORT[arm["arm"]])]
+    for arm, short in zip(study_results()["arms"], SHORT, strict=True):
+        (line,) = [line for line in lines if line.startswith(short)]
         for field in ("accuracy", "f1"):
             values = [run[field] for run in arm["runs"]]
             assert f"{fmean(values) * 100:.1f} ± {stdev(values) * 100:.1f}" in line
