@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from minitl.experiments.checkpoints import weights_of
 from minitl.experiments.experiment import Experiment, Picture, Results, Statement
+from minitl.experiments.lines import draw_rows
 from minitl.experiments.paired import marks, paired
 from minitl.experiments.runs import Runs
 from minitl.experiments.statistics import commonest
 from minitl.experiments.teaching import teach
 from minitl.experiments.texts import more_from
 from minitl.pages.claims import Verdict
-from minitl.pages.drawing import COLOURS, MARKERS, MUTED, PAPER, new_figure
+from minitl.pages.drawing import MUTED, new_figure
 from minitl.pages.formats import percent, with_noise
 from minitl.training import Listener, predict
 
@@ -207,12 +208,7 @@ def _tell(results: Results) -> str:
 def _draw(results: Results, narrow: bool) -> "Figure":
     figure, axes = new_figure(narrow, wide=(8.4, 3.0), small=(3.9, 3.2))
     for place, arm in enumerate(TITLES):
-        values = [line["accuracy"] * 100 for line in of_arm(results, arm)]
-        axes.plot(values, [place] * len(values), ".", color=COLOURS[place], alpha=0.5, markersize=6)
-        axes.plot(
-            fmean(values), place, MARKERS[place], color=COLOURS[place], markersize=9, markeredgecolor=PAPER,
-            label=TITLES[arm],
-        )  # fmt: skip
+        draw_rows(axes, [place], [[line["accuracy"] for line in of_arm(results, arm)]], place)
     axes.axvline(KEPT * 100 * accuracy(results, WHOLE), color=MUTED, linewidth=1.2, linestyle="--")
     axes.set_yticks(range(len(TITLES)), list(TITLES.values()), fontsize=8 if narrow else 11)
     axes.margins(y=0.15)

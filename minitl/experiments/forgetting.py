@@ -16,6 +16,7 @@ import torch
 from minitl.data import Dataset, Example, load_dataset, load_text, sample
 from minitl.experiments.checkpoints import weights_of
 from minitl.experiments.experiment import Experiment, NotHere, Picture, Results, Statement, here
+from minitl.experiments.lines import draw_rows
 from minitl.experiments.paired import marks, paired
 from minitl.experiments.runs import Runs
 from minitl.experiments.statistics import Measured, margin
@@ -24,7 +25,7 @@ from minitl.experiments.texts import beginnings
 from minitl.models.base import Model
 from minitl.models.loading import load_model
 from minitl.pages.claims import Verdict, all_or_some
-from minitl.pages.drawing import COLOURS, INK, MARKERS, MUTED, new_figure
+from minitl.pages.drawing import INK, MUTED, new_figure
 from minitl.pages.formats import percent, points, with_noise
 from minitl.tasks.masked_lm import MaskedLM
 from minitl.tasks.sequence_classification import SequenceClassification
@@ -296,11 +297,7 @@ def _draw(results: Results, narrow: bool) -> "Figure":
     panels = figure.subplots(2, 1) if narrow else figure.subplots(1, 2, sharey=True)
     for panel, what, unit in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
         for row, guard in enumerate(GUARDS):
-            look = 0 if guard.name == NONE else 1
-            found = of(results, guard.name, what)
-            values = [unit * value for value in found.values]
-            panel.plot(values, [row] * len(values), ".", color=COLOURS[look], alpha=0.5, markersize=5)
-            panel.plot([unit * found.mean], [row], MARKERS[look], color=COLOURS[look], markersize=8)
+            draw_rows(panel, [row], [of(results, guard.name, what).values], int(guard.name != NONE), unit=unit)
         panel.set_yticks(range(len(GUARDS)), [guard.title for guard in GUARDS])
         panel.set_ylim(len(GUARDS) - 0.5, -0.5)
         panel.margins(x=0.12)

@@ -1,8 +1,9 @@
-"""Lines of a plot that show a mean over seeds, its spread, and every seed; their names stand at their ends."""
+"""What a plot shows of a measurement: the mean over seeds, its spread, and every seed; as lines, or in rows."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from minitl.experiments.statistics import Measured
@@ -50,6 +51,19 @@ def draw_line(axes: "Axes", line: Line, unit: float = 100) -> None:
     axes.plot(
         places, means, f"-{MARKERS[line.look]}", color=line.colour, linewidth=2, markersize=7.5,
         markeredgecolor=PAPER, markeredgewidth=1, label=line.name,
+    )  # fmt: skip
+
+
+def draw_rows(
+    axes: "Axes", rows: Sequence[float], values: Sequence[Sequence[float]], look: int, name: str = "", unit: float = 100
+) -> None:
+    """In each row the mean over seeds as a marker, and every seed as a dot; values times `unit`."""
+    for row, seeds in zip(rows, values, strict=True):
+        dots = [unit * value for value in seeds]
+        axes.plot(dots, [row] * len(dots), ".", color=COLOURS[look], alpha=0.5, markersize=5)
+    axes.plot(
+        [unit * fmean(seeds) for seeds in values], rows, MARKERS[look], color=COLOURS[look], markersize=7.5,
+        markeredgecolor=PAPER, label=name,
     )  # fmt: skip
 
 

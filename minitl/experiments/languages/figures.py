@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from minitl.experiments.experiment import Picture, Results
 from minitl.experiments.languages.judge import LANGUAGES, accuracy, share
 from minitl.experiments.languages.run import ENGLISH, MULTILINGUAL, TWIN
-from minitl.pages.drawing import COLOURS, MARKERS, MUTED, PAPER, new_figure
+from minitl.experiments.lines import draw_rows
+from minitl.pages.drawing import COLOURS, MUTED, new_figure
 from minitl.pages.formats import percent
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TITLES = {MULTILINGUAL: "multilingual", TWIN: "monolingual twin"}
@@ -61,26 +61,14 @@ def _drawn(rows: Sequence[str], series: Series, label: str, narrow: bool) -> "Fi
     figure, axes = new_figure(narrow, wide=(8.4, 0.8 + 0.36 * len(rows)), small=(3.9, 1.2 + 0.36 * len(rows)))
     middle = (len(series) - 1) / 2
     for number, (name, values) in enumerate(series.items()):
-        _dots(axes, name, values, int(2 * middle - number) % len(COLOURS), (number - middle) * APART)
+        heights = [row + (number - middle) * APART for row in range(len(rows))]
+        draw_rows(axes, heights, values, int(2 * middle - number) % len(COLOURS), name)
     axes.set_yticks(range(len(rows)), rows)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel(label, color=MUTED)
     figure.legend(loc="outside upper center", ncols=1 if narrow else len(series), frameon=False, fontsize=9.5)
     return figure
-
-
-def _dots(axes: "Axes", name: str, values: Sequence[Sequence[float]], look: int, below: float) -> None:
-    """The mean of each row, somewhat below its middle, so that no series hides another; small, every seed."""
-    rows = [row + below for row in range(len(values))]
-    for row, seeds in zip(rows, values, strict=True):
-        found = [value * 100 for value in seeds]
-        axes.plot(found, [row] * len(seeds), ".", color=COLOURS[look], alpha=0.5, markersize=4)
-    means = [100 * sum(seeds) / len(seeds) for seeds in values]
-    axes.plot(
-        means, rows, MARKERS[look], color=COLOURS[look], markersize=7, markeredgecolor=PAPER,
-        markeredgewidth=1, label=name,
-    )  # fmt: skip
 
 
 def _described(rows: Sequence[str], series: Series) -> str:
