@@ -122,9 +122,14 @@ def _side(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:
-    """The median, the interquartile range and the values themselves, in the order in which they were measured."""
+    """`spread`, and the values themselves, in the order in which they were measured."""
+    return {**spread(values), "runs": list(values)}
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """The median and the interquartile range."""
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return {"median": median, "iqr": high - low, "runs": list(values)}
+    return {"median": median, "iqr": high - low}
 
 
 def timed(function: Callable[[], object]) -> Side:

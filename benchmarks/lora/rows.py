@@ -17,7 +17,8 @@ from benchmarks.lora.memory import allowed_extra, peak_bytes, saved_bytes
 from benchmarks.lora.numerics import checks, errors, exact, mask_factors, relative_errors, results_of
 from benchmarks.lora.peers import Layer, Skipped
 from benchmarks.lora.problem import Problem, make_problem
-from benchmarks.lora.timing import Run, Step, eager, graphed, repeats_for, spread, steps_of, take_turns, working_stream
+from benchmarks.lora.timing import Run, Step, eager, graphed, repeats_for, steps_of, take_turns, working_stream
+from benchmarks.protocol import spread
 
 STEPS = ("forward", "forward and backward")
 

@@ -9,7 +9,6 @@ import gc
 import itertools
 import math
 import random
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -159,12 +158,6 @@ def _no_collection() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and interquartile range."""
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return {"median": median, "iqr": high - low}
 
 
 def synchronize(device: torch.device) -> None:
