@@ -1,8 +1,9 @@
-"""How long a sweep of probes over all layers takes: `python -m benchmarks.layers`; and the table of docs/probing.md.
+"""How long a sweep of probes over all layers takes: `python -m benchmarks.layers`.
 
     minitl.probe, six tasks with their control tasks, no twin, mixes or code lengths ─► results/studies/layers.json
 
-Needs MINITL_ASSETS. What the layers know is the experiment `layers` (`python -m benchmarks.reproduction layers`).
+Needs MINITL_ASSETS. What the layers know is the experiment `layers` (`python -m benchmarks.reproduction layers`), which
+docs/probing.md has with this as a table.
 """
 
 import json
