@@ -9,7 +9,7 @@ TEST_FLAGS ?=
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
 # As many tests at a time as there are cores, each on one thread: two threads in two processes slow each other down.
 PYTEST      := -m pytest -n auto --maxprocesses 8 --dist loadgroup
-BENCHMARKS  := $(filter-out __init__ protocol table readme accuracy lora_accuracy lora_compiled tasks recipes own controlled_sentiment layers reproduction docs,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS  := $(filter-out __init__ protocol table accuracy lora_accuracy lora_compiled tasks recipes own controlled_sentiment layers reproduction,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 # Data and weights that lie beside the checkout, where there are any: the tests that need them skip otherwise.
 ifeq ($(origin MINITL_ASSETS),undefined)

@@ -1,8 +1,9 @@
-"""How long a sweep of probes over all layers takes: `python -m benchmarks.layers`; and the table of docs/probing.md.
+"""How long a sweep of probes over all layers takes: `python -m benchmarks.layers`.
 
     minitl.probe, six tasks with their control tasks, no twin, mixes or code lengths ─► results/studies/layers.json
 
-Needs MINITL_ASSETS. What the layers know is the experiment `layers` (`python -m benchmarks.reproduction layers`).
+Needs MINITL_ASSETS. What the layers know is the experiment `layers` (`python -m benchmarks.reproduction layers`), which
+docs/probing.md has with this as a table.
 """
 
 from pathlib import Path
@@ -35,10 +36,11 @@ def markdown(experiment: Path = KEPT / "layers.json", sweep: Path = RESULT) -> s
     widest = max(one["high"] - one["low"] for task in probed["tasks"] for one in task["scores"][task["metric"]])
     lines += [
         "",
-        f"Linear probes, mean over {len(probed['seeds'])} seeds, on test examples of which 95% intervals are at most "
-        f"{widest * 100:.1f} points wide; the best layer, which validation chose, is bold. The random twin is at its "
-        f"own, selectivity that of the model's. `minitl reproduce --only layers`, {duration(probed['seconds'])} on "
-        f"{run['cpu']}, {run['created'][:10]}. A sweep of {len(timed['tasks'])} tasks with their control tasks "
+        f"Scores of linear probes on test examples, mean over {len(probed['seeds'])} seeds; 95% intervals are at most "
+        f"{widest * 100:.1f} points wide. Bold: the best layer, chosen on validation data. The random twin's score is "
+        f"that of its own best layer, the selectivity that of the model's. `minitl reproduce --only layers`, "
+        f"{duration(probed['seconds'])} on {run['cpu']}, {run['created'][:10]}. A sweep of "
+        f"{len(timed['tasks'])} tasks with their control tasks "
         f"({', '.join(timed['tasks'])}; {timed['sentences']:,} sentences, {timed['seeds']} seeds, "
         f"{timed['representations']} representations), reading included, takes {duration(timed['seconds'])}: "
         f"`{timed['run']['command']}`, {timed['run']['cpu']}, {timed['run']['created'][:10]}.",
@@ -47,9 +49,9 @@ def markdown(experiment: Path = KEPT / "layers.json", sweep: Path = RESULT) -> s
     if memorised:
         lines += [
             "",
-            f"Where selectivity is not surely above 0 ({', '.join(memorised)}), a probe learns made-up labels of the "
-            "words as well as the true ones: it could know words by heart, and its score alone is no evidence. What "
-            "words by heart come to, the embeddings tell; evidence is what a layer has above that.",
+            f"Where selectivity is not reliably above 0 ({', '.join(memorised)}), a probe learns made-up labels of the "
+            "words as well as the true ones: it may have memorised the words, and its score alone is no evidence. The "
+            "embeddings show what memorised words are worth; evidence is what a layer scores above them.",
         ]
     return "\n".join([*lines, ""])
 

@@ -33,7 +33,7 @@ PEERS = ("transformers", "PEFT", "Trainer", "PyTorch", "scikit-learn")
 
 def summary(results: Sequence[dict[str, Any]]) -> str:
     """A line for each file: the lowest, the median and the highest of its rows' ratios to their first peer."""
-    lines = ["| measured | beside | times as fast: lowest | median | highest | settings |", "|---|---|---|---|---|---|"]
+    lines = ["| benchmark | compared with | lowest ratio | median | highest | settings |", "|---|---|---|---|---|---|"]
     for result in results:
         first = [next((n for n in row["ratios"] if any(peer in n for peer in PEERS)), None) for row in result["rows"]]
         found = [(name, row["ratios"][name]["median"]) for name, row in zip(first, result["rows"], strict=True) if name]

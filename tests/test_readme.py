@@ -33,6 +33,11 @@ def test_every_function_it_calls_is_public(name: str) -> None:
     assert name in minitl.__all__
 
 
+def test_it_names_everything_that_is_public() -> None:
+    operators = ["lora_linear", "lora_linear_multi", "dropout_mask"]
+    assert [name for name in [*minitl.__all__, *operators] if not re.search(rf"\b{name}\b", PAGE)] == []
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:^|`)make ([a-z-]+)", PAGE, re.MULTILINE))))
 def test_every_make_target_it_names_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -40,7 +40,7 @@ def tasks_table(path: Path) -> str:
     counts = sorted({len(row["sides"]["minitl"]) for row in results["rows"]})
     seeds = "one seed" if counts == [1] else f"mean ± standard deviation over {' or '.join(map(str, counts))} seeds"
     wide = [Path(row["recipe"]).stem for row in results["rows"] if row["precision"] == "float32"]
-    precision = f"products in bfloat16, in float32 for {', '.join(wide)}" if wide else "products in bfloat16"
+    precision = "matrix products in bfloat16" + (f", in float32 for {', '.join(wide)}" if wide else "")
     lines += [
         "",
         f"Scores on the test split, {seeds}; tokens, batches by length, peak rates, epochs, metric and precision are "
@@ -106,7 +106,7 @@ def sentiment_table(path: Path) -> str:
     """What tuning by preferences does to a small language model, on held-out prompts."""
     results = read_json(path)
     lines = [
-        "| model | pairs told right % | mean reward % | KL to where it began, nats | recipe |",
+        "| model | pairs ranked right % | mean reward % | KL from the start, nats | recipe |",
         "|---|---|---|---|---|",
     ]
     judge = {"title": "reward model", "recipe": "recipes/reward.toml", "tests": results["reward_model"]}
@@ -124,12 +124,11 @@ def sentiment_table(path: Path) -> str:
         "",
         f"{seeds}; "
         f"{results['pairs']:,} pairs, of which {held_out['pairs']} on {held_out['prompts']} prompts are held out "
-        f"(so few that a share is uncertain by {100 * math.sqrt(0.25 / held_out['pairs']):.0f} points, "
-        "one standard error); the "
+        f"(so few that a share has a standard error of {100 * math.sqrt(0.25 / held_out['pairs']):.0f} points); the "
         f'reward is the probability of "positive" by a classifier that is right on {percent(results["classifier"])} '
-        "of held-out SST-2, its mean that of "
+        "of held-out SST-2, averaged over "
         f"{held_out['completions']} completions drawn for each held-out prompt; the model that is tuned "
         f"has {results['parameters'] / 1e6:.1f} million weights, and at a perplexity of {results['perplexity']:.0f} "
-        f"a token writes words more than sense. `{results['command']}`, {results['date'][:10]}.",
+        f"a token it writes words rather than sense. `{results['command']}`, {results['date'][:10]}.",
     ]
     return "\n".join([*lines, ""])

@@ -13,7 +13,7 @@ def study_table(path: Path) -> str:
     results = read_json(path)
     study = read_study(results)
     lines = [
-        "| regime | accuracy % | F1 % | learning rate | trainable | seconds | peak memory | saved |",
+        "| arm | accuracy % | F1 % | learning rate | trainable | seconds | peak memory | saved |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for arm in study.arms:
@@ -56,7 +56,7 @@ def peers_table(ours: Path, peers: Path) -> str:
     study = read_study(read_json(ours))
     theirs = read_json(peers)
     lines = [
-        "| regime | minitl, accuracy % | learning rate | peer, accuracy % | learning rate |",
+        "| arm | minitl, accuracy % | learning rate | peer, accuracy % | learning rate |",
         "|---|---|---|---|---|",
     ]
     for row in theirs["arms"]:

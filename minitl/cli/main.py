@@ -28,6 +28,7 @@ VERBS = {
     "pull": ("minitl.cli.pull", "fetch a checkpoint from the hub into weights/"),
     "convert": ("minitl.cli.convert", "turn pytorch_model.bin into safetensors"),
     "merge": ("minitl.cli.merge", "merge a LoRA adapter into its base model"),
+    "bench": ("minitl.cli.bench", "compare speed, memory and accuracy with the peer libraries"),
 }
 
 

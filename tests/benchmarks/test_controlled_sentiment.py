@@ -40,4 +40,6 @@ def test_the_table_has_a_row_for_each_model(tmp_path: Path) -> None:
     assert "| before | – | 25.0 | 0.00 | [`recipes/a.toml`](recipes/a.toml) |" in table
     assert "| DPO | 70.0 ± 14.1 | 80.0 ± 7.1 | 3.31 ± 0.14 |" in table
     assert "| reward model | 70.0 | – | – |" in table
-    assert "90 pairs, of which 9 on 4 prompts are held out (so few that a share is uncertain by 17 points" in table
+    assert (
+        "90 pairs, of which 9 on 4 prompts are held out (so few that a share has a standard error of 17 points" in table
+    )

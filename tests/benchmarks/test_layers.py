@@ -35,6 +35,6 @@ def test_a_task_has_a_row_with_its_best_layer_in_bold_and_what_it_is_held_agains
     assert "mean over 3 seeds" in table
     assert "A sweep of 2 tasks with their control tasks (a, b; 2,000 sentences, 3 seeds, 3 representations)" in table
     assert "at most 4.0 points wide" in table
-    assert "by heart" not in table
+    assert "memorised" not in table
     known = {**task, "title": "depth", "selectivity": estimates(0.1, 0.015, 0.2)}  # in the best layer from -0.5 points
-    assert "Where selectivity is not surely above 0 (depth), a probe" in page(tmp_path, [task, known])
+    assert "Where selectivity is not reliably above 0 (depth), a probe" in page(tmp_path, [task, known])
