@@ -238,7 +238,8 @@ EXPERIMENT = Experiment(
         Statement(
             "Asked beside the guide: half the layers are better distilled than cut out and fine-tuned.",
             "Holds when both halves that were distilled are ahead of the half by labels alone by more than the noise, "
-            "of two comparisons; in part when one is; not when one is surely behind.",
+            "of two comparisons; in part when one is; not when one is surely behind; cannot be judged when neither is "
+            "surely ahead or behind.",
             _better_distilled,
         ),
     ),

@@ -256,8 +256,9 @@ EXPERIMENT = Experiment(
         ),
         Statement(
             "Which of the three strategies to choose depends on the size of the data.",
-            "Holds when at the fewest labels another way is ahead of full fine-tuning, and at the most labels behind, "
-            "each by more than the noise; in part when one of the two is level.",
+            "Of the other ways the one that is best on the test texts, with the noise of a choice among all of them: "
+            "holds when at the fewest labels it is ahead of full fine-tuning, and at the most labels behind, each by "
+            "more than the noise; in part when one of the two is level.",
             _depends_on_size,
         ),
         Statement(

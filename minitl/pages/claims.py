@@ -25,8 +25,10 @@ class Claim:
 
 
 def all_or_some(cases: Iterable[bool]) -> Verdict:
-    """Holds where every case does, in part where some do."""
+    """Holds where every case does, in part where some do; of no case nothing can be said."""
     held = list(cases)
+    if not held:
+        return Verdict.UNKNOWN
     return Verdict.HOLDS if all(held) else Verdict.IN_PART if any(held) else Verdict.FAILS
 
 

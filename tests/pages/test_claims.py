@@ -13,3 +13,4 @@ def test_a_rule_that_claims_share_is_told_once() -> None:
 def test_some_cases_hold_in_part() -> None:
     cases = ([True, True], [True, False], [False, False])
     assert [all_or_some(iter(one)) for one in cases] == [Verdict.HOLDS, Verdict.IN_PART, Verdict.FAILS]
+    assert all_or_some([]) is Verdict.UNKNOWN
