@@ -45,8 +45,8 @@ class Scale:
     source     a BERT with a masked-LM head, pretrained on `text` less the share that is held out
     tasks      the names of the sets, and how F1 is averaged over classes: as Gururangan et al. do, table 2
     adapting   rate and epochs of the adaptation: the guide's
-    epochs     of a fine-tuning, and the validations without a better one that end it; after three epochs ChemProt
-               is hardly told better than by its commonest class
+    epochs     of a fine-tuning at most
+    patience   validations without a better one that end it
     words      of each novel, from which as many tokens are taken as the domain has
     """
 

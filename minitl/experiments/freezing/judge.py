@@ -84,8 +84,7 @@ def _mean(layers: list[Measured]) -> Measured:
 
 def _verdict(found: Sequence[bool | None]) -> Verdict:
     """Of what the tasks say; None says nothing."""
-    known = [one for one in found if one is not None]
-    return all_or_some(known) if known else Verdict.UNKNOWN
+    return all_or_some(one for one in found if one is not None)
 
 
 def tell(results: Results) -> str:
