@@ -47,7 +47,9 @@ def keep(name: str, runs: Path = RUNS, weights: Path = WEIGHTS) -> Path:
     if size > LIMIT:
         shutil.rmtree(folder)
         raise SystemExit(f"{folder} would have {size / 1e6:.0f} MB of weights, more than {LIMIT / 1e6:.0f}")
-    judged = evaluate(load_model(folder, device=recipe.model.device), begun.data.validation, task=begun.task)
+    stored, rows = load_model(folder, device=recipe.model.device), recipe.training.eval_batch_size
+    # In batches as the training judged it, for these decide what is hidden.
+    judged = evaluate(stored, begun.data.validation, task=begun.task, batch_size=rows)
     for file in ("recipe.toml", "log.jsonl"):
         shutil.copyfile(run / file, folder / file)
     events = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -1,5 +1,7 @@
 """A finished training becomes a checkpoint of the project's own."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,16 @@ SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 @pytest.fixture
 def taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """runs/tales_bert, trained in the folder that is the current one."""
-    texts = [f"The {who} went to the {where}.\nAnd back." for who in ("king", "fox") for where in ("sea", "hill")]
+    texts = [
+        f"The {who} went to the {where}.\nAnd back." for who in ("king", "fox", "old man") for where in ("sea", "hill")
+    ]
     (tmp_path / "tales.txt").write_text("\n\n".join(texts) + "\n")
     config = {"model_type": "bert", "vocab_size": 60, "max_position_embeddings": 32, "type_vocab_size": 2, **SHAPE}
     lines = [f"{name} = {value!r}".replace("'", '"') for name, value in config.items()]
     recipe = [
         'out = "runs/tales_bert"', 'task = "masked-lm"', "[model.config]", *lines, "[data]", 'source = "tales.txt"',
-        "validation_fraction = 0.25", "[options]", "max_length = 16", "[training]", "steps = 4", "evaluate_every = 2",
-        "batch_size = 2", "log_every = 3",
+        "validation_fraction = 0.5", "[options]", "max_length = 16", "[training]", "steps = 4", "evaluate_every = 2",
+        "batch_size = 2", "log_every = 3", "eval_batch_size = 1",
     ]  # fmt: skip
     (tmp_path / "tales_bert.toml").write_text("\n".join(recipe))
     monkeypatch.chdir(tmp_path)
@@ -42,6 +46,9 @@ def test_it_is_kept_in_half_the_bytes_with_all_that_says_what_it_is(taught: Path
     card = (folder / "README.md").read_text()
     assert "loss.png" in card
     assert "It took 4 steps of some " in card  # of which one was logged
+    (stored,) = re.findall(r"perplexity of\s(\d+\.\d)", card)
+    last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
+    assert float(stored) == pytest.approx(last["metrics"]["perplexity"], abs=0.1)  # at the same places
     assert str(taught) not in card
     assert (folder / "loss.png").stat().st_size > 1000
     assert (folder / "recipe.toml").exists()
